@@ -1,0 +1,304 @@
+"""Reading and writing weights: strict, with every key accounted for, and nothing half loaded or half written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from magnet.errors import MagNetError
+from magnet.files import atomic_path
+
+_LOG = logging.getLogger("magnet")
+_SHOWN = 6  # keys of each kind in an error message; the exception holds them all
+_WRAPPERS = ("module.", "model.")  # what DataParallel and training wrappers put before the network's own keys
+_WRAPPER_ONLY = ("loss.", "criterion.")  # a training wrapper's own buffers, such as class weights of its loss
+_HALF_MAX = torch.finfo(torch.float16).max
+
+
+class CheckpointError(MagNetError):
+    """Weights that do not fit a network; the attributes hold every key, where the message shows the first few.
+
+    Attributes:
+        missing: keys of the network that the checkpoint lacks.
+        unexpected: keys of the checkpoint that the network lacks.
+        mismatched: key -> (checkpoint's, network's) shape or dtype.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        mismatched: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+        self.unexpected = tuple(unexpected)
+        self.mismatched = dict(mismatched or {})
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of each key of a checkpoint.
+
+    Attributes:
+        source: the file.
+        prefix: what stood before the network's keys, such as "model."; "" if nothing.
+        loaded: keys of the network; all of them.
+        ignored: keys of the checkpoint that belong to a training wrapper or, with an explicit prefix, to other modules.
+    """
+
+    source: str
+    prefix: str
+    loaded: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def _class_counts(
+    model: nn.Module, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[int, int] | None:
+    """(checkpoint's, network's) number of classes, if that is what all mis-shaped convolutions differ by."""
+    pairs = set()
+    for key, own in expected.items():
+        other = state.get(key)
+        if other is None or own.ndim < 2 or other.shape == own.shape:
+            continue
+        if other.ndim != own.ndim or other.shape[1:] != own.shape[1:]:
+            continue  # an input of 2 C channels, as in the refinement module; the classifier tells
+        pairs.add((other.shape[0], own.shape[0]))
+    known = getattr(model, "num_classes", None)
+    if len(pairs) != 1 or (known is not None and {own for _, own in pairs} != {known}):
+        return None
+    return pairs.pop()
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | os.PathLike[str]) -> None:
+    """Copy ``state`` into ``model``; all of it fits, or nothing is changed.
+
+    Args:
+        model: any module; its dtypes and devices are kept.
+        state: key -> tensor.
+        source: where the state came from, for messages.
+
+    Raises:
+        CheckpointError: one error with every missing, unexpected and mis-shaped key; where the cause is another number
+            of classes, it says both numbers.
+    """
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    mismatched: dict[str, tuple[str, str]] = {}
+    for key, own in expected.items():
+        other = state.get(key)
+        if other is None:
+            continue
+        if other.shape != own.shape:
+            mismatched[key] = (_shape(other), _shape(own))
+        elif other.is_floating_point() != own.is_floating_point():
+            mismatched[key] = (str(other.dtype), str(own.dtype))
+    if not (missing or unexpected or mismatched):
+        model.load_state_dict(dict(state), strict=True)
+        return
+
+    parts = []
+    counts = _class_counts(model, state, expected) if mismatched and not missing and not unexpected else None
+    if counts is not None:
+        parts.append(
+            f"the checkpoint is for {counts[0]} classes and the network for {counts[1]}; "
+            f"build the network with num_classes={counts[0]}, or choose another checkpoint"
+        )
+    if missing:
+        parts.append(f"{len(missing)} missing: {_listed(missing)}")
+    if unexpected:
+        parts.append(f"{len(unexpected)} unexpected: {_listed(unexpected)}")
+    if mismatched:
+        shown = [f"{key} (checkpoint {theirs}, network {ours})" for key, (theirs, ours) in mismatched.items()]
+        parts.append(f"{len(shown)} mis-shaped: {_listed(shown)}")
+    fix = "" if counts is not None else "; build the network that the checkpoint was made for"
+    message = f"weights: '{source}' does not fit {type(model).__name__} ({len(expected)} keys): {'; '.join(parts)}{fix}"
+    raise CheckpointError(message, missing, unexpected, mismatched)
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> MagNetError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, pickle.UnpicklingError):
+        reason = "no state dict could be unpickled"  # torch's own text advises to load it unsafely
+    if isinstance(error, FileNotFoundError):
+        return MagNetError(f"weights: expected a file, but '{path}' does not exist; check the path")
+    if isinstance(error, (IsADirectoryError, PermissionError)):
+        return MagNetError(f"weights: expected a readable file, but '{path}' is not one ({error.strerror})")
+    return MagNetError(f"weights: '{path}' is truncated, corrupt or not a checkpoint ({reason}); get the file again")
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read a state dict from a .safetensors file, or from a .pth / .pt file without running any code in it.
+
+    A dict that holds its state dict under "state_dict", "model_state_dict" or "model" is unwrapped.
+
+    Raises:
+        MagNetError: the file is missing, truncated or corrupt, or holds something else than a state dict.
+    """
+    if Path(path).suffix == ".safetensors":
+        return load_safetensors(path)[0]
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(21, "Is a directory")
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path):  # whole, so not a damaged file
+            raise MagNetError(
+                f"weights: '{path}' holds more than tensors, and reading such a file could run code in it; "
+                "save a plain state dict: torch.save(model.state_dict(), path)"
+            ) from error
+        raise _unreadable(path, error) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise _unreadable(path, error) from error
+    for name in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+            break
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise MagNetError(
+            f"weights: '{path}' should hold a state dict (names to tensors), but holds a {type(content).__name__}"
+            + (" with other values" if isinstance(content, Mapping) else "")
+            + "; save one with torch.save(model.state_dict(), path)"
+        )
+    return {str(key): value for key, value in content.items()}
+
+
+def _find_prefix(keys: Sequence[str], expected: Sequence[str]) -> str:
+    """The chain of wrapper names under which most of the network's keys are found; "" if none fits better."""
+    found, best, frontier = "", -1, [""]
+    present = set(keys)
+    while frontier:
+        prefix = frontier.pop(0)
+        count = sum(prefix + key in present for key in expected)
+        if count > best:
+            found, best = prefix, count
+        if len(prefix) < 32:
+            frontier += [prefix + w for w in _WRAPPERS if any(key.startswith(prefix + w) for key in keys)]
+    return found
+
+
+def load_official(path: str | os.PathLike[str], model: nn.Module, *, prefix: str | None = None) -> LoadReport:
+    """Load a checkpoint of the public release into a segmenter or a refinement module, strictly.
+
+    Args:
+        path: a plain state dict (.pth, .pt) or a .safetensors file. It is read without running code in it.
+        model: from ``build_segmenter(...)`` or ``RefinementModule(...)``, with the checkpoint's number of classes.
+        prefix: take only the keys that start with this, such as "refinement_models.1." in a file of several modules;
+            None: "module." and "model." are stripped where all the network's keys carry them.
+
+    Returns:
+        A :class:`LoadReport`. What belongs to a training wrapper ("loss.*", "criterion.*", anything outside the
+        prefix) is ignored, listed there and logged as a warning.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected or mis-shaped (all in one error), or another number of classes.
+        MagNetError: the file is missing, truncated or corrupt.
+    """
+    state = read_state_dict(path)
+    expected = list(model.state_dict())
+    if prefix is None:
+        prefix = _find_prefix(list(state), expected)
+    elif not any(key.startswith(prefix) for key in state):
+        tops = sorted({key.split(".", 1)[0] + "." for key in state})
+        raise MagNetError(f"prefix: no key of '{path}' starts with {prefix!r}; its keys start with {_listed(tops)}")
+
+    own: dict[str, Tensor] = {}
+    ignored = []
+    for key, tensor in state.items():
+        name = key.removeprefix(prefix)
+        if not key.startswith(prefix) or (name.startswith(_WRAPPER_ONLY) and name not in expected):
+            ignored.append(key)
+        else:
+            own[name] = tensor
+    load_state(model, own, source=path)
+    if ignored:
+        _LOG.warning("'%s': ignored %d keys that are not the network's: %s", path, len(ignored), _listed(ignored))
+    return LoadReport(str(path), prefix, tuple(expected), tuple(ignored))
+
+
+def load_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
+    """Load a .safetensors file of this library, or a checkpoint of the public release, strictly.
+
+    Raises:
+        CheckpointError, MagNetError: as :func:`load_official`.
+    """
+    if Path(path).suffix == ".safetensors":
+        load_state(model, load_safetensors(path)[0], source=path)
+    else:
+        load_official(path, model)
+
+
+def save_safetensors(
+    path: str | os.PathLike[str],
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    half: bool = False,
+) -> None:
+    """Write a state dict, whole or not at all.
+
+    Args:
+        path: the file to make or replace; its folder exists.
+        state: key -> tensor, on any device.
+        metadata: short texts stored beside the tensors.
+        half: store floats of two or more dimensions in half precision. Statistics and biases, small and sensitive, stay.
+
+    Raises:
+        ValueError: ``half`` and a weight that half precision cannot hold.
+        MagNetError: the file cannot be written.
+    """
+    tensors = {}
+    for key, tensor in state.items():
+        # clones: safetensors refuses tensors that share memory
+        value = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        if half and value.is_floating_point() and value.ndim >= 2:
+            if value.numel() and not bool((value.abs() <= _HALF_MAX).all()):
+                raise ValueError(f"half: '{key}' holds values beyond {_HALF_MAX:.0f} or NaN; save with half=False")
+            value = value.half()
+        tensors[key] = value
+    try:
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata=dict(metadata or {}))
+    except (OSError, SafetensorError) as error:
+        raise MagNetError(
+            f"weights: '{path}' could not be written ({error}); choose a folder that exists and has room"
+        ) from error
+
+
+def load_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what :func:`save_safetensors` wrote: the state dict (half precision becomes float32) and the metadata.
+
+    Raises:
+        MagNetError: the file is missing, truncated or corrupt.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            metadata = dict(file.metadata() or {})
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+    state = {key: value.float() if value.dtype == torch.float16 else value for key, value in state.items()}
+    return state, metadata

@@ -1,0 +1,47 @@
+"""Networks: segmenters that map normalised images to logits, and the refinement module."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+from torch import nn
+
+from magnet.networks.refinement import RefinementModule
+
+__all__ = ["SEGMENTERS", "RefinementModule", "build_segmenter"]
+
+# name -> (module, factory taking num_classes); imported when asked for, so that one network's import is all one pays
+_FACTORIES = {
+    "compact": ("magnet.networks.compact", "Compact"),
+    "hrnet18+ocr": ("magnet.networks.ocr", "hrnet18_ocr"),
+    "hrnet48+ocr": ("magnet.networks.ocr", "hrnet48_ocr"),
+    "fpn": ("magnet.networks.fpn", "ResNetFPN"),
+    "psp": ("magnet.networks.psp", "PSPNet"),
+}
+SEGMENTERS = tuple(_FACTORIES)
+
+
+def build_segmenter(name: str, num_classes: int, *, weights: str | os.PathLike[str] | None = None) -> nn.Module:
+    """Build a segmenter: (N, 3, H, W) normalised images -> (N, num_classes, H, W) logits.
+
+    Args:
+        name: one of ``SEGMENTERS``: "compact", "hrnet18+ocr", "hrnet48+ocr", "fpn", "psp".
+        num_classes: number of classes.
+        weights: a .safetensors file, or a .pth / .pt state dict, loaded strictly; None: random weights, to be trained.
+
+    Raises:
+        ValueError: unknown name, or num_classes is not a positive int.
+        MagNetError: the weights are missing, corrupt, or do not fit the network.
+    """
+    if name not in _FACTORIES:
+        raise ValueError(f"name: expected one of {', '.join(map(repr, SEGMENTERS))}, got {name!r}")
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise ValueError(f"num_classes: expected a positive int, got {num_classes!r}")
+    module, factory = _FACTORIES[name]
+    network: nn.Module = getattr(importlib.import_module(module), factory)(num_classes)
+    if weights is not None:
+        from magnet.checkpoints import load_weights
+
+        load_weights(weights, network)
+    return network

@@ -1,0 +1,56 @@
+"""The refinement module of MagNet (Huynh et al., "Progressive Semantic Segmentation", CVPR 2021, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from magnet.networks.resnet import Bottleneck, conv1x1, conv3x3, make_layer
+
+
+MOMENTUM = 0.01  # of the running statistics, as in the release
+
+
+class RefinementModule(nn.Module):
+    """Merges a fine prediction with what is known so far: two probability maps in, logits out, at the same size.
+
+    Keys and shapes are those of the public release's refinement checkpoints.
+
+    Args:
+        num_classes: number of classes C of both maps.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f"num_classes: expected a positive int, got {num_classes!r}")
+        self.num_classes = num_classes
+        self.bn0 = nn.BatchNorm2d(2 * num_classes, momentum=MOMENTUM)
+        self.conv1 = conv3x3(2 * num_classes, 64)
+        self.bn1 = nn.BatchNorm2d(64, momentum=MOMENTUM)
+        self.conv2 = conv3x3(64, 64)
+        self.bn2 = nn.BatchNorm2d(64, momentum=MOMENTUM)
+        self.residual = make_layer(Bottleneck, 64, 32, n_blocks=2, momentum=MOMENTUM)
+        self.seg_conv = conv1x1(128, num_classes)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """(N, C, H, W) probabilities, twice -> (N, C, H, W) logits.
+
+        Raises:
+            ValueError: the maps differ in shape, or do not have ``num_classes`` channels.
+        """
+        if fine.shape != coarse.shape:
+            raise ValueError(
+                f"coarse: expected the shape of fine, {tuple(fine.shape)}, got {tuple(coarse.shape)}; "
+                "crop and resize the coarse map to the fine one"
+            )
+        if fine.ndim != 4 or fine.shape[1] != self.num_classes:
+            raise ValueError(
+                f"fine: expected (N, {self.num_classes}, H, W) probabilities, got shape {tuple(fine.shape)}; "
+                "build the refinement module with the segmenter's num_classes"
+            )
+        x = self.bn0(torch.cat([fine, coarse], dim=1))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return self.seg_conv(self.residual(x))

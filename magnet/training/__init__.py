@@ -1,0 +1,1 @@
+"""Training a segmenter and its refiners: configuration, augmentation, the two stages, checkpoints."""

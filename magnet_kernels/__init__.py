@@ -1,0 +1,33 @@
+"""Operators of progressive refinement: confidence, median, score, selection, replacement, and all of them as one step.
+
+Every operator is ``torch.ops.magnet_kernels.<name>``, with a plain-torch reference and compiled kernels behind it.
+"""
+
+from __future__ import annotations
+
+from magnet_kernels import _loader
+from magnet_kernels._backends import available_backends
+from magnet_kernels._loader import build_info
+from magnet_kernels._version import __version__
+from magnet_kernels.ops.confidence import confidence
+from magnet_kernels.ops.median_blur import median_blur
+from magnet_kernels.ops.refine_step import refine_step, refine_step_
+from magnet_kernels.ops.replace_points import replace_points, replace_points_
+from magnet_kernels.ops.select_points import select_points
+from magnet_kernels.ops.uncertainty_score import uncertainty_score
+
+_loader.load()
+
+__all__ = [
+    "__version__",
+    "available_backends",
+    "build_info",
+    "confidence",
+    "median_blur",
+    "refine_step",
+    "refine_step_",
+    "replace_points",
+    "replace_points_",
+    "select_points",
+    "uncertainty_score",
+]

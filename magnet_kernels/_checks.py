@@ -1,0 +1,170 @@
+"""Argument checks shared by all operators: one clear error, raised before any kernel runs, alike on every backend."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLOAT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a {value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
+    return f"{value!r} ({type(value).__name__})"
+
+
+def check_map(name: str, x: Tensor, *, min_channels: int = 1) -> None:
+    """``x`` must be a floating-point (N, C, H, W) tensor with at least ``min_channels`` channels."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{name}: expected a torch.Tensor (N, C, H, W), got {_describe(x)}; convert it with torch.as_tensor"
+        )
+    if x.dtype not in FLOAT_TYPES:
+        raise TypeError(
+            f"{name}: expected float32, float16, bfloat16 or float64, got {_describe(x)}; convert it with {name}.float()"
+        )
+    if x.dim() != 4:
+        raise ValueError(
+            f"{name}: expected 4 dimensions (N, C, H, W), got {_describe(x)}; add the missing ones with unsqueeze"
+        )
+    if x.shape[1] < min_channels:
+        hint = "two classes are the least that have a top-two margin" if min_channels == 2 else "no channels to work on"
+        raise ValueError(f"{name}: expected at least {min_channels} channels (C), got {_describe(x)}; {hint}")
+
+
+def check_score(score: Tensor) -> None:
+    """``score`` must be a floating-point (N, 1, H, W) tensor."""
+    check_map("score", score)
+    if score.shape[1] != 1:
+        raise ValueError(
+            f"score: expected one channel (N, 1, H, W), got {_describe(score)}; reduce the classes first, see confidence()"
+        )
+
+
+def check_pair(coarse: Tensor, fine: Tensor, *, min_channels: int = 2, may_upsample: bool = False) -> None:
+    """``coarse`` and ``fine`` must agree in shape, type and device; ``coarse`` may be smaller where it is upsampled."""
+    check_map("coarse", coarse, min_channels=min_channels)
+    check_map("fine", fine, min_channels=min_channels)
+    if coarse.dtype != fine.dtype:
+        raise TypeError(
+            f"fine: expected the type of coarse, {coarse.dtype}, got {_describe(fine)}; convert it with fine.to(coarse.dtype)"
+        )
+    if coarse.device != fine.device:
+        raise ValueError(
+            f"fine: expected the device of coarse, {coarse.device}, got {_describe(fine)}; move it with fine.to(coarse.device)"
+        )
+    if coarse.shape[:2] != fine.shape[:2]:
+        raise ValueError(
+            f"fine: expected N and C of coarse, {tuple(coarse.shape[:2])}, got {_describe(fine)}; both must hold the same images and classes"
+        )
+    if coarse.shape[2:] == fine.shape[2:]:
+        return
+    if not may_upsample:
+        raise ValueError(
+            f"fine: expected the shape of coarse, {tuple(coarse.shape)}, got {_describe(fine)}; resize one with torch.nn.functional.interpolate"
+        )
+    if coarse.shape[2] > fine.shape[2] or coarse.shape[3] > fine.shape[3] or 0 in coarse.shape[2:]:
+        raise ValueError(
+            f"coarse: expected a map no larger than fine, {tuple(fine.shape[2:])} (H, W), and not empty, got {_describe(coarse)}; "
+            "are coarse and fine swapped?"
+        )
+
+
+def check_in_place(name: str, x: Tensor) -> None:
+    """``x`` is written to: no two of its elements may share memory."""
+    if any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True)):
+        raise ValueError(
+            f"{name}: expected memory that can be written to, got an expanded tensor; make it whole with {name}.contiguous()"
+        )
+
+
+def check_kernel_size(kernel_size: int) -> int:
+    """An odd int from 1 to 15."""
+    if (
+        isinstance(kernel_size, bool)
+        or not isinstance(kernel_size, int)
+        or not 1 <= kernel_size <= 15
+        or kernel_size % 2 == 0
+    ):
+        raise ValueError(
+            f"kernel_size: expected an odd int from 1 to 15 (1 = no median), got {_describe(kernel_size)}; use 3, 5 or 11"
+        )
+    return kernel_size
+
+
+def check_mask(mask: Tensor | None, fine: Tensor) -> Tensor | None:
+    """Bring a mask (N, 1, H, W), (1, 1, H, W) or (H, W) to (N, 1, H, W) without a copy."""
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        raise TypeError(
+            f"mask: expected a bool tensor, True where fine is valid, got {_describe(mask)}; convert it with mask.bool()"
+        )
+    if mask.device != fine.device:
+        raise ValueError(
+            f"mask: expected the device of fine, {fine.device}, got {_describe(mask)}; move it with mask.to(fine.device)"
+        )
+    n, _, h, w = fine.shape
+    if mask.dim() == 2:
+        mask = mask[None, None]
+    if mask.dim() != 4 or mask.shape[0] not in (1, n) or mask.shape[1] != 1 or mask.shape[2:] != fine.shape[2:]:
+        raise ValueError(
+            f"mask: expected ({n}, 1, {h}, {w}), (1, 1, {h}, {w}) or ({h}, {w}), got {_describe(mask)}; resize or reshape it"
+        )
+    return mask.expand(n, 1, h, w)
+
+
+def check_points(points: Tensor, coarse: Tensor) -> None:
+    """``points`` must be (N, K) int64 flat indices on the device of ``coarse``; -1 replaces nothing."""
+    if not isinstance(points, Tensor) or points.dtype != torch.int64:
+        raise TypeError(
+            f"points: expected an int64 tensor of flat indices y * W + x, got {_describe(points)}; see select_points()"
+        )
+    if points.dim() != 2 or points.shape[0] != coarse.shape[0]:
+        raise ValueError(
+            f"points: expected (N, K) with N = {coarse.shape[0]}, got {_describe(points)}; one row of indices an image"
+        )
+    if points.device != coarse.device:
+        raise ValueError(
+            f"points: expected the device of coarse, {coarse.device}, got {_describe(points)}; move it with points.to(coarse.device)"
+        )
+
+
+def check_boxes(boxes: Tensor, device: torch.device) -> None:
+    """``boxes`` must be (P, 5) floats (image index, x0, y0, x1, y1) on ``device``."""
+    if not isinstance(boxes, Tensor) or not boxes.is_floating_point():
+        raise TypeError(
+            f"boxes: expected a floating-point tensor (image index, x0, y0, x1, y1), got {_describe(boxes)}; convert it with boxes.float()"
+        )
+    if boxes.dim() != 2 or boxes.shape[1] != 5:
+        raise ValueError(
+            f"boxes: expected (P, 5): image index, x0, y0, x1, y1 in pixels, got {_describe(boxes)}; put the image index first"
+        )
+    if boxes.device != device:
+        raise ValueError(f"boxes: expected device {device}, got {_describe(boxes)}; move it with boxes.to(...)")
+
+
+def check_size(name: str, size: object) -> tuple[int, int]:
+    """Two positive ints (H, W)."""
+    pair = tuple(size) if isinstance(size, (tuple, list)) else None
+    if (
+        pair is None
+        or len(pair) != 2
+        or any(isinstance(v, bool) or not isinstance(v, (int, torch.SymInt)) or v < 1 for v in pair)
+    ):
+        raise ValueError(f"{name}: expected two positive ints (H, W), got {_describe(size)}; sizes are (height, width)")
+    return pair
+
+
+def count_points(n_points: int | float, height: int, width: int) -> int:
+    """Resolve ``n_points`` to a count: an int is a count (capped at H*W), a float in (0, 1] a fraction of H*W, rounded down."""
+    total = height * width
+    if isinstance(n_points, (int, torch.SymInt)) and not isinstance(n_points, bool) and n_points >= 0:
+        return min(n_points, total)
+    if isinstance(n_points, float) and 0.0 < n_points <= 1.0:
+        return int(total * n_points)
+    raise ValueError(
+        f"n_points: expected an int >= 0 (a count) or a float in (0, 1] (a fraction of the pixels), got {_describe(n_points)}; "
+        "use e.g. 65536 or 0.25"
+    )

@@ -61,9 +61,14 @@ def extensions() -> list[Extension]:
 reason = why_not_compile()
 if reason:
     notice = f"magnet-kernels: installing without compiled kernels: {reason}"
-    print(f"\n{'*' * 100}\n{notice}\nEverything works, many times slower. 'magnet doctor' tells.\n{'*' * 100}\n", file=sys.stderr)
+    print(
+        f"\n{'*' * 100}\n{notice}\nEverything works, many times slower. 'magnet doctor' tells.\n{'*' * 100}\n",
+        file=sys.stderr,
+    )
 RECORD.write_text(
-    json.dumps({"built_with_torch": torch.__version__, "built_with_python": platform.python_version(), "cpu_skipped": reason})
+    json.dumps(
+        {"built_with_torch": torch.__version__, "built_with_python": platform.python_version(), "cpu_skipped": reason}
+    )
 )
 
 setup(

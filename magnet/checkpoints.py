@@ -264,7 +264,8 @@ def save_safetensors(
         path: the file to make or replace; its folder exists.
         state: key -> tensor, on any device.
         metadata: short texts stored beside the tensors.
-        half: store floats of two or more dimensions in half precision. Statistics and biases, small and sensitive, stay.
+        half: store floats of two or more dimensions in half precision; statistics and biases, small and sensitive,
+            stay as they are.
 
     Raises:
         ValueError: ``half`` and a weight that half precision cannot hold.

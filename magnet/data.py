@@ -1,7 +1,7 @@
 """Images and labels in folders, and their copies at each scale of the walk.
 
-A data folder holds ``images/<stem>.jpg`` (or .png, .tif), ``labels/<stem>.png`` (8-bit, pixel = class id, 255 = ignore),
-``classes.txt`` (lines ``id name``) and one list of stems for each split: ``train.txt``, ``val.txt``, ``test.txt``.
+A data folder holds ``images/<stem>.jpg`` (or .png, .tif), ``labels/<stem>.png`` (8-bit, pixel = class id, 255 =
+ignored), ``classes.txt`` (lines ``id name``), and lists of stems: ``train.txt``, ``val.txt``, ``test.txt``.
 """
 
 from __future__ import annotations
@@ -50,10 +50,8 @@ def read_labels(path: str | os.PathLike[str], num_classes: int | None = None) ->
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P", "1"):
-                raise MagNetError(
-                    f"labels: expected an 8-bit image of class ids, but '{path}' has mode {image.mode}; save it as 8-bit grey"
-                )
-            labels = np.array(image.convert("L") if image.mode == "1" else image, dtype=np.uint8)
+                raise MagNetError(f"labels: expected an 8-bit image of class ids, got mode {image.mode}: '{path}'")
+            labels = np.array(image, dtype=np.uint8)
     except FileNotFoundError:
         raise MagNetError(
             f"labels: expected a file, but '{path}' does not exist; check labels/ and the split"
@@ -67,8 +65,8 @@ def read_labels(path: str | os.PathLike[str], num_classes: int | None = None) ->
         outside = [int(v) for v in found if v >= num_classes and v != IGNORE_INDEX]
         if outside:
             raise MagNetError(
-                f"labels: '{path}' holds {outside[:8]}, but the classes are 0..{num_classes - 1} ({IGNORE_INDEX} is ignored); "
-                "mend the labels or classes.txt"
+                f"labels: '{path}' holds {outside[:8]}, but the classes are 0..{num_classes - 1} ({IGNORE_INDEX} is "
+                "ignored); mend the labels or classes.txt"
             )
     return labels
 
@@ -114,9 +112,7 @@ class DataFolder:
         self._files: list[tuple[Path, Path]] = []
         for stem in stems:
             if stem not in by_stem:
-                raise MagNetError(
-                    f"data: {split}.txt of '{self.path}' lists '{stem}', but images/ has no image of that name"
-                )
+                raise MagNetError(f"data: {split}.txt of '{self.path}' lists '{stem}', which is not in images/")
             label_path = self.path / "labels" / f"{stem}.png"
             if not label_path.is_file():
                 raise MagNetError(
@@ -169,7 +165,7 @@ class DataFolder:
                 names[int(number)] = name.strip() or number
         if not names or sorted(names) != list(range(len(names))):
             raise MagNetError(
-                f"data: '{self.path / 'classes.txt'}': expected class ids 0, 1, 2, ... without gaps, got {sorted(names)}"
+                f"data: '{self.path / 'classes.txt'}': expected ids 0, 1, 2, ... without gaps, got {sorted(names)}"
             )
         return [names[i] for i in range(len(names))]
 

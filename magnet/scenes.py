@@ -142,7 +142,8 @@ class _Street:
         self.sun = (r.uniform(-1.4, 1.4), r.uniform(-0.5, 0.9))  # where the shadow of one metre falls, (x, z)
         grey = r.uniform(120, 225)
         self.sky_top: Colour = (grey * r.uniform(0.35, 0.95), grey * r.uniform(0.7, 1.0), grey * r.uniform(1.0, 1.15))
-        self.haze: Colour = (r.uniform(185, 235), r.uniform(185, 225), r.uniform(180, 230))
+        pale = r.uniform(180, 228)
+        self.haze: Colour = (pale * r.uniform(0.96, 1.06), pale * r.uniform(0.97, 1.02), pale * r.uniform(0.94, 1.06))
         self.visibility = r.uniform(70, 260)
         self.green: Colour = (r.uniform(55, 125), r.uniform(85, 140), r.uniform(30, 75))
         self.objects: list[tuple[float, Callable[[], None]]] = []
@@ -292,7 +293,7 @@ class _Street:
             self.quad([(x - half, 0, z0), (x + half, 0, z0), (x + half, 0, z1), (x - half, 0, z1)], MARKING, colour)
 
         lanes = r.integer(1, 4)
-        period, dash, half = r.uniform(3, 7), r.uniform(0.45, 0.7), r.uniform(0.045, 0.09)
+        period, dash, half = r.uniform(3, 7), r.uniform(0.45, 0.7), r.uniform(0.035, 0.075)
         for lane in range(lanes):
             x = self.road * (2 * (lane + 1) / (lanes + 1) - 1)
             z = r.uniform(3, 3 + period)
@@ -441,7 +442,7 @@ class _Street:
             for up in (0.08 * tall, tall):
                 (p, z), (q, _) = at(k / pieces, up), at((k + 1) / pieces, up)
                 self.canvas.line(
-                    [p, q], min(3.5 * self.unit, max(1.0, self.pixels(0.035, z))), FENCE, self.air(colour, z)
+                    [p, q], min(3.5 * self.unit, max(1.0, self.pixels(0.028, z))), FENCE, self.air(colour, z)
                 )
         share, last = 0.0, -1e9
         while share <= 1:
@@ -497,14 +498,14 @@ class _Street:
             tint: Colour = (r.uniform(50, 150),) * 3  # type: ignore[assignment]
             if r.chance(0.3):
                 tint = (r.uniform(90, 130), r.uniform(70, 90), r.uniform(45, 65))
-            wires, lamp, last = r.integer(2, 5), r.chance(0.7), None
+            wires, lamp, last = r.integer(3, 7), r.chance(0.7), None
             while z < 110:
                 self.add(z, lambda x=x, z=z, t=tall, c=tint, s=side, l=lamp: self.pole(x, z, t, c, -s if l else 0))  # type: ignore[misc]
                 self.cast(x, z, tall, 0.1)
                 if last is not None:
                     for k in range(wires):
                         self.add_cable(
-                            (x, tall - 0.25 - 0.4 * k, last), (x, tall - 0.25 - 0.4 * k, z), r.uniform(0.2, 0.7)
+                            (x, tall - 0.25 - 0.3 * k, last), (x, tall - 0.25 - 0.3 * k, z), r.uniform(0.2, 0.7)
                         )
                 if r.chance(0.5):  # across the street
                     self.add_cable(
@@ -517,7 +518,7 @@ class _Street:
                 sx, sz = side * (self.road + r.uniform(0.4, 1.6)), r.uniform(7, 55)
                 self.add(sz, lambda x=sx, z=sz, k=r.integer(0, 3), t=r.uniform(2, 3): self.sign(x, z, t, k))  # type: ignore[misc]
                 self.cast(sx, sz, 2.3, 0.07)
-        for _ in range(r.integer(1, 4)):
+        for _ in range(r.integer(2, 6)):
             y = r.uniform(6, 11)
             self.add_cable(
                 (-self.facade, y, r.uniform(8, 60)), (self.facade, y + r.bell(), r.uniform(8, 60)), r.uniform(0.3, 1.2)
@@ -530,7 +531,7 @@ class _Street:
 
     def pole(self, x: float, z: float, tall: float, colour: Colour, arm: int) -> None:
         tint = self.air(colour, z)
-        width = max(1.0, min(9 * self.unit, self.pixels(0.1, z)))
+        width = max(1.0, min(8 * self.unit, self.pixels(0.08, z)))
         self.canvas.line([self.project(x, 0, z), self.project(x, tall, z)], width, POLE, tint)
         if width > 3:  # the lit side
             edge = self.pixels(0.03, z)
@@ -635,7 +636,7 @@ class _Street:
         )
         if not bare:
             crown = self.pixels(tall * r.uniform(0.24, 0.36), z)
-            self.foliage(foot[0], foot[1] - up * 0.72, crown, crown * r.uniform(0.8, 1.3), z, 260, r)
+            self.foliage(foot[0], foot[1] - up * 0.72, crown, crown * r.uniform(0.8, 1.3), z, 520, r)
         spread = tall * 0.25
         cx, cz = x + self.sun[0] * tall * 0.7, z + self.sun[1] * tall * 0.7
         disc = [(cx + spread * math.cos(a / 6 * math.pi), cz + spread * math.sin(a / 6 * math.pi)) for a in range(12)]
@@ -650,9 +651,10 @@ class _Street:
         base = _mix(self.green, (r.uniform(60, 150), r.uniform(80, 140), r.uniform(20, 80)), 0.4)
         sun = -1 if self.sun[0] > 0 else 1
         for k in range(count):
-            a, d = r.uniform(0, 2 * math.pi), math.sqrt(r.uniform(0, 1)) * r.uniform(0.7, 1.15)
+            clump = k < count // 4
+            a, d = r.uniform(0, 2 * math.pi), math.sqrt(r.uniform(0, 1)) * (0.8 if clump else r.uniform(0.8, 1.12))
             dx, dy = d * math.cos(a), d * math.sin(a)
-            size = r.uniform(0.1, 0.24) if k < count // 3 else r.uniform(0.03, 0.1)
+            size = r.uniform(0.1, 0.24) if clump else r.uniform(0.02, 0.065)
             light = 0.82 - 0.28 * dy + 0.18 * sun * dx + 0.2 * r.bell()
             self.canvas.ellipse(
                 cx + dx * rx,
@@ -675,19 +677,19 @@ class _Street:
 
             def draw(x: float = x, z: float = z, wide: float = wide, style: _Random = style) -> None:
                 px, py = self.project(x, wide * 0.5, z)
-                self.foliage(px, py, self.pixels(wide, z), self.pixels(wide * 0.55, z), z, 90, style)
+                self.foliage(px, py, self.pixels(wide, z), self.pixels(wide * 0.55, z), z, 160, style)
 
             self.add(z, draw)
 
     def add_people(self) -> None:
         r = self.random
-        for _ in range(r.integer(12, 30)):
+        for _ in range(r.integer(16, 40)):
             x = r.uniform(self.road + 0.3, self.facade - 0.4) * (-1 if r.chance(0.5) else 1)
             if r.chance(0.15):
                 x = r.uniform(-self.road, self.road)
-            z, style = r.uniform(8, 50) if r.chance(0.6) else r.uniform(20, 70), _Random(r.integer(0, 1 << 30), 4)
+            z, style = r.uniform(9, 45) if r.chance(0.5) else r.uniform(20, 80), _Random(r.integer(0, 1 << 30), 4)
             self.add(z, lambda x=x, z=z, q=style: self.person(x, z, q))  # type: ignore[misc]
-            self.cast(x, z, 1.7, 0.35)
+            self.cast(x, z, 1.7, 0.24)
 
     def person(self, x: float, z: float, r: _Random) -> None:
         px, py = self.project(x, 0, z)
@@ -732,7 +734,7 @@ def _wall_colour(r: _Random) -> Colour:
 # grain of each class: noise of 1, 3, 12 and 90 pixels, in grey levels
 _GRAIN = np.array(
     [
-        (1, 0, 2, 22),
+        (1, 0, 1, 10),
         (4, 6, 6, 8),
         (9, 7, 5, 9),
         (8, 9, 6, 5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -28,7 +29,9 @@ def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[D
         first = made.seed + {"train": 0, "val": made.train, "test": made.train + made.val}[split]
         return [GeneratedScenes(counts[split], made.size, first)]
     if not config.folders:
-        raise MagNetError("data.folders: expected at least one data folder; add it to the configuration or use --data.folders")
+        raise MagNetError(
+            "data.folders: expected at least one data folder; add it to the YAML file or use --data.folders"
+        )
     root = Path(config.root or os.environ.get("MAGNET_DATA", "."))
     folders = config.folders if extra else config.folders[:1]
     datasets = [DataFolder(root / folder, split) for folder in folders]
@@ -45,12 +48,12 @@ def _check(config: TrainConfig) -> None:
     scales = config.walk.scales
     if not scales or any(min(size) < 1 for size in scales):
         raise MagNetError(f"walk.scales: expected a list of sizes [H, W] of at least 1, got {scales}")
-    if any(b[0] < a[0] or b[1] < a[1] for a, b in zip(scales, scales[1:], strict=False)):
+    if any(b[0] < a[0] or b[1] < a[1] for a, b in itertools.pairwise(scales)):
         raise MagNetError(f"walk.scales: expected sizes from coarse to fine, got {scales}")
     for size in config.network_sizes[1:]:
         if size[0] < config.input_size[0] or size[1] < config.input_size[1]:
             raise MagNetError(
-                f"walk.patch_size: expected at most the size of the second scale {scales[1]}, got {config.walk.patch_size}"
+                f"walk.patch_size: expected at most the second scale, {scales[1]}, got {config.walk.patch_size}"
             )
 
 
@@ -78,7 +81,9 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     folder = check_output_dir(Path(config.out) / config.name, "--out")
     best = folder / "segmenter" / "best.safetensors"
     if stage == "refiner" and not best.is_file():
-        raise MagNetError(f"stage: the refiner needs a trained segmenter, but '{best}' does not exist; run --stage segmenter first")
+        raise MagNetError(
+            f"stage: the refiner needs a trained segmenter, but '{best}' is missing; run --stage segmenter first"
+        )
     sizes = config.network_sizes
     train = [ScaleCache(d, sizes, config.data.cache_mb) for d in open_split(config.data, "train", extra=True)]
     val = ScaleCache(open_split(config.data, "val")[0], sizes, config.data.cache_mb)
@@ -122,7 +127,7 @@ def build_train_parser(prog: str = "magnet train") -> Any:
     """The jsonargparse parser of ``magnet train``."""
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog=prog, description="Train a segmenter and its refiners on a folder of images and labels.")
+    parser = ArgumentParser(prog=prog, description="Train a segmenter and its refiners on labelled images.")
     add_train_arguments(parser)
     return parser
 

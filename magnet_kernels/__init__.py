@@ -10,11 +10,15 @@ from magnet_kernels._backends import available_backends
 from magnet_kernels._loader import build_info
 from magnet_kernels._version import __version__
 from magnet_kernels.ops.confidence import confidence
+from magnet_kernels.ops.crop_patches import crop_patches
 from magnet_kernels.ops.median_blur import median_blur
+from magnet_kernels.ops.patch_uncertainty import patch_uncertainty
 from magnet_kernels.ops.refine_step import refine_step, refine_step_
 from magnet_kernels.ops.replace_points import replace_points, replace_points_
 from magnet_kernels.ops.select_points import select_points
+from magnet_kernels.ops.stitch_patches import stitch_patches
 from magnet_kernels.ops.uncertainty_score import uncertainty_score
+from magnet_kernels.ops.upsample_confidence import upsample_confidence
 
 _loader.load()
 
@@ -23,11 +27,15 @@ __all__ = [
     "available_backends",
     "build_info",
     "confidence",
+    "crop_patches",
     "median_blur",
+    "patch_uncertainty",
     "refine_step",
     "refine_step_",
     "replace_points",
     "replace_points_",
     "select_points",
+    "stitch_patches",
     "uncertainty_score",
+    "upsample_confidence",
 ]

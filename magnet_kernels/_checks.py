@@ -22,7 +22,8 @@ def check_map(name: str, x: Tensor, *, min_channels: int = 1) -> None:
         )
     if x.dtype not in FLOAT_TYPES:
         raise TypeError(
-            f"{name}: expected float32, float16, bfloat16 or float64, got {_describe(x)}; convert it with {name}.float()"
+            f"{name}: expected float32, float16, bfloat16 or float64, got {_describe(x)}; "
+            f"convert it with {name}.float()"
         )
     if x.dim() != 4:
         raise ValueError(
@@ -38,7 +39,8 @@ def check_score(score: Tensor) -> None:
     check_map("score", score)
     if score.shape[1] != 1:
         raise ValueError(
-            f"score: expected one channel (N, 1, H, W), got {_describe(score)}; reduce the classes first, see confidence()"
+            f"score: expected one channel (N, 1, H, W), got {_describe(score)}; "
+            "reduce the classes first, see confidence()"
         )
 
 
@@ -48,25 +50,30 @@ def check_pair(coarse: Tensor, fine: Tensor, *, min_channels: int = 2, may_upsam
     check_map("fine", fine, min_channels=min_channels)
     if coarse.dtype != fine.dtype:
         raise TypeError(
-            f"fine: expected the type of coarse, {coarse.dtype}, got {_describe(fine)}; convert it with fine.to(coarse.dtype)"
+            f"fine: expected the type of coarse, {coarse.dtype}, got {_describe(fine)}; "
+            "convert it with fine.to(coarse.dtype)"
         )
     if coarse.device != fine.device:
         raise ValueError(
-            f"fine: expected the device of coarse, {coarse.device}, got {_describe(fine)}; move it with fine.to(coarse.device)"
+            f"fine: expected the device of coarse, {coarse.device}, got {_describe(fine)}; "
+            "move it with fine.to(coarse.device)"
         )
     if coarse.shape[:2] != fine.shape[:2]:
         raise ValueError(
-            f"fine: expected N and C of coarse, {tuple(coarse.shape[:2])}, got {_describe(fine)}; both must hold the same images and classes"
+            f"fine: expected N and C of coarse, {tuple(coarse.shape[:2])}, got {_describe(fine)}; "
+            "both must hold the same images and classes"
         )
     if coarse.shape[2:] == fine.shape[2:]:
         return
     if not may_upsample:
         raise ValueError(
-            f"fine: expected the shape of coarse, {tuple(coarse.shape)}, got {_describe(fine)}; resize one with torch.nn.functional.interpolate"
+            f"fine: expected the shape of coarse, {tuple(coarse.shape)}, got {_describe(fine)}; "
+            "resize one with torch.nn.functional.interpolate"
         )
     if coarse.shape[2] > fine.shape[2] or coarse.shape[3] > fine.shape[3] or 0 in coarse.shape[2:]:
         raise ValueError(
-            f"coarse: expected a map no larger than fine, {tuple(fine.shape[2:])} (H, W), and not empty, got {_describe(coarse)}; "
+            f"coarse: expected a map no larger than fine, {tuple(fine.shape[2:])} (H, W), and not empty, "
+            f"got {_describe(coarse)}; "
             "are coarse and fine swapped?"
         )
 
@@ -75,7 +82,8 @@ def check_in_place(name: str, x: Tensor) -> None:
     """``x`` is written to: no two of its elements may share memory."""
     if any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True)):
         raise ValueError(
-            f"{name}: expected memory that can be written to, got an expanded tensor; make it whole with {name}.contiguous()"
+            f"{name}: expected memory that can be written to, got an expanded tensor; "
+            f"make it whole with {name}.contiguous()"
         )
 
 
@@ -88,7 +96,8 @@ def check_kernel_size(kernel_size: int) -> int:
         or kernel_size % 2 == 0
     ):
         raise ValueError(
-            f"kernel_size: expected an odd int from 1 to 15 (1 = no median), got {_describe(kernel_size)}; use 3, 5 or 11"
+            f"kernel_size: expected an odd int from 1 to 15 (1 = no median), got {_describe(kernel_size)}; "
+            "use 3, 5 or 11"
         )
     return kernel_size
 
@@ -99,18 +108,21 @@ def check_mask(mask: Tensor | None, fine: Tensor) -> Tensor | None:
         return None
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         raise TypeError(
-            f"mask: expected a bool tensor, True where fine is valid, got {_describe(mask)}; convert it with mask.bool()"
+            f"mask: expected a bool tensor, True where fine is valid, got {_describe(mask)}; "
+            "convert it with mask.bool()"
         )
     if mask.device != fine.device:
         raise ValueError(
-            f"mask: expected the device of fine, {fine.device}, got {_describe(mask)}; move it with mask.to(fine.device)"
+            f"mask: expected the device of fine, {fine.device}, got {_describe(mask)}; "
+            "move it with mask.to(fine.device)"
         )
     n, _, h, w = fine.shape
     if mask.dim() == 2:
         mask = mask[None, None]
     if mask.dim() != 4 or mask.shape[0] not in (1, n) or mask.shape[1] != 1 or mask.shape[2:] != fine.shape[2:]:
         raise ValueError(
-            f"mask: expected ({n}, 1, {h}, {w}), (1, 1, {h}, {w}) or ({h}, {w}), got {_describe(mask)}; resize or reshape it"
+            f"mask: expected ({n}, 1, {h}, {w}), (1, 1, {h}, {w}) or ({h}, {w}), got {_describe(mask)}; "
+            "resize or reshape it"
         )
     return mask.expand(n, 1, h, w)
 
@@ -127,7 +139,8 @@ def check_points(points: Tensor, coarse: Tensor) -> None:
         )
     if points.device != coarse.device:
         raise ValueError(
-            f"points: expected the device of coarse, {coarse.device}, got {_describe(points)}; move it with points.to(coarse.device)"
+            f"points: expected the device of coarse, {coarse.device}, got {_describe(points)}; "
+            "move it with points.to(coarse.device)"
         )
 
 
@@ -135,11 +148,13 @@ def check_boxes(boxes: Tensor, device: torch.device) -> None:
     """``boxes`` must be (P, 5) floats (image index, x0, y0, x1, y1) on ``device``."""
     if not isinstance(boxes, Tensor) or not boxes.is_floating_point():
         raise TypeError(
-            f"boxes: expected a floating-point tensor (image index, x0, y0, x1, y1), got {_describe(boxes)}; convert it with boxes.float()"
+            f"boxes: expected a floating-point tensor (image index, x0, y0, x1, y1), got {_describe(boxes)}; "
+            "convert it with boxes.float()"
         )
     if boxes.dim() != 2 or boxes.shape[1] != 5:
         raise ValueError(
-            f"boxes: expected (P, 5): image index, x0, y0, x1, y1 in pixels, got {_describe(boxes)}; put the image index first"
+            f"boxes: expected (P, 5): image index, x0, y0, x1, y1 in pixels, got {_describe(boxes)}; "
+            "put the image index first"
         )
     if boxes.device != device:
         raise ValueError(f"boxes: expected device {device}, got {_describe(boxes)}; move it with boxes.to(...)")
@@ -157,14 +172,51 @@ def check_size(name: str, size: object) -> tuple[int, int]:
     return pair
 
 
+def check_box_values(boxes: Tensor, batch_size: int) -> None:
+    """Image indices must be whole and lie in the batch, coordinates finite and below 2**24 (float32's whole numbers)."""
+    if boxes.shape[0] == 0:
+        return
+    image, corners = boxes.detach()[:, 0], boxes.detach()[:, 1:]
+    wrong = ~((image >= 0) & (image < batch_size) & (image == image.floor()))
+    if bool(wrong.any()):
+        raise ValueError(
+            f"boxes: expected image indices from 0 to {batch_size - 1} in column 0, got {image[wrong][0].item()}; "
+            "a box is (image index, x0, y0, x1, y1)"
+        )
+    wrong = ~(corners.abs() < 2.0**24)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"boxes: expected finite coordinates below 2**24 pixels, got {corners[wrong][0].item()}; "
+            "a box is (image index, x0, y0, x1, y1) in pixels"
+        )
+
+
+def check_filled(name: str, x: Tensor) -> None:
+    """``x`` (N, C, H, W) must have pixels; N may be 0."""
+    if 0 in x.shape[2:]:
+        raise ValueError(f"{name}: expected at least one pixel (H, W >= 1), got {_describe(x)}; there is nothing to sample")
+
+
+def check_batch_size(batch_size: int) -> int:
+    """An int >= 0."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, torch.SymInt)) or batch_size < 0:
+        raise ValueError(
+            f"batch_size: expected an int >= 0 (the number of images), got {_describe(batch_size)}; "
+            "image indices in boxes count up to it"
+        )
+    return batch_size
+
+
 def count_points(n_points: int | float, height: int, width: int) -> int:
-    """Resolve ``n_points`` to a count: an int is a count (capped at H*W), a float in (0, 1] a fraction of H*W, rounded down."""
+    """Resolve ``n_points`` to a count: an int is a count (capped at H*W), a float in (0, 1] a fraction "
+    "of H*W, rounded down."""
     total = height * width
     if isinstance(n_points, (int, torch.SymInt)) and not isinstance(n_points, bool) and n_points >= 0:
         return min(n_points, total)
     if isinstance(n_points, float) and 0.0 < n_points <= 1.0:
         return int(total * n_points)
     raise ValueError(
-        f"n_points: expected an int >= 0 (a count) or a float in (0, 1] (a fraction of the pixels), got {_describe(n_points)}; "
+        "n_points: expected an int >= 0 (a count) or a float in (0, 1] (a fraction of the pixels), "
+        f"got {_describe(n_points)}; "
         "use e.g. 65536 or 0.25"
     )

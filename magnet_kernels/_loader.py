@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import warnings
 from pathlib import Path
@@ -38,7 +39,8 @@ def load() -> None:
             _cpu_error = f"{library.name} does not load: {error}"
     if _cpu_error is not None:
         warnings.warn(
-            f"magnet_kernels runs on its plain-torch reference, many times slower than its compiled kernels: {_cpu_error}",
+            "magnet_kernels runs on its plain-torch reference, many times slower than its compiled kernels: "
+            f"{_cpu_error}",
             stacklevel=3,
         )
 
@@ -56,7 +58,7 @@ def build_info() -> dict[str, Any]:
     """What was built and against what: compiler, torch, instruction set in use, and the reason for what is missing."""
     info: dict[str, Any] = {"torch": torch.__version__, **_record(), "cpu_library": _cpu_error or "ok"}
     try:
-        from magnet_kernels import _host
+        _host = importlib.import_module("magnet_kernels._host")
     except ImportError as error:
         info["host_module"] = f"not there: {error}"
     else:

@@ -218,7 +218,7 @@ def test_failed_save_keeps_the_old_file(tmp_path, state, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("magnet.checkpoints.save_file", full_disk)
-    with pytest.raises(MagNetError, match="could not be written.*No space left"):
+    with pytest.raises(MagNetError, match=r"could not be written.*No space left"):
         save_safetensors(path, {"other": torch.zeros(1)})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]

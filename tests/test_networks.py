@@ -29,6 +29,15 @@ def keys_of(module: nn.Module) -> list[tuple[str, tuple[int, ...], str]]:
     return [(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in module.state_dict().items()]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Hundreds of tiny convolutions: waiting for a second thread costs more than it gives, on a busy machine by far."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module", params=GOLDEN)
 def network(request):
     """(name, classes, input shape, network with seeded weights): built once for the tests below."""
@@ -49,11 +58,9 @@ def test_segmenter_golden(network):
     assert_golden(logits[..., ::4, ::4], golden("models")[f"{name}/{num_classes}"])
 
 
-@pytest.mark.parametrize("size", [(37, 50), (64, 33)])
+@pytest.mark.parametrize("size", [(19, 26), (32, 17)])
 def test_segmenter_odd_sizes(network, size):
-    name, num_classes, _, module = network
-    if name == "hrnet48+ocr":
-        pytest.skip("the code is hrnet18's, at five times the time")
+    _, num_classes, _, module = network
     with torch.no_grad():
         assert module(torch.randn(2, 3, *size)).shape == (2, num_classes, *size)
 
@@ -62,7 +69,7 @@ def test_segmenter_odd_sizes(network, size):
 def test_segmenter_gradients_reach_every_parameter(name):
     torch.manual_seed(0)
     module = build_segmenter(name, 4).train()
-    images = torch.randn(2, 3, 32, 64, requires_grad=True)
+    images = torch.randn(2, 3, 32, 64 if name == "psp" else 32, requires_grad=True)
     module(images).square().mean().backward()
     assert [key for key, p in module.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
     assert images.grad.abs().sum() > 0
@@ -71,16 +78,17 @@ def test_segmenter_gradients_reach_every_parameter(name):
     assert [key for key in still if not key.endswith("bias")] == []
 
 
-@pytest.mark.parametrize("name", ["hrnet18+ocr", "psp"])
-def test_heads_make_the_output(name):
-    module = seed_module(build_segmenter(name, 3))
+def test_heads_make_the_output(network):
+    name, num_classes, _, module = network
+    assert getattr(module, "has_aux", False) == (name != "fpn")
+    if name == "fpn":
+        return
     images = randn("heads", 1, 3, 32, 32)
     with torch.no_grad():
         main, aux = module(images, heads=True)
-        assert main.shape == aux.shape == (1, 3, 32, 32)
+        assert main.shape == aux.shape == (1, num_classes, 32, 32)
         assert not torch.equal(main, aux)
         torch.testing.assert_close(module(images), (main + 0.4 * aux) / 1.4)
-    assert module.has_aux
 
 
 def test_refinement_keys():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+import itertools
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -77,7 +78,7 @@ class Compact(nn.Module):
         self.num_classes = num_classes
         self.stem = _ConvNormAct(3, widths[0])
         self.down = nn.ModuleList(
-            nn.Sequential(_ConvNormAct(a, b, stride=2), _Residual(b)) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(_ConvNormAct(a, b, stride=2), _Residual(b)) for a, b in itertools.pairwise(widths)
         )
         self.context = _GlobalContext(widths[-1])
         self.up = nn.ModuleList(

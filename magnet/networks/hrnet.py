@@ -58,7 +58,8 @@ class ExchangeModule(nn.Module):
         self.branches = nn.ModuleList(make_layer(BasicBlock, c, c, n_blocks, momentum=MOMENTUM) for c in channels)
         count = len(channels)
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(exchange_path(source, target, channels) for source in range(count)) for target in range(count)
+            nn.ModuleList([exchange_path(source, target, channels) for source in range(count)])  # type: ignore[misc]
+            for target in range(count)
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -95,7 +96,7 @@ class HRNet(nn.Module):
         def stage(number: int) -> nn.Sequential:
             return nn.Sequential(*(ExchangeModule(channels[:number], n_blocks) for _ in range(n_modules[number - 2])))
 
-        # a transition opens one coarser branch, from the coarsest there is; branches that go on as they are have no entry
+        # a transition opens one branch, from the coarsest there is; a branch that goes on as it is holds None
         self.transition1 = nn.ModuleList(
             [conv_bn(256, channels[0]), nn.Sequential(conv_bn(256, channels[1], stride=2))]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +15,7 @@ from magnet.networks.resnet import conv1x1
 def _conv1x1_bn(*channels: int) -> nn.Sequential:
     """A chain of 1x1 convolution, batch normalisation, ReLU through the given channels."""
     layers: list[nn.Module] = []
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in itertools.pairwise(channels):
         layers += [conv1x1(before, after), nn.Sequential(nn.BatchNorm2d(after), nn.ReLU(inplace=True))]
     return nn.Sequential(*layers)
 
@@ -92,7 +93,7 @@ class HRNetOCR(HRNet):
         return resize(main, images), resize(aux, images)
 
     def forward(self, images: Tensor, *, heads: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised images -> (N, C, H, W) logits; with ``heads``, (main, auxiliary) logits for training."""
+        """(N, 3, H, W) normalised images -> (N, C, H, W) logits; with ``heads``, the pair (main, auxiliary)."""
         main, aux = self.heads(images)
         return (main, aux) if heads else (main + 0.4 * aux) / 1.4
 

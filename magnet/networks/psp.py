@@ -75,6 +75,6 @@ class PSPNet(nn.Module):
         return main, aux
 
     def forward(self, images: Tensor, *, heads: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised images -> (N, C, H, W) logits; with ``heads``, (main, auxiliary) logits for training."""
+        """(N, 3, H, W) normalised images -> (N, C, H, W) logits; with ``heads``, the pair (main, auxiliary)."""
         main, aux = self.heads(images)
         return (main, aux) if heads else (main + 0.4 * aux) / 1.4

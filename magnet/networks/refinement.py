@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from magnet.networks.resnet import Bottleneck, conv1x1, conv3x3, make_layer
 
-
 MOMENTUM = 0.01  # of the running statistics, as in the release
 
 

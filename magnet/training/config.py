@@ -41,7 +41,7 @@ class DataConfig:
     """Where the images are.
 
     Args:
-        root: folder that ``folders`` are relative to; empty = the environment variable MAGNET_DATA, or else the current folder.
+        root: folder that ``folders`` are relative to; empty = MAGNET_DATA of the environment, or the current folder.
         folders: data folders. The first is validated and evaluated on; the others only add training images.
         generated: scenes made by the program instead.
         cache_mb: memory for decoded images.

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.checkpoints import save_safetensors
 from magnet.data import IGNORE_INDEX
 from magnet.errors import MagNetError
-from magnet.files import atomic_path
 from magnet.losses import cross_entropy, ohem_cross_entropy
 from magnet.training.config import OptimConfig
 
@@ -85,7 +85,7 @@ class Optimiser:
 
 
 class Average:
-    """A copy of a network whose weights follow it slowly (exponential moving average); ``decay`` 0 is the network itself."""
+    """A copy of a network whose weights follow it slowly (exponential moving average); with ``decay`` 0, itself."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -108,10 +108,12 @@ class Average:
 class Loss:
     """Cross-entropy (all pixels, or the hard ones) plus a soft Dice loss."""
 
-    def __init__(self, kind: str, class_weights: Sequence[float], dice: float, num_classes: int, device: torch.device) -> None:
+    def __init__(
+        self, kind: str, class_weights: Sequence[float], dice: float, num_classes: int, device: torch.device
+    ) -> None:
         if class_weights and len(class_weights) != num_classes:
             raise MagNetError(
-                f"class_weights: expected one for each of {num_classes} classes, got {len(class_weights)}; leave empty for equal"
+                f"class_weights: expected one for each of {num_classes} classes, got {len(class_weights)}"
             )
         self.kind, self.dice = kind, dice
         self.weight = torch.tensor(list(class_weights), device=device) if class_weights else None
@@ -141,12 +143,8 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def save_weights(network: nn.Module, path: Path, **metadata: object) -> None:
     """Write a state dict as safetensors under a temporary name, then rename it."""
-    from safetensors.torch import save_file
-
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in metadata.items()})
+    save_safetensors(path, network.state_dict(), {key: json.dumps(value) for key, value in metadata.items()})
 
 
 class RunLog:

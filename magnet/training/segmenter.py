@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,14 +13,15 @@ from tqdm import tqdm
 
 from magnet.data import ScaleCache
 from magnet.errors import MagNetError
-from magnet.images import normalize, to_tensor
+from magnet.images import to_tensor
 from magnet.metrics import confusion_matrix, iou_per_class, mean_iou
 from magnet.networks import build_segmenter
+from magnet.sliding import sliding_window
 from magnet.training.augment import random_sample
 from magnet.training.config import TrainConfig
 from magnet.training.loop import Average, Loss, Optimiser, RunLog, autocast, save_weights
 
-__all__ = ["SampleSource", "predict_scale", "train_segmenter", "validate_segmenter"]
+__all__ = ["SampleSource", "train_segmenter", "validate_segmenter"]
 
 
 class SampleSource:
@@ -30,7 +30,7 @@ class SampleSource:
     def __init__(self, caches: Sequence[ScaleCache], weights: Sequence[float]) -> None:
         count = len(caches[0].sizes)
         if weights and (len(weights) != count or min(weights) < 0 or sum(weights) <= 0):
-            raise MagNetError(f"segmenter.scale_weights: expected {count} weights of at least 0, one a scale, got {list(weights)}")
+            raise MagNetError(f"segmenter.scale_weights: expected {count} weights, one a scale, got {list(weights)}")
         self.caches = list(caches)
         self.items: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         for c, cache in enumerate(self.caches):
@@ -40,7 +40,9 @@ class SampleSource:
         for scale, items in enumerate(self.items):
             if not items:
                 h, w = caches[0].sizes[scale]
-                raise MagNetError(f"walk.scales: no training image is as large as scale {scale} ({h}x{w}); drop the scale")
+                raise MagNetError(
+                    f"walk.scales: no training image is as large as scale {scale} ({h}x{w}); drop the scale"
+                )
         p = np.asarray(weights or [1.0] * count, dtype=np.float64)
         self.p = p / p.sum()
 
@@ -49,34 +51,6 @@ class SampleSource:
         cache, index = self.items[scale][int(rng.integers(len(self.items[scale])))]
         image, labels = self.caches[cache].get(index, scale)
         return image, labels, scale
-
-
-@torch.inference_mode()
-def predict_scale(network: nn.Module, image: np.ndarray, size: tuple[int, int], batch_size: int = 8) -> Tensor:
-    """Probabilities (1, C, H, W) of an (H, W, 3) image seen through patches of ``size``, overlaps averaged."""
-    device = next(network.parameters()).device
-    height, width = image.shape[:2]
-    h, w = size
-
-    def starts(length: int, part: int) -> list[int]:
-        n = math.ceil(length / part)
-        return [round(i * (length - part) / max(n - 1, 1)) for i in range(n)]
-
-    places = [(y, x) for y in starts(height, h) for x in starts(width, w)]
-    total: Tensor | None = None
-    count = torch.zeros(1, 1, height, width)
-    for first in range(0, len(places), batch_size):
-        group = places[first : first + batch_size]
-        patches = torch.stack([normalize(to_tensor(image[y : y + h, x : x + w])) for y, x in group])
-        patches = patches.to(device, memory_format=torch.channels_last)
-        probabilities = network(patches).float().softmax(dim=1).cpu()
-        if total is None:
-            total = torch.zeros(1, probabilities.shape[1], height, width)
-        for (y, x), values in zip(group, probabilities, strict=True):
-            total[0, :, y : y + h, x : x + w] += values
-            count[..., y : y + h, x : x + w] += 1
-    assert total is not None
-    return total / count
 
 
 def validate_segmenter(
@@ -91,7 +65,7 @@ def validate_segmenter(
         labels = torch.from_numpy(cache.get(index, scales[-1])[1])
         for scale in scales:
             with autocast(device, amp):
-                probabilities = predict_scale(network, cache.get(index, scale)[0], size)
+                probabilities = sliding_window(network, to_tensor(cache.get(index, scale)[0])[None], size)
             up = F.interpolate(probabilities, size=labels.shape, mode="bilinear", align_corners=False)
             matrix = confusion_matrix(up.argmax(dim=1)[0], labels, num_classes)
             matrices[scale] = matrices.get(scale, torch.zeros_like(matrix)) + matrix

@@ -44,7 +44,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-    return reference.median_blur_backward(grad, *ctx.saved_tensors, ctx.kernel_size), None
+    x, blurred = ctx.saved_tensors
+    return reference.median_blur_backward(grad, x, blurred, ctx.kernel_size), None
 
 
 _median_blur = _library.define(

@@ -135,7 +135,8 @@ def _check_out(out: Tensor, coarse: Tensor, fine: Tensor) -> None:
         for name, other in (("fine", fine), ("coarse", coarse)):
             if storage != 0 and other.untyped_storage().data_ptr() == storage:
                 raise ValueError(
-                    f"out: expected memory of its own, got memory shared with {name}; pass out=coarse itself to refine in place"
+                    f"out: expected memory of its own, got memory shared with {name}; "
+                    "pass out=coarse itself to refine in place"
                 )
 
 

@@ -69,7 +69,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]
 
 
 _uncertainty_score = _library.define(
-    "uncertainty_score(Tensor coarse, Tensor fine, Tensor? mask=None, int kernel_size=3, bool from_logits=False) -> Tensor",
+    "uncertainty_score(Tensor coarse, Tensor fine, Tensor? mask=None, int kernel_size=3, bool from_logits=False)"
+    " -> Tensor",
     reference=reference.uncertainty_score,
     fake=_fake,
     backward=_backward,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,14 +14,14 @@ from magnet_kernels.reference.uncertainty_score import uncertainty_score
 
 
 def map_format(x: Tensor) -> torch.memory_format:
-    """The layout that a map made from ``x`` takes: channels_last only where ``x`` is that and not plainly contiguous."""
+    """The layout of a map made from ``x``: channels_last only where ``x`` is that and not plainly contiguous."""
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         return torch.channels_last
     return torch.contiguous_format
 
 
-def upsample(coarse: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear (align_corners=False) to ``size`` (H, W), computed in at least fp32, in the type and layout of ``coarse``."""
+def upsample(coarse: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear (align_corners=False) to ``size`` (H, W), in at least fp32; the type and layout of ``coarse``."""
     wide = coarse.to(torch.promote_types(coarse.dtype, torch.float32))
     result = F.interpolate(wide, tuple(size), mode="bilinear", align_corners=False).to(coarse.dtype)
     return result.contiguous(memory_format=map_format(coarse))

@@ -10,7 +10,7 @@ from magnet_kernels.reference.median_blur import median_blur
 
 
 def raw_score(coarse: Tensor, fine: Tensor, mask: Tensor | None, from_logits: bool) -> Tensor:
-    """(1 - confidence(coarse)) * confidence(fine) before the median; 0 outside ``mask`` and where it is not a number."""
+    """(1 - confidence(coarse)) * confidence(fine), before the median; 0 outside ``mask`` and where not a number."""
     score = (1 - confidence(coarse, from_logits)) * confidence(fine, from_logits)
     score = torch.where(score.isnan(), 0.0, score)
     return score if mask is None else torch.where(mask, score, 0.0)

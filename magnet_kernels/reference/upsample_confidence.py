@@ -1,0 +1,27 @@
+"""upsample_confidence: a map made larger, and the confidence of the larger map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from magnet_kernels.reference.confidence import confidence
+from magnet_kernels.reference.refine_step import map_format, upsample
+
+
+def upsample_confidence(coarse: Tensor, height: int, width: int, from_logits: bool = False) -> tuple[Tensor, Tensor]:
+    """(N, C, h, w) -> (N, C, height, width) in the type and layout of ``coarse``, (N, 1, height, width) float32."""
+    if coarse.shape[2:] == (height, width):
+        upsampled = coarse.clone(memory_format=map_format(coarse))
+    else:
+        upsampled = upsample(coarse, (height, width))
+    return upsampled, confidence(upsampled, from_logits)
+
+
+def upsample_backward(grad: Tensor, height: int, width: int) -> Tensor:
+    """The adjoint of the upsampling: (N, C, H, W) -> (N, C, height, width)."""
+    if grad.shape[2:] == (height, width):
+        return grad
+    wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
+    shape = [grad.shape[0], grad.shape[1], height, width]
+    return torch.ops.aten.upsample_bilinear2d_backward(wide, list(grad.shape[2:]), shape, False).to(grad.dtype)

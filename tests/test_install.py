@@ -1,0 +1,96 @@
+"""Installing: without a compiler, without torch, and what the build records."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _pip_install(target: Path, source: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-v",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(target),
+        str(source),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A copy of what a release holds, so that the build leaves this tree alone."""
+    copy = tmp_path / "source"
+    copy.mkdir()
+    for name in ("csrc", "magnet", "magnet_kernels"):
+        shutil.copytree(
+            ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "_build_record.json")
+        )
+    for name in ("setup.py", "build_backend.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+def test_without_a_compiler_the_package_is_pure_python_and_says_so(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77")
+    pytest.importorskip("pybind11")
+    target = tmp_path / "target"
+    install = _pip_install(target, source, CXX=str(tmp_path / "no-such-compiler"))
+    assert install.returncode == 0, install.stderr
+    assert "installing without compiled kernels" in install.stdout + install.stderr
+    assert not list(target.glob("magnet_kernels/*.so"))
+    script = (
+        "import warnings; warnings.simplefilter('ignore'); import json, torch, magnet, magnet_kernels as mk;"
+        "x = torch.rand(1, 3, 4, 5); y = magnet.refine_step(x, x.flip(1), n_points=3);"
+        "print(json.dumps([mk.__file__, mk.available_backends()['refine_step'], list(y.shape)]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert run.returncode == 0, run.stderr
+    file, backends, shape = json.loads(run.stdout)
+    assert Path(file).is_relative_to(target)
+    assert "no-such-compiler" in backends["cpu"] and backends["reference"] == "ok"
+    assert shape == [1, 3, 4, 5]
+
+
+def test_without_torch_the_build_asks_for_it(tmp_path: Path) -> None:
+    script = (
+        "import sys, sysconfig; sys.path = [p for p in sys.path if 'site-packages' not in p];"
+        "sysconfig.get_path = lambda name: '/nonexistent';"
+        f"sys.path.insert(0, {str(tmp_path)!r}); sys.path.append({str(ROOT)!r}); "
+        "import build_backend; build_backend.build_wheel('.')"
+    )
+    package = tmp_path / "setuptools"  # stands in for pip's isolated environment, which holds setuptools alone
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "build_meta.py").write_text("def build_wheel(*arguments): raise AssertionError('built without torch')\n")
+    run = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "Install torch 2.11 or newer first" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_package_imports_without_optional_packages() -> None:
+    """Neither torchvision nor OpenCV is needed anywhere, and importing never touches a GPU."""
+    script = (
+        "import sys\n"
+        "for name in ('torchvision', 'cv2', 'scipy', 'matplotlib'): sys.modules[name] = None\n"
+        "import torch, magnet, magnet_kernels\n"
+        "import magnet.model, magnet.networks, magnet.cli\n"
+        "assert not torch.cuda.is_initialized()\n"
+    )
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

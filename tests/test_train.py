@@ -1,0 +1,252 @@
+"""Training: reproducible, complete, and clear about what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_data import tiny_config, tiny_folder
+
+from magnet.data import IGNORE_INDEX, DataFolder, ScaleCache
+from magnet.errors import MagNetError
+from magnet.train import RECIPES, build_train_parser, main, parse_config, run_training
+from magnet.training.augment import Colour, cut, random_sample
+from magnet.training.config import AugmentConfig, OptimConfig
+from magnet.training.loop import Average, Optimiser, dice_loss
+from magnet.training.refiner import _enlarge, draw_chain
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny_folder(tmp_path / "data")
+
+
+# configuration
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in RECIPES.glob("*.yaml")))
+def test_recipes_parse(recipe: str) -> None:
+    config = parse_config(["--config", recipe])
+    assert config.name and len(config.walk.scales) >= 2
+    assert len(config.network_sizes) == len(config.walk.scales)
+
+
+def test_keys_on_the_command_line_override_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "name: a\nwalk: {scales: [[8, 8], [16, 16]], patch_size: [8, 8], n_points: 0.5}\nsegmenter: {iterations: 7}\n"
+    )
+    config = parse_config(["--config", str(file), "--segmenter.optim.lr", "0.5", "--walk.n_points", "300"])
+    assert (config.name, config.segmenter.iterations, config.segmenter.optim.lr) == ("a", 7, 0.5)
+    assert config.walk.n_points == 300 and isinstance(config.walk.n_points, int)
+    assert config.walk.scales == [(8, 8), (16, 16)]
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--segmenter.iteratons", "3"], ["--walk.patch_size", "7"], ["--amp", "fp8"], ["--segmenter.iterations", "many"]]
+)
+def test_wrong_keys_and_values_exit_with_2(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        parse_config([*tiny_config(tmp_path, tmp_path), *wrong])
+    assert error.value.code == 2
+    assert wrong[0].split(".")[-1].lstrip("-") in capsys.readouterr().err
+
+
+def test_unknown_key_in_the_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("name: a\nwalk: {scales: [[8, 8]], patch_size: [8, 8]}\nsegmentr: {}\n")
+    with pytest.raises(SystemExit) as error:
+        parse_config(["--config", str(file)])
+    assert error.value.code == 2 and "segmentr" in capsys.readouterr().err
+
+
+def test_help_explains_the_keys() -> None:
+    text = build_train_parser().format_help()
+    assert "--segmenter.iterations" in text and "optimiser steps" in text
+
+
+# samples
+
+
+def test_cut_without_geometry_is_a_plain_crop(folder: Path) -> None:
+    image, labels = DataFolder(folder, "train").load(0)
+    pixels, target = cut(image, labels, (30, 40), (20, 30))
+    np.testing.assert_array_equal((pixels * 255).round().permute(1, 2, 0).numpy(), image[20:40, 25:55])
+    np.testing.assert_array_equal(target.numpy(), labels[20:40, 25:55])
+
+
+def test_cut_keeps_image_and_labels_together_and_ignores_the_outside() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[:, 40:] = 1
+    image = np.repeat(labels[..., None] * 255, 3, axis=2)
+    for angle, zoom, flip in ((0.4, 1.0, (False, True)), (-0.7, 1.3, (True, False)), (0.0, 0.7, (False, False))):
+        pixels, target = cut(image, labels, (30.0, 40.0), (60, 80), angle=angle, zoom=zoom, flip=flip)
+        inside = target != IGNORE_INDEX
+        assert ((pixels[0] > 0.5).long() == target)[inside].float().mean() > 0.99
+        if zoom <= 1:
+            assert (~inside).any() and inside.float().mean() > 0.4
+    turned, _ = cut(image, labels, (30.0, 40.0), (20, 20), angle=np.pi / 2)
+    assert turned[0, :9].mean() != turned[0, 11:].mean()  # the edge, upright before, lies now
+
+
+def test_the_same_generator_gives_the_same_sample(folder: Path) -> None:
+    image, labels = DataFolder(folder, "train").load(0)
+    augment = AugmentConfig(rotate=20, zoom=(0.8, 1.2), noise=0.05)
+    first, second, other = (
+        random_sample(np.random.default_rng(s), image, labels, (32, 48), augment) for s in (5, 5, 6)
+    )
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_colour_stays_in_range() -> None:
+    for seed in range(5):
+        changed = Colour(np.random.default_rng(seed), AugmentConfig(noise=0.2, gamma=1))(torch.rand(3, 8, 8))
+        assert changed.min() >= 0 and changed.max() <= 1
+
+
+def test_chains_are_nested_and_the_enlarged_map_fits(folder: Path) -> None:
+    cache = ScaleCache(DataFolder(folder, "train"), [(16, 24), (32, 48), (64, 96)])
+    whole = torch.rand(1, 2, 16, 24)
+    for seed in range(10):
+        chain = draw_chain(np.random.default_rng(seed), cache, seed % 4, (16, 24), None)
+        assert chain.images.shape == (3, 3, 16, 24) and chain.labels.shape == (3, 16, 24)
+        for parent, child in zip(chain.origins, chain.origins[1:], strict=False):
+            for i, length in enumerate((16, 24)):
+                assert 2 * parent[i] <= child[i] and child[i] + length <= 2 * (parent[i] + length)
+        y, x = chain.origins[1]
+        up = torch.nn.functional.interpolate(whole, (32, 48), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(_enlarge(whole, (0, 0), (y, x), (2.0, 2.0)), up[..., y : y + 16, x : x + 24])
+
+
+# parts of the loop
+
+
+def test_dice_loss_is_zero_when_right_and_ignores_what_is_ignored() -> None:
+    target = torch.randint(0, 3, (2, 8, 8))
+    logits = torch.nn.functional.one_hot(target, 3).permute(0, 3, 1, 2).float() * 50
+    assert dice_loss(logits, target) < 1e-4
+    assert dice_loss(-logits, target) > 0.5
+    target[:, :4] = IGNORE_INDEX
+    logits[:, :, :4] = -logits[:, :, :4]
+    assert dice_loss(logits, target) < 1e-4
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "step", "constant"])
+def test_the_rate_rises_then_falls(schedule: str) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimiser = Optimiser([parameter], OptimConfig(lr=1.0, schedule=schedule, warmup=0.1), 100)  # type: ignore[arg-type]
+    rates = []
+    for _ in range(100):
+        rates.append(optimiser.rate())
+        optimiser.step((parameter**2).sum())
+    assert rates[0] < 0.2 and max(rates) == pytest.approx(1, abs=0.02)
+    assert rates[:10] == sorted(rates[:10])
+    assert (rates[-1] < 0.05) == (schedule != "constant")
+
+
+def test_average_follows_slowly() -> None:
+    network = torch.nn.Linear(2, 2)
+    torch.nn.init.zeros_(network.weight)
+    average = Average(network, 0.9)
+    torch.nn.init.ones_(network.weight)
+    seen = []
+    for _ in range(300):
+        average.update(network)
+        seen.append(average.network.weight[0, 0].item())
+    assert seen == sorted(seen) and seen[1] < 0.9 and seen[-1] == pytest.approx(1, abs=1e-3)
+    assert Average(network, 0).network is network
+
+
+# whole runs
+
+
+def test_the_same_seed_gives_the_same_segmenter(folder: Path, tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        arguments = tiny_config(folder, tmp_path / name, seed=seed)
+        assert main([*arguments, "--stage", "segmenter", "--segmenter.augment.rotate", "15"]) == 0
+        weights.append(load_file(tmp_path / name / "tiny" / "segmenter" / "last.safetensors"))
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert any(not torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
+
+
+@pytest.mark.parametrize("pairs", ["first", "accumulated"])
+def test_a_whole_run_leaves_a_model_that_predicts(folder: Path, tmp_path: Path, pairs: str) -> None:
+    from magnet import MagNet
+
+    results = []
+    for name in ("a", "b"):
+        config = parse_config(tiny_config(folder, tmp_path / name, **{"refiner.pairs": pairs, "refiner.crop": "[16,24]"}))
+        model_folder = run_training(config, "all")
+        model = MagNet.from_pretrained(model_folder)
+        results.append(model.predict(DataFolder(folder, "test").load(0)[0]))
+    assert results[0].labels.shape == (64, 96)
+    np.testing.assert_array_equal(np.asarray(results[0].probabilities), np.asarray(results[1].probabilities))
+    lines = [json.loads(line) for line in (tmp_path / "a" / "tiny" / "log.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == {"segmenter", "refiner"}
+    assert json.loads((tmp_path / "a" / "tiny" / "config.json").read_text())["refiner"]["pairs"] == pairs
+    left = [p.name for p in (tmp_path / "a").rglob("*") if p.name.startswith(".")]
+    assert left == []
+
+
+def test_training_learns(folder: Path, tmp_path: Path) -> None:
+    config = parse_config(
+        tiny_config(folder, tmp_path, **{"segmenter.iterations": "40", "segmenter.batch_size": "4", "segmenter.optim.lr": "0.01"})
+    )
+    run_training(config, "segmenter")
+    lines = [json.loads(line) for line in (tmp_path / "tiny" / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 40 and max(lines[-1]["miou"]) > 70
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+
+
+# what is wrong is said
+
+
+def test_the_refiner_needs_a_segmenter(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MagNetError, match="--stage segmenter first"):
+        run_training(parse_config(tiny_config(folder, tmp_path)), "refiner")
+
+
+def test_bad_labels_are_found_before_the_work_starts(folder: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.full((64, 96), 9, np.uint8)).save(folder / "labels" / "p3.png")
+    with pytest.raises(MagNetError, match=r"p3\.png"):
+        run_training(parse_config(tiny_config(folder, tmp_path / "out")), "segmenter")
+    assert not (tmp_path / "out" / "tiny" / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("walk.scales", "[[64,96],[32,48]]", "coarse to fine"),
+        ("walk.scales", "[[32,48],[640,960]]", "no training image"),
+        ("walk.patch_size", "[128,128]", "patch_size"),
+        ("segmenter.scale_weights", "[1,2,3]", "scale_weights"),
+        ("segmenter.class_weights", "[1,2,3]", "class_weights"),
+        ("data.folders", "[]", r"data\.folders"),
+        ("device", "tpu9", "device"),
+    ],
+)
+def test_bad_settings(folder: Path, tmp_path: Path, key: str, value: str, message: str) -> None:
+    with pytest.raises(MagNetError, match=message):
+        run_training(parse_config(tiny_config(folder, tmp_path, **{key: value})), "segmenter")
+
+
+def test_an_unwritable_folder_is_found_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MagNetError, match="--out"):
+        run_training(parse_config(tiny_config(tmp_path / "absent", tmp_path / "file")), "segmenter")
+
+
+def test_folders_of_other_classes_do_not_mix(folder: Path, tmp_path: Path) -> None:
+    other = tiny_folder(tmp_path / "other")
+    (other / "classes.txt").write_text("0 ground\n1 person\n")
+    config = parse_config(tiny_config(folder, tmp_path / "out", **{"data.folders": f"[{folder},{other}]"}))
+    with pytest.raises(MagNetError, match="share their classes"):
+        run_training(config, "segmenter")

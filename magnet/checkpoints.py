@@ -23,6 +23,14 @@ _LOG = logging.getLogger("magnet")
 _SHOWN = 6  # keys of each kind in an error message; the exception holds them all
 _WRAPPERS = ("module.", "model.")  # what DataParallel and training wrappers put before the network's own keys
 _WRAPPER_ONLY = ("loss.", "criterion.")  # a training wrapper's own buffers, such as class weights of its loss
+_DAMAGE = (
+    zipfile.BadZipFile,
+    EOFError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    TypeError,
+)  # what a damaged pickle raises
 _HALF_MAX = torch.finfo(torch.float16).max
 
 
@@ -163,6 +171,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         if os.path.isdir(path):
             raise IsADirectoryError(21, "Is a directory")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # torch does not look at the checksums
+            if damaged is not None:
+                raise ValueError(f"the checksum of '{damaged}' in it is wrong")
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):  # whole, so not a damaged file
@@ -171,7 +184,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 "save a plain state dict: torch.save(model.state_dict(), path)"
             ) from error
         raise _unreadable(path, error) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except (*_DAMAGE, OSError, RuntimeError, ValueError) as error:
         raise _unreadable(path, error) from error
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):

@@ -11,11 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,7 +24,11 @@ from magnet.files import atomic_path, check_output_dir
 from magnet.images import normalize, resize, to_tensor
 from magnet.metrics import confusion_matrix, frequency_weighted_iou, iou_per_class, mean_iou
 from magnet.sliding import sliding_window
-from magnet.training.loop import autocast, pick_device
+from magnet.training.loop import pick_device, to_device
+from magnet.walk import labels_at
+
+if TYPE_CHECKING:
+    from magnet.model import MagNet
 
 __all__ = ["MODES", "evaluate", "main"]
 
@@ -57,37 +60,32 @@ class _PeakMemory:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
 
 
-def _predict(model: Any, image: np.ndarray, size: tuple[int, int], mode: str, n_patches: int) -> Tensor:
+def _predict(
+    model: MagNet, image: np.ndarray, size: tuple[int, int], mode: str, n_patches: int | Sequence[int | None]
+) -> Tensor:
     """Labels (H, W) of one image at ``size``."""
-    device = next(model.parameters()).device
-    input_size = tuple(model.input_size or model.patch_size)
+    input_size = model.input_size
     if mode in ("coarse", "sliding"):
-        pixels = to_tensor(image)[None].to(device)
+        pixels = to_tensor(image)[None].to(model.device)
         if mode == "coarse":
-            small = normalize(resize(pixels, input_size)).to(memory_format=torch.channels_last)
-            probabilities = model.segmenter(small).float().softmax(dim=1)
+            probabilities = model.segment(normalize(resize(pixels, input_size)))
         else:
             (h, w), (ph, pw) = model.scales[-1], model.patch_size
             # the density of pixels at which the network sees patches of the last scale
             seen = (round(h * input_size[0] / ph), round(w * input_size[1] / pw))
-            probabilities = sliding_window(model.segmenter, resize(pixels, seen), input_size)
-    else:
-        model.n_patches = None if mode == "magnet" else n_patches
-        probabilities = model.predict(image).probabilities
-        probabilities = torch.as_tensor(probabilities).reshape(1, -1, *probabilities.shape[-2:])
-    if tuple(probabilities.shape[-2:]) != size:
-        probabilities = F.interpolate(probabilities, size=size, mode="bilinear", align_corners=False)
-    return probabilities.argmax(dim=1)[0].cpu()
+            probabilities = sliding_window(model.segment, resize(pixels, seen), input_size)
+        return labels_at(probabilities[0], size).cpu()
+    model.n_patches = None if mode == "magnet" else n_patches
+    return torch.as_tensor(model.predict(image).labels).cpu()
 
 
 @torch.inference_mode()
 def evaluate(
-    model: Any,
+    model: MagNet,
     dataset: Dataset,
     *,
     modes: Sequence[str] = MODES,
-    n_patches: int = 4,
-    amp: str = "none",
+    n_patches: int | Sequence[int | None] = 4,
     limit: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -98,8 +96,7 @@ def evaluate(
         dataset: labelled images.
         modes: of "coarse" (the first scale alone), "sliding" (the same network on patches of the last scale, without
             refinement), "magnet" (every patch of every scale) and "fast" (``n_patches`` a scale).
-        n_patches: patches a scale of MagNet-Fast.
-        amp: "bf16" computes convolutions in bfloat16, in every mode.
+        n_patches: patches of MagNet-Fast: one number, or one for each later scale.
         limit: number of images; 0 = all.
         report: called with a line of text after each image.
 
@@ -114,19 +111,18 @@ def evaluate(
     if unknown or not modes:
         raise MagNetError(f"modes: expected some of {', '.join(MODES)}, got {', '.join(unknown) or 'none'}")
     num_classes = dataset.num_classes
-    own = getattr(model.segmenter, "num_classes", num_classes)
-    if own != num_classes:
+    own = model.num_classes
+    if own is not None and own != num_classes:
         raise MagNetError(
             f"data: has {num_classes} classes ({', '.join(dataset.class_names)}), but the model {own}; "
             "evaluate on data with the model's classes"
         )
-    device = next(model.parameters()).device
-    memory = _PeakMemory(device)
+    memory = _PeakMemory(model.device)
     confusion = {m: torch.zeros(num_classes, num_classes, dtype=torch.int64) for m in modes}
     seconds: dict[str, list[float]] = {m: [] for m in modes}
     peak: dict[str, float] = dict.fromkeys(modes, 0.0)
-    before = model.n_patches
-    model.eval()
+    before, bar = model.n_patches, model.progress
+    model.progress = False
     count = min(limit, len(dataset)) if limit else len(dataset)
     try:
         for index in tqdm(range(count), desc="evaluating", disable=None):
@@ -136,8 +132,7 @@ def evaluate(
             for mode in modes:
                 memory.reset()
                 start = time.perf_counter()
-                with autocast(device, amp):
-                    predicted = _predict(model, image, (labels.shape[0], labels.shape[1]), mode, n_patches)
+                predicted = _predict(model, image, (labels.shape[0], labels.shape[1]), mode, n_patches)
                 seconds[mode].append(time.perf_counter() - start)
                 peak[mode] = max(peak[mode], memory.read())
                 matrix = confusion_matrix(predicted, target, num_classes)
@@ -146,7 +141,7 @@ def evaluate(
             if report:
                 report(f"{dataset.name(index)}: {', '.join(line)}")
     finally:
-        model.n_patches = before
+        model.n_patches, model.progress = before, bar
     return {
         mode: {
             "mean_iou": round(mean_iou(confusion[mode]) * 100, 3),
@@ -199,13 +194,18 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", help="a data folder: images/, labels/, classes.txt and a list for each split")
     add("--split", default="test", help="test (default), val or train")
     add("--modes", default=",".join(MODES), help=f"comma-separated, of {', '.join(MODES)}")
-    add("--n-patches", type=int, help="patches a scale of MagNet-Fast")
+    add("--n-patches", type=_counts, help="patches of MagNet-Fast: one number, or one for each later scale, as 4,12,16")
     add("--n-points", type=_number, help="pixels replaced at each scale: a count, or a fraction like 0.5")
     add("--kernel-size", type=int, help="median filter of the score")
     add("--limit", type=int, default=0, help="first images only")
     add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
     add("--device", default="auto")
     add("--out", help="JSON file to write")
+
+
+def _counts(text: str) -> int | list[int]:
+    values = [int(part) for part in text.split(",")]
+    return values[0] if len(values) == 1 else values
 
 
 def _number(text: str) -> int | float:
@@ -235,10 +235,15 @@ def main(argv: Sequence[str]) -> int:
     else:
         assert config is not None
         dataset = open_split(config.data, args.split)[0]
-    from magnet import MagNet
+    from magnet.model import MagNet
 
-    name = args.model or str(Path(config.out) / config.name / "model")  # type: ignore[union-attr]
-    model = MagNet.from_pretrained(name).to(pick_device(args.device), memory_format=torch.channels_last)
+    name = args.model
+    if not name:
+        assert config is not None
+        trained = Path(config.out) / config.name / "model"
+        name = str(trained) if trained.is_dir() else config.name  # a shipped one of that name
+    model = MagNet.from_pretrained(name, amp=amp)
+    to_device(model, pick_device(args.device))
     if args.n_points is not None:
         model.n_points = args.n_points
     if args.kernel_size is not None:
@@ -249,7 +254,6 @@ def main(argv: Sequence[str]) -> int:
         dataset,
         modes=args.modes.split(","),
         n_patches=n_patches,
-        amp=amp,
         limit=args.limit,
         report=tqdm.write,
     )
@@ -262,7 +266,7 @@ def main(argv: Sequence[str]) -> int:
             "images": min(args.limit, len(dataset)) if args.limit else len(dataset),
             "amp": amp,
             "threads": torch.get_num_threads(),
-            "device": str(next(model.parameters()).device),
+            "device": str(model.device),
             "scales": [list(s) for s in model.scales],
             "n_points": model.n_points,
             "n_patches": n_patches,

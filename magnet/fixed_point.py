@@ -33,9 +33,7 @@ def resize_uint8(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     result = np.empty((*size, image.shape[2]), np.uint8)
     for start in range(0, size[0], 256):  # in strips: the intermediate sums are four times the image
         rows = slice(start, start + 256)
-        top, bottom = (
-            image[(y[rows] + offset).clip(0, height - 1)].astype(np.int32) for offset in (0, 1)
-        )
+        top, bottom = (image[(y[rows] + offset).clip(0, height - 1)].astype(np.int32) for offset in (0, 1))
         top, bottom = (
             (part[:, x] * left[:, None] + part[:, (x + 1).clip(max=width - 1)] * right[:, None]) >> 4
             for part in (top, bottom)

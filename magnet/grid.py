@@ -16,15 +16,16 @@ def patch_starts(size: int, patch: int, *, flush: bool = True) -> list[int]:
     Args:
         size: length of the side.
         patch: length of a patch, at most ``size``.
-        flush: let the last patch end at the border. Without it, the step's truncation to whole pixels can leave
-            the last few pixels uncovered, as in the public release.
+        flush: let the last patch end at the border and leave no gap. Without it, the step's truncation to whole
+            pixels can leave the last few pixels uncovered, as in the public release.
     """
     count = ceil(size / patch)
     step = int(patch - (count * patch - size) / max(count - 1, 1))
     starts = [i * step for i in range(count)]
-    if flush:
-        starts[-1] = size - patch
-    return starts
+    if not flush:
+        return starts
+    # no patch starts so early that those after it could not reach the border
+    return [max(start, size - (count - i) * patch) for i, start in enumerate(starts)]
 
 
 def patch_grid(size: tuple[int, int], patch_size: tuple[int, int], *, flush: bool = True) -> list[Box]:

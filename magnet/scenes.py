@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,8 +159,9 @@ class _Street:
         """The colour as seen through z metres of haze."""
         return _mix(colour, self.haze, 1 - math.exp(-z / self.visibility))
 
-    def add(self, z: float, draw: Callable[[], None]) -> None:
-        self.objects.append((z, draw))
+    def add(self, z: float, draw: Callable[..., None], *arguments: object) -> None:
+        """Something to paint at a depth, once everything farther away is there."""
+        self.objects.append((z, partial(draw, *arguments)))
 
     def paint(self) -> None:
         for _, draw in sorted(self.objects, key=lambda item: -item[0]):
@@ -330,7 +332,7 @@ class _Street:
                 long, tall = r.uniform(6, 20), r.uniform(4.5, 19)
                 style = _Random(r.integer(0, 1 << 30), 1)
                 if r.chance(0.83):
-                    self.add(z + long, lambda s=side, a=z, b=z + long, h=tall, q=style: self.building(s, a, b, h, q))  # type: ignore[misc]
+                    self.add(z + long, self.building, side, z, z + long, tall, style)
                 elif r.chance(0.8):
                     for _ in range(r.integer(1, 4)):
                         self.add_tree(side * (self.facade + r.uniform(1, 6)), z + r.uniform(0.2, 1) * long)
@@ -477,9 +479,12 @@ class _Street:
                         a, b = z + long * k / pieces, z + long * (k + 1) / pieces
                         self.add(
                             (a + b) / 2,
-                            lambda e=[(x, 0.0, a), (x, 0.0, b)], t=tall, g=gap * (1.6 if cross else 1), c=colour, l=cross: (
-                                self.railing(e, t, g, c, l)
-                            ),  # type: ignore[misc]
+                            self.railing,
+                            [(x, 0.0, a), (x, 0.0, b)],
+                            tall,
+                            gap * (1.6 if cross else 1),
+                            colour,
+                            cross,
                         )
                     foot = [self.project(x, 0, z), self.project(x, 0, z + long)]
                     cast = [
@@ -500,7 +505,7 @@ class _Street:
                 tint = (r.uniform(90, 130), r.uniform(70, 90), r.uniform(45, 65))
             wires, lamp, last = r.integer(3, 7), r.chance(0.7), None
             while z < 110:
-                self.add(z, lambda x=x, z=z, t=tall, c=tint, s=side, l=lamp: self.pole(x, z, t, c, -s if l else 0))  # type: ignore[misc]
+                self.add(z, self.pole, x, z, tall, tint, -side if lamp else 0)
                 self.cast(x, z, tall, 0.1)
                 if last is not None:
                     for k in range(wires):
@@ -516,7 +521,8 @@ class _Street:
                 last, z = z, z + spacing * r.uniform(0.85, 1.15)
             for _ in range(r.integer(2, 6)):  # road signs
                 sx, sz = side * (self.road + r.uniform(0.4, 1.6)), r.uniform(7, 55)
-                self.add(sz, lambda x=sx, z=sz, k=r.integer(0, 3), t=r.uniform(2, 3): self.sign(x, z, t, k))  # type: ignore[misc]
+                kind, height = r.integer(0, 3), r.uniform(2, 3)
+                self.add(sz, self.sign, sx, sz, height, kind)
                 self.cast(sx, sz, 2.3, 0.07)
         for _ in range(r.integer(2, 6)):
             y = r.uniform(6, 11)
@@ -688,7 +694,7 @@ class _Street:
             if r.chance(0.15):
                 x = r.uniform(-self.road, self.road)
             z, style = r.uniform(9, 45) if r.chance(0.5) else r.uniform(20, 80), _Random(r.integer(0, 1 << 30), 4)
-            self.add(z, lambda x=x, z=z, q=style: self.person(x, z, q))  # type: ignore[misc]
+            self.add(z, self.person, x, z, style)
             self.cast(x, z, 1.7, 0.24)
 
     def person(self, x: float, z: float, r: _Random) -> None:

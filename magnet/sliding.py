@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from magnet.images import normalize
 
@@ -18,11 +19,13 @@ def _starts(length: int, part: int) -> list[int]:
 
 
 @torch.inference_mode()
-def sliding_window(segmenter: nn.Module, image: Tensor, size: tuple[int, int], batch_size: int = 8) -> Tensor:
+def sliding_window(
+    predict: Callable[[Tensor], Tensor], image: Tensor, size: tuple[int, int], batch_size: int = 8
+) -> Tensor:
     """Probabilities of an image seen through as few patches as cover it, overlaps averaged.
 
     Args:
-        segmenter: normalised images -> logits.
+        predict: normalised images (N, 3, h, w) -> probabilities (N, C, h, w), such as ``MagNet.segment``.
         image: (1, 3, H, W) RGB in [0, 1].
         size: (h, w) of a patch, at most (H, W).
         batch_size: patches in a forward pass.
@@ -36,14 +39,12 @@ def sliding_window(segmenter: nn.Module, image: Tensor, size: tuple[int, int], b
         raise ValueError(
             f"size: expected a patch of at most {height}x{width} (HxW), got {h}x{w}; enlarge the image first"
         )
-    device = next(segmenter.parameters()).device
     places = [(y, x) for y in _starts(height, h) for x in _starts(width, w)]
     total = count = None
     for first in range(0, len(places), batch_size):
         group = places[first : first + batch_size]
         patches = normalize(torch.cat([image[..., y : y + h, x : x + w] for y, x in group]))
-        patches = patches.to(device, memory_format=torch.channels_last)
-        probabilities = segmenter(patches).float().softmax(dim=1).to(image.device)
+        probabilities = predict(patches.contiguous(memory_format=torch.channels_last)).float()
         if total is None or count is None:
             total = image.new_zeros(1, probabilities.shape[1], height, width)
             count = image.new_zeros(1, 1, height, width)

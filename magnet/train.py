@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -127,13 +128,17 @@ def build_train_parser(prog: str = "magnet train") -> Any:
     """The jsonargparse parser of ``magnet train``."""
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog=prog, description="Train a segmenter and its refiners on labelled images.")
+    parser = ArgumentParser(
+        prog=prog, description="Train a segmenter and its refiners on labelled images.", exit_on_error=False
+    )
     add_train_arguments(parser)
     return parser
 
 
 def parse_config(arguments: Sequence[str], parser: Any = None) -> TrainConfig:
     """Turn command-line arguments into a configuration. Exits with code 2 on wrong ones."""
+    from argparse import ArgumentError
+
     parser = parser or build_train_parser()
     words = list(arguments)
     for i, word in enumerate(words):
@@ -141,7 +146,12 @@ def parse_config(arguments: Sequence[str], parser: Any = None) -> TrainConfig:
             words[i + 1] = recipe_path(words[i + 1])
         elif word.startswith("--config="):
             words[i] = "--config=" + recipe_path(word.removeprefix("--config="))
-    namespace = parser.instantiate_classes(parser.parse_args(words)).as_dict()
+    try:
+        namespace = parser.instantiate_classes(parser.parse_args(words)).as_dict()
+    except ArgumentError as error:  # in one line, without the page of usage
+        text = " ".join(str(error).split())
+        print(f"{parser.prog}: error: {text}; see {parser.prog} --help", file=sys.stderr)
+        raise SystemExit(2) from error
     namespace.pop("config", None)
     return TrainConfig(**namespace)
 

@@ -13,9 +13,9 @@ def live(operator: str) -> list[str]:
     return [backend for backend, reason in available_backends()[operator].items() if reason == "ok"]
 
 
-def on_live_backends(operator: str) -> pytest.MarkDecorator:
-    """Run the test once for each live backend of ``operator``, as argument ``backend``."""
-    return pytest.mark.parametrize("backend", live(operator))
+def on_live_backends(operator: str, *, but_not: str | None = None) -> pytest.MarkDecorator:
+    """Run the test once for each live backend of ``operator`` (but one), as argument ``backend``."""
+    return pytest.mark.parametrize("backend", [backend for backend in live(operator) if backend != but_not])
 
 
 def on_live_devices(operator: str) -> pytest.MarkDecorator:

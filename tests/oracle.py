@@ -47,7 +47,7 @@ def score(coarse: Tensor, fine: Tensor, kernel_size: int, mask: Tensor | None = 
 
 def select(scores: Tensor, n_points: int, mask: Tensor | None = None) -> Tensor:
     """The ``n_points`` highest of each image: (N, n_points) int64, rows end in -1 where valid pixels run out."""
-    rows = scores.detach().cpu().double().numpy().reshape(scores.shape[0], -1)
+    rows = scores.detach().cpu().double().flatten(1).numpy()
     valid = np.ones(scores.shape, bool) if mask is None else np.broadcast_to(mask.cpu().numpy(), scores.shape)
     result = np.full((rows.shape[0], n_points), -1, np.int64)
     for image, (row, allowed) in enumerate(zip(rows, valid.reshape(rows.shape), strict=True)):

@@ -142,6 +142,16 @@ def test_truncated_file(tmp_path, state, suffix, keep):
     assert_loaded(module, before)
 
 
+def test_flipped_bits(tmp_path, state):
+    path = tmp_path / "x.pth"
+    torch.save(state, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(MagNetError, match="truncated, corrupt or not a checkpoint"):
+        read_state_dict(path)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_unreadable_files(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"

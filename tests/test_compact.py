@@ -37,7 +37,9 @@ def test_channels_last_gives_the_same_and_autocast_stays_float32() -> None:
     with torch.inference_mode():
         expected = network(x)
         network.to(memory_format=torch.channels_last)
-        torch.testing.assert_close(network(x.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            network(x.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5
+        )
         with torch.autocast("cpu", torch.bfloat16):
             half = network(x)
     assert half.dtype == torch.float32
@@ -52,7 +54,9 @@ def test_far_pixels_are_seen() -> None:
     assert x.grad is not None and x.grad[..., 250:].abs().sum() > 0
 
 
-@pytest.mark.parametrize("arguments", [{"num_classes": 0}, {"num_classes": 2, "widths": (8,)}, {"num_classes": 2, "widths": (8, 0)}])
+@pytest.mark.parametrize(
+    "arguments", [{"num_classes": 0}, {"num_classes": 2, "widths": (8,)}, {"num_classes": 2, "widths": (8, 0)}]
+)
 def test_bad_arguments(arguments: dict) -> None:
     with pytest.raises(ValueError, match=r"num_classes|widths"):
         Compact(**arguments)

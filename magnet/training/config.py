@@ -62,7 +62,7 @@ class WalkConfig:
         patch_size: size of a patch cut at the later scales.
         input_size: size the network sees; empty = patch_size.
         n_points: pixels replaced at each scale: a count, or a fraction of the pixels.
-        n_patches: patches looked at in each scale by MagNet-Fast.
+        n_patches: patches looked at in each scale by MagNet-Fast: one number, or one for each later scale.
         kernel_size: median filter of the score.
     """
 
@@ -70,7 +70,7 @@ class WalkConfig:
     patch_size: tuple[int, int]
     input_size: tuple[int, int] | None = None
     n_points: int | float = 0.5
-    n_patches: int = 4
+    n_patches: int | list[int] = 4
     kernel_size: int = 3
 
 
@@ -203,6 +203,8 @@ class TrainConfig:
         seed: seed of everything random; the same seed on the CPU gives the same weights.
         device: "auto", "cpu" or "cuda".
         amp: "bf16" computes convolutions in bfloat16.
+        half: store the model's larger weights in half precision.
+        info: texts kept with the model, such as origin and licence of the data.
         segmenter: first stage.
         refiner: second stage.
     """
@@ -215,6 +217,8 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     amp: Literal["none", "bf16"] = "none"
+    half: bool = False
+    info: dict[str, str] = field(default_factory=dict)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from magnet.errors import MagNetError
 from magnet.losses import cross_entropy, ohem_cross_entropy
 from magnet.training.config import OptimConfig
 
-__all__ = ["Average", "Loss", "Optimiser", "RunLog", "autocast", "pick_device", "save_weights"]
+__all__ = ["Average", "Loss", "Optimiser", "RunLog", "autocast", "pick_device", "save_weights", "to_device"]
 
 
 def pick_device(device: str) -> torch.device:
@@ -40,6 +40,14 @@ def pick_device(device: str) -> torch.device:
 def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:
     """bfloat16 convolutions where ``amp`` is "bf16"."""
     return torch.autocast(device.type, torch.bfloat16, enabled=amp == "bf16")
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def to_device(network: Network, device: torch.device) -> Network:
+    """Move a network, weights in channels_last, which convolutions are fastest in."""
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class Optimiser:

@@ -6,7 +6,6 @@ the coarse input of every scale can be what inference feeds there: the map accum
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +23,11 @@ from magnet.metrics import confusion_matrix, mean_iou
 from magnet.networks import RefinementModule, build_segmenter
 from magnet.training.augment import Colour
 from magnet.training.config import AugmentConfig, TrainConfig
-from magnet.training.loop import Average, Loss, Optimiser, RunLog, autocast, save_weights
+from magnet.training.loop import Average, Loss, Optimiser, RunLog, autocast, save_weights, to_device
 
 __all__ = ["Chain", "draw_chain", "load_segmenter", "train_refiner"]
+
+_MARGIN = 8  # pixels around what the next scale sees, as the refinement module looks about that far
 
 
 class Chain(NamedTuple):
@@ -85,6 +86,10 @@ def _enlarge(parent: Tensor, origin: tuple[int, int], child: tuple[int, int], ra
     return F.grid_sample(parent, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 class _Stage:
     """Makes the (fine, coarse, labels) pairs of chains, scale by scale."""
 
@@ -117,8 +122,6 @@ class _Stage:
 
         ``refiners`` merge the map that the next scale starts from; None takes the fine prediction itself.
         """
-        from magnet import refine_step
-
         predictions = self.predict(chains)
         maps = [p[:1] for p in predictions]
         result = []
@@ -129,24 +132,57 @@ class _Stage:
             coarse = torch.cat([self._coarse(chains[i], maps[i], scale) for i in reached])
             labels = torch.stack([chains[i].labels[scale] for i in reached]).to(self.device)
             if self.config.refiner.pairs == "accumulated" and scale + 1 < depth:
-                merged = fine
-                if refiners is not None:
-                    refiner = refiners[min(scale, len(refiners)) - 1]
-                    was_training = refiner.training
-                    refiner.eval()
-                    with autocast(self.device, self.config.amp):
-                        merged = refiner(fine, coarse).float().softmax(dim=1)
-                    refiner.train(was_training)
-                updated = refine_step(
-                    coarse.contiguous(),
-                    merged.contiguous(),
-                    n_points=self.fractions[scale],
-                    kernel_size=self.config.walk.kernel_size,
-                )
-                for row, i in enumerate(reached):
-                    maps[i] = updated[row : row + 1]
+                for i, known in zip(
+                    reached, self._accumulate(chains, reached, fine, coarse, refiners, scale), strict=True
+                ):
+                    maps[i] = known
             result.append(_crop(fine, coarse, labels, crop, rng))
         return result
+
+    def _accumulate(
+        self,
+        chains: Sequence[Chain],
+        reached: Sequence[int],
+        fine: Tensor,
+        coarse: Tensor,
+        refiners: Sequence[nn.Module] | None,
+        scale: int,
+    ) -> list[Tensor]:
+        """The maps (1, C, h, w) of a scale after refinement, refined where the next scale's patch will look."""
+        from magnet import refine_step
+
+        places = [self._next_place(chains[i], scale) for i in reached]
+        fine_part, coarse_part = (
+            torch.cat([t[row : row + 1, :, y : y + h, x : x + w] for row, (y, x, h, w) in enumerate(places)])
+            for t in (fine, coarse)
+        )
+        merged = fine_part
+        if refiners is not None:
+            refiner = refiners[min(scale, len(refiners)) - 1]
+            was_training = refiner.training
+            refiner.eval()
+            with autocast(self.device, self.config.amp):
+                merged = refiner(_channels_last(fine_part), _channels_last(coarse_part)).float().softmax(dim=1)
+            refiner.train(was_training)
+        walk = self.config.walk
+        updated = refine_step(coarse_part, merged, n_points=self.fractions[scale], kernel_size=walk.kernel_size)
+        known = list(coarse.clone().split(1))
+        for row, (y, x, h, w) in enumerate(places):
+            known[row][..., y : y + h, x : x + w] = updated[row]
+        return known
+
+    def _next_place(self, chain: Chain, scale: int) -> tuple[int, int, int, int]:
+        """(y, x, h, w) of the part of a patch that the next scale's patch shows, with a margin; one h, w for all."""
+        result = []
+        for i, length in enumerate(self.config.input_size):
+            ratio = self.sizes[scale + 1][i] / self.sizes[scale][i]
+            size = min(length, int(np.ceil(length / ratio)) + 2 * _MARGIN)
+            start = 0
+            if len(chain.origins) > scale + 1:
+                start = int(chain.origins[scale + 1][i] / ratio) - chain.origins[scale][i] - _MARGIN
+            result.append((max(0, min(start, length - size)), size))
+        (y, h), (x, w) = result
+        return y, x, h, w
 
     def _coarse(self, chain: Chain, known: Tensor, scale: int) -> Tensor:
         start = 0 if self.config.refiner.pairs == "first" else scale - 1
@@ -174,7 +210,7 @@ def _crop(
 def load_segmenter(config: TrainConfig, num_classes: int, path: Path, device: torch.device) -> nn.Module:
     """The trained segmenter, frozen."""
     network = build_segmenter(config.segmenter.network, num_classes, weights=path)
-    return network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return to_device(network, device).eval().requires_grad_(False)
 
 
 def train_refiner(
@@ -188,9 +224,11 @@ def train_refiner(
     segmenter = load_segmenter(config, num_classes, folder / "segmenter" / "best.safetensors", device)
     torch.manual_seed(config.seed + 1)
     count = len(config.walk.scales) - 1 if stage.per_scale else 1
-    refiners = nn.ModuleList(RefinementModule(num_classes) for _ in range(count)).to(
-        device, memory_format=torch.channels_last
-    )
+    refiners = to_device(nn.ModuleList(RefinementModule(num_classes) for _ in range(count)), device)
+    for module in refiners.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            # the statistics are used while they are learnt, and a short run has no time for a slow average
+            module.momentum = max(module.momentum, min(0.1, 20 / max(stage.iterations, 1)))
     average = Average(refiners, stage.optim.ema)
     optimiser = Optimiser(list(refiners.parameters()), stage.optim, stage.iterations)
     loss_of = Loss(stage.loss, stage.class_weights, stage.dice, num_classes, device)
@@ -235,9 +273,7 @@ def train_refiner(
             ]
         for number, (fine, coarse, labels) in enumerate(pairs):
             with autocast(device, config.amp):
-                fine = fine.contiguous(memory_format=torch.channels_last)
-                coarse = coarse.contiguous(memory_format=torch.channels_last)
-                logits = refiners[min(number, count - 1)](fine, coarse)
+                logits = refiners[min(number, count - 1)](_channels_last(fine), _channels_last(coarse))
             losses.append(loss_of(logits.float(), labels))
         loss = torch.stack(losses).mean()
         if not torch.isfinite(loss):
@@ -251,7 +287,7 @@ def train_refiner(
         if stage.val_every and (step + 1) % stage.val_every == 0 and step + 1 < stage.iterations:
             validate(step + 1)
     validate(stage.iterations)
-    return save_model(config, num_classes, folder)
+    return save_model(config, val.dataset.class_names, folder)
 
 
 @torch.no_grad()
@@ -265,7 +301,7 @@ def _validate(
         chain = draw_chain(rng, val, images[number % len(images)], maker.config.input_size, None)
         for scale, (fine, coarse, labels) in enumerate(maker.pairs([chain], list(refiners), None, rng), start=1):
             with autocast(maker.device, maker.config.amp):
-                refined = refiners[min(scale, len(refiners)) - 1](fine, coarse)
+                refined = refiners[min(scale, len(refiners)) - 1](_channels_last(fine), _channels_last(coarse))
             for name, values in (("coarse", coarse), ("fine", fine), ("refined", refined)):
                 matrix = confusion_matrix(values.argmax(dim=1).cpu(), labels.cpu(), num_classes)
                 totals[name, scale] = totals.get((name, scale), torch.zeros_like(matrix)) + matrix
@@ -276,11 +312,12 @@ def _validate(
     }
 
 
-def save_model(config: TrainConfig, num_classes: int, folder: Path) -> list[nn.Module]:
+def save_model(config: TrainConfig, class_names: Sequence[str], folder: Path) -> list[nn.Module]:
     """Join the best segmenter and the best refiners of a run into ``folder/model``."""
     from magnet import MagNet
     from magnet.checkpoints import load_weights
 
+    num_classes = len(class_names)
     cpu = torch.device("cpu")
     segmenter = load_segmenter(config, num_classes, folder / "segmenter" / "best.safetensors", cpu)
     count = len(config.walk.scales) - 1 if config.refiner.per_scale else 1
@@ -288,13 +325,15 @@ def save_model(config: TrainConfig, num_classes: int, folder: Path) -> list[nn.M
     load_weights(folder / "refiner" / "best.safetensors", refiners)
     walk = config.walk
     model = MagNet(
-        copy.deepcopy(segmenter),
+        segmenter,
         list(refiners),
         scales=walk.scales,
         patch_size=walk.patch_size,
         input_size=walk.input_size,
         n_points=walk.n_points,
         kernel_size=walk.kernel_size,
+        class_names=class_names,
     )
-    model.save_pretrained(folder / "model")
+    info = {**config.info, "recipe": config.name, "seed": config.seed}
+    model.save_pretrained(folder / "model", half=config.half, info=info)
     return list(refiners)

@@ -19,7 +19,7 @@ from magnet.networks import build_segmenter
 from magnet.sliding import sliding_window
 from magnet.training.augment import random_sample
 from magnet.training.config import TrainConfig
-from magnet.training.loop import Average, Loss, Optimiser, RunLog, autocast, save_weights
+from magnet.training.loop import Average, Loss, Optimiser, RunLog, autocast, save_weights, to_device
 
 __all__ = ["SampleSource", "train_segmenter", "validate_segmenter"]
 
@@ -64,10 +64,11 @@ def validate_segmenter(
         scales = cache.scales_of(index)
         labels = torch.from_numpy(cache.get(index, scales[-1])[1])
         for scale in scales:
+            pixels = to_tensor(cache.get(index, scale)[0])[None].to(device)
             with autocast(device, amp):
-                probabilities = sliding_window(network, to_tensor(cache.get(index, scale)[0])[None], size)
+                probabilities = sliding_window(lambda x: network(x).float().softmax(dim=1), pixels, size)
             up = F.interpolate(probabilities, size=labels.shape, mode="bilinear", align_corners=False)
-            matrix = confusion_matrix(up.argmax(dim=1)[0], labels, num_classes)
+            matrix = confusion_matrix(up.argmax(dim=1)[0].cpu(), labels, num_classes)
             matrices[scale] = matrices.get(scale, torch.zeros_like(matrix)) + matrix
     return {
         "miou": [round(mean_iou(matrices[s]) * 100, 2) for s in sorted(matrices)],
@@ -87,7 +88,7 @@ def train_segmenter(
     stage = config.segmenter
     num_classes = val.dataset.num_classes
     torch.manual_seed(config.seed)
-    network = build_segmenter(stage.network, num_classes).to(device, memory_format=torch.channels_last).train()
+    network = to_device(build_segmenter(stage.network, num_classes), device).train()
     average = Average(network, stage.optim.ema)
     optimiser = Optimiser(list(network.parameters()), stage.optim, stage.iterations)
     loss_of = Loss(stage.loss, stage.class_weights, stage.dice, num_classes, device)

@@ -55,7 +55,19 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 def _backward(ctx: Any, grad: Tensor, grad_confidence: Tensor) -> tuple[Tensor, None, None, None]:
     upsampled = ctx.saved_tensors[0]
     grad = grad + confidence_backward(grad_confidence, upsampled, ctx.from_logits)
-    return reference.upsample_backward(grad, *ctx.size), None, None, None
+    return _upsample_backward(grad, *ctx.size), None, None, None
+
+
+def _fake_backward(grad: Tensor, height: int, width: int) -> Tensor:
+    return grad.new_empty((grad.shape[0], grad.shape[1], height, width))
+
+
+def _setup_context_twice(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.size = inputs[0].shape[2:]
+
+
+def _backward_twice(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    return _upsample_confidence(grad, *ctx.size)[0], None, None
 
 
 _upsample_confidence = _library.define(
@@ -64,5 +76,13 @@ _upsample_confidence = _library.define(
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
+)
+# aten's own upsample_bilinear2d_backward cannot be traced with symbolic sizes
+_upsample_backward = _library.define(
+    "upsample_backward(Tensor grad, SymInt height, SymInt width) -> Tensor",
+    reference=reference.upsample_backward,
+    fake=_fake_backward,
+    backward=_backward_twice,
+    setup_context=_setup_context_twice,
 )
 _backends.register_reference("upsample_confidence", reference.upsample_confidence)

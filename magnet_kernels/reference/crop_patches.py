@@ -29,21 +29,22 @@ def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool
     """Bilinear taps of the samples between ``start`` and ``end`` (0-d, the type to compute in).
 
     Each output pixel averages ceil(box size / output size) samples, spread evenly; a sample more than one pixel outside
-    the map is 0, one less far outside takes the border's value.
+    the map is 0, one less far outside takes the border's value. The number of samples comes from the size in the
+    type to compute in, where a size that is whole but for rounding is whole; their places are in float64.
     """
     offset = 0.5 if aligned else 0.0
     start, end = start - offset, end - offset
     extent = end - start if aligned else (end - start).clamp(min=1.0)
-    bin_size = extent / output_size
-    samples = max(math.ceil(bin_size.item()), 0)
-    bins = torch.arange(output_size, device=start.device, dtype=start.dtype)[:, None]
-    steps = torch.arange(samples, device=start.device, dtype=start.dtype) + 0.5
-    position = start + bins * bin_size + steps * bin_size / samples
+    samples = max(math.ceil((extent / output_size).item()), 0)
+    bin_size = extent.item() / output_size
+    bins = torch.arange(output_size, device=start.device, dtype=torch.float64)[:, None]
+    steps = torch.arange(samples, device=start.device, dtype=torch.float64) + 0.5
+    position = start.item() + bins * bin_size + steps * bin_size / samples
     inside = (position >= -1) & (position <= size)
     position = position.clamp(0, size - 1)
     low = position.long()
     fraction = position - low
-    weight = torch.stack((1 - fraction, fraction), dim=-1) * inside[..., None] / samples
+    weight = (torch.stack((1 - fraction, fraction), dim=-1) * inside[..., None] / samples).to(start.dtype)
     index = torch.stack((low, (low + 1).clamp(max=size - 1)), dim=-1)
     return _Axis(index.flatten(1), weight.flatten(1))
 

@@ -11,7 +11,7 @@ def point_mask(points: Tensor, height: int, width: int) -> Tensor:
     total = height * width
     chosen = torch.zeros(points.shape[0], total + 1, dtype=torch.bool, device=points.device)
     chosen.scatter_(1, points.masked_fill(points < 0, total), True)
-    return chosen[:, :total].view(-1, 1, height, width)
+    return chosen[:, :total].view(points.shape[0], 1, height, width)
 
 
 def _check_range(points: Tensor, total: int) -> None:

@@ -20,9 +20,9 @@ def _taps(part: slice, start: int, resized: int, size: int, like: Tensor) -> _Ta
     if resized == size:
         return place, place, torch.zeros(len(place), dtype=like.dtype, device=like.device)
     scale = torch.tensor(size, dtype=like.dtype, device=like.device) / resized
-    source = ((place.to(like.dtype) + 0.5) * scale - 0.5).clamp(0, size - 1)
-    low = source.long()
-    return low, (low + 1).clamp(max=size - 1), source - low
+    source = ((place.to(like.dtype) + 0.5) * scale - 0.5).clamp(min=0)
+    low = source.long().clamp(max=size - 1)
+    return low, (low + 1).clamp(max=size - 1), (source - low).clamp(max=1)
 
 
 def _resize(x: Tensor, dim: int, taps: _Taps) -> Tensor:

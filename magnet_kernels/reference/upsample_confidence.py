@@ -21,7 +21,7 @@ def upsample_confidence(coarse: Tensor, height: int, width: int, from_logits: bo
 def upsample_backward(grad: Tensor, height: int, width: int) -> Tensor:
     """The adjoint of the upsampling: (N, C, H, W) -> (N, C, height, width)."""
     if grad.shape[2:] == (height, width):
-        return grad
-    wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
+        return grad.clone(memory_format=torch.contiguous_format)
+    wide = grad.to(torch.promote_types(grad.dtype, torch.float32)).contiguous()
     shape = [grad.shape[0], grad.shape[1], height, width]
     return torch.ops.aten.upsample_bilinear2d_backward(wide, list(grad.shape[2:]), shape, False).to(grad.dtype)

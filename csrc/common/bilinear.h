@@ -1,0 +1,29 @@
+// Bilinear upsampling, align_corners=False: which two elements an output element lies between, and how far.
+#pragma once
+
+#include <cstdint>
+
+#include "common/portable.h"
+
+namespace magnet {
+
+template <class Real>
+struct BilinearTap {
+  int64_t low, high;  // high is low at the last element
+  Real weight;        // of high; low has 1 - weight
+};
+
+// Output element `index` of `out_size` over `in_size` elements. Real: float, or double for fp64 maps.
+template <class Real>
+MAGNET_HOST_DEVICE BilinearTap<Real> bilinear_tap(int64_t index, int64_t in_size, int64_t out_size) {
+  if (in_size == out_size) return {index, index, Real(0)};
+  Real scale = static_cast<Real>(in_size) / static_cast<Real>(out_size);
+  Real source = scale * (static_cast<Real>(index) + Real(0.5)) - Real(0.5);
+  if (source < Real(0)) source = Real(0);
+  int64_t low = static_cast<int64_t>(source);
+  if (low > in_size - 1) low = in_size - 1;
+  Real weight = source - static_cast<Real>(low);
+  return {low, low + (low < in_size - 1 ? 1 : 0), weight < Real(1) ? weight : Real(1)};
+}
+
+}  // namespace magnet

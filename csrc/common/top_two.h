@@ -1,0 +1,37 @@
+// The two highest values of a stream, and their difference as confidence wants it.
+#pragma once
+
+#include "common/portable.h"
+
+namespace magnet {
+
+struct TopTwo {
+  float first = -__builtin_inff();
+  float second = -__builtin_inff();
+};
+
+// A NaN sticks: from then on both are +inf, whose difference is not a number.
+MAGNET_HOST_DEVICE void update(TopTwo& top, float x) {
+  if (x != x) {
+    top.first = top.second = __builtin_inff();
+  } else if (x > top.first) {
+    top.second = top.first;
+    top.first = x;
+  } else if (x > top.second) {
+    top.second = x;
+  }
+}
+
+// First minus second; 0 where that is not a number.
+MAGNET_HOST_DEVICE float margin(const TopTwo& top) {
+  float difference = top.first - top.second;
+  return difference != difference ? 0.0f : difference;
+}
+
+// (1 - confidence of coarse) * confidence of fine; 0 where that is not a number.
+MAGNET_HOST_DEVICE float uncertainty(float coarse_confidence, float fine_confidence) {
+  float score = (1.0f - coarse_confidence) * fine_confidence;
+  return score != score ? 0.0f : score;
+}
+
+}  // namespace magnet

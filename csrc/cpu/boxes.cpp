@@ -1,0 +1,27 @@
+#include "cpu/boxes.h"
+
+#include <cmath>
+
+namespace magnet {
+
+std::vector<Box> read_boxes(const Tensor& boxes, int64_t batch_size) {
+  check(boxes.dim() == 2 && boxes.size(1) == 5, "boxes: expected (P, 5): image index, x0, y0, x1, y1 in pixels");
+  element_of(boxes, "boxes");
+  const Tensor wide = torch::stable::contiguous(torch::stable::to(boxes, ScalarType::Double));
+  const double* values = static_cast<const double*>(wide.data_ptr());
+  constexpr double kLimit = 16777216.0;  // 2^24: float32's whole numbers
+  std::vector<Box> result(static_cast<size_t>(boxes.size(0)));
+  for (Box& box : result) {
+    for (double& value : box) value = *values++;
+    check(box[0] >= 0 && box[0] < static_cast<double>(batch_size) && box[0] == std::floor(box[0]),
+          "boxes: expected image indices from 0 to ", batch_size - 1, " in column 0, got ", box[0],
+          "; a box is (image index, x0, y0, x1, y1)");
+    for (int k = 1; k < 5; ++k) {
+      check(std::fabs(box[k]) < kLimit, "boxes: expected finite coordinates below 2**24 pixels, got ", box[k],
+            "; a box is (image index, x0, y0, x1, y1) in pixels");
+    }
+  }
+  return result;
+}
+
+}  // namespace magnet

@@ -1,0 +1,166 @@
+"""Models as folders: ``config.json`` (what to build) and ``model.safetensors`` (its weights)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import nn
+
+from magnet.checkpoints import load_safetensors, load_state, save_safetensors
+from magnet.errors import MagNetError
+from magnet.files import atomic_path, check_output_dir
+from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
+
+if TYPE_CHECKING:
+    from magnet.model import MagNet
+
+__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "from_pretrained", "save_pretrained", "shipped_models"]
+
+Model = TypeVar("Model", bound="MagNet")
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHIPPED = Path(__file__).parent / "weights"
+_FORMAT = 1
+_SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "kernel_size", "compat", "batch_size")
+_LOOKS = ("class_names", "colours")
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the library."""
+    return sorted(folder.parent.name for folder in SHIPPED.glob(f"*/{CONFIG}"))
+
+
+def save_pretrained(
+    model: MagNet, folder: str | os.PathLike[str], *, half: bool = False, info: Mapping[str, Any] | None = None
+) -> None:
+    """See :meth:`magnet.MagNet.save_pretrained`."""
+    config = {
+        "format": _FORMAT,
+        "segmenter": _segmenter_name(model.segmenter),
+        "num_classes": model.num_classes,
+        "refiners": _count_refiners(model),
+        **{name: getattr(model, name) for name in (*_SETTINGS, *_LOOKS)},
+        "info": {**(model.info or {}), **(info or {})},
+    }
+    try:
+        lines = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in config.items()]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"info: expected values that JSON can hold ({error})") from error
+    path = check_output_dir(folder, "folder")
+    try:
+        with atomic_path(path / CONFIG) as temporary:
+            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+            save_safetensors(path / WEIGHTS, model.state_dict(), {"format": "pt"}, half=half)
+    except OSError as error:
+        raise MagNetError(
+            f"folder: '{path}' could not be written to ({error.strerror or error}); choose a folder with room"
+        ) from error
+
+
+def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: Mapping[str, Any]) -> Model:
+    """See :meth:`magnet.MagNet.from_pretrained`."""
+    path = _find(folder)
+    config = _read_config(path / CONFIG)
+    changes = dict(changes)
+    wanted = changes.pop("num_classes", None)
+    if wanted is not None and wanted != config["num_classes"]:
+        raise MagNetError(
+            f"num_classes: expected {wanted} classes, but the model '{path}' has {config['num_classes']}; "
+            "choose another model, or train one for your classes"
+        )
+    unknown = sorted(set(changes) - {*_SETTINGS, *_LOOKS, "amp", "progress"})
+    if unknown:
+        raise TypeError(f"from_pretrained: unknown arguments: {', '.join(unknown)}; the networks come from the files")
+    stored = {name: config.get(name) for name in (*_SETTINGS, *_LOOKS) if name in config}
+    try:
+        networks = _build(config)
+        model = cls(*networks, **stored)
+    except (TypeError, ValueError, KeyError) as error:
+        raise MagNetError(f"config: '{path / CONFIG}' is not valid ({error}); get the file again") from error
+    if changes:
+        model = cls(*networks, **{**stored, **changes})
+    model.info = config.get("info") or None
+    load_state(model, load_safetensors(path / WEIGHTS)[0], source=path / WEIGHTS)
+    return model.eval()
+
+
+def _find(folder: str | os.PathLike[str]) -> Path:
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    name = os.fspath(folder)
+    if name in shipped_models():
+        return SHIPPED / name
+    names = ", ".join(shipped_models()) or "none"
+    raise MagNetError(
+        f"model: '{name}' is neither a folder nor a model that comes with the library ({names}); check the path"
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MagNetError(
+            f"model: expected '{path}', which does not exist; choose a folder that save_pretrained wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise MagNetError(
+            f"config: '{path}' is truncated, corrupt or not JSON ({error}); get the file again"
+        ) from error
+    if not isinstance(config, dict) or "format" not in config:
+        raise MagNetError(
+            f"config: '{path}' is not the configuration of a MagNet; choose a folder that save_pretrained wrote"
+        )
+    if config["format"] != _FORMAT:
+        raise MagNetError(
+            f"config: '{path}' has format {config['format']!r}, and this version reads {_FORMAT}; update the library"
+        )
+    missing = [name for name in ("segmenter", "num_classes", "refiners", *_SETTINGS) if name not in config]
+    if missing:
+        raise MagNetError(f"config: '{path}' lacks {', '.join(missing)}; get the file again")
+    return config
+
+
+def _build(config: Mapping[str, Any]) -> tuple[nn.Module, list[nn.Module] | None]:
+    """The networks that a configuration names, with weights still to be loaded."""
+    num_classes, count = config["num_classes"], config["refiners"]
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= 64:
+        raise ValueError(f"refiners: expected how many there are, got {count!r}")
+    segmenter = build_segmenter(config["segmenter"], num_classes)
+    return segmenter, [RefinementModule(num_classes) for _ in range(count)] or None
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+
+def _segmenter_name(segmenter: nn.Module) -> str:
+    """The name that builds this very network: same class, same keys, same shapes."""
+    num_classes = getattr(segmenter, "num_classes", None)
+    if isinstance(num_classes, int):
+        shapes = _shapes(segmenter)
+        for name in SEGMENTERS:
+            with torch.device("meta"):
+                network = build_segmenter(name, num_classes)
+            if type(network) is type(segmenter) and _shapes(network) == shapes:
+                return name
+    raise MagNetError(
+        f"segmenter: {type(segmenter).__name__} is not a network that build_segmenter makes, so a folder could "
+        "not say how to build it again; save its state dict with torch.save instead"
+    )
+
+
+def _count_refiners(model: MagNet) -> int:
+    for refiner in model.refiners:
+        if type(refiner) is not RefinementModule:
+            raise MagNetError(
+                f"refiner: expected magnet.RefinementModule, got {type(refiner).__name__}, and a folder could "
+                "not say how to build it again; save its state dict with torch.save instead"
+            )
+    return len(model.refiners)

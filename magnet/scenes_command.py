@@ -1,0 +1,30 @@
+"""``magnet scenes``: generated scenes as a data folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from magnet.arguments import Parser, count
+from magnet.scenes import write_dataset
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
+    parser = Parser(
+        prog="magnet scenes", description="Write generated street scenes with exact labels as a data folder."
+    )
+    parser.add_argument("--out", required=True, help="folder to write; 'magnet train' reads it")
+    parser.add_argument("--train", type=count, default=40, help="scenes to train on (40)")
+    parser.add_argument("--val", type=count, default=4, help="scenes to validate on (4)")
+    parser.add_argument("--test", type=count, default=8, help="scenes to evaluate on (8)")
+    parser.add_argument("--size", type=count, nargs=2, default=(1024, 2048), metavar=("H", "W"), help="(1024 2048)")
+    parser.add_argument("--seed", type=count, default=0, help="seed of the first scene; the others follow it (0)")
+    args = parser.parse_args(argv)
+    if min(args.size) < 256:
+        parser.error(f"argument --size: expected at least 256 256, got {args.size[0]} {args.size[1]}")
+    counts = {"train": args.train, "val": args.val, "test": args.test}
+    folder = write_dataset(args.out, counts, (args.size[0], args.size[1]), args.seed, progress=True)
+    print(f"done: {sum(counts.values())} scenes in {folder}")
+    return 0

@@ -1,0 +1,173 @@
+"""Checks of MagNet's arguments: one clear error for each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+Pair = tuple[int, int]
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def check_size(name: str, value: Any) -> Pair:
+    """Two positive ints (H, W)."""
+    if not _is_list(value) or len(value) != 2 or not all(_is_int(v) and v > 0 for v in value):
+        raise ValueError(f"{name}: expected two positive ints (H, W), got {value!r}")
+    return value[0], value[1]
+
+
+def check_scales(scales: Any) -> list[Pair]:
+    """At least one size, each no smaller than the one before and not equal to it."""
+    if not _is_list(scales) or not scales:
+        raise ValueError(f"scales: expected a list of sizes (H, W), coarse to fine, got {scales!r}")
+    pairs = [check_size(f"scales[{i}]", size) for i, size in enumerate(scales)]
+    for before, after in itertools.pairwise(pairs):
+        if before == after or before[0] > after[0] or before[1] > after[1]:
+            raise ValueError(
+                f"scales: expected sizes (H, W) from coarse to fine, but {after} follows {before}; sort them, each once"
+            )
+    return pairs
+
+
+def check_patch_size(patch_size: Any, scales: Sequence[Pair], *, official: bool) -> Pair:
+    """A size that fits into every scale that patches are cut from."""
+    size = check_size("patch_size", patch_size)
+    cut = scales if official else scales[1:]  # the release cuts a patch from the first scale, too
+    if cut and (size[0] > cut[0][0] or size[1] > cut[0][1]):
+        raise ValueError(
+            f"patch_size: expected at most {cut[0]} (H, W), the smallest scale that patches are cut from, got {size}; "
+            "use a smaller patch, or drop the scale"
+        )
+    return size
+
+
+def check_n_points(value: Any) -> int | float:
+    """An int >= 0, or a float in (0, 1]."""
+    if (_is_int(value) and value >= 0) or (isinstance(value, float) and 0.0 < value <= 1.0):
+        return value
+    raise ValueError(
+        f"n_points: expected an int >= 0 (a count) or a float in (0, 1] (a fraction of the pixels), got {value!r}; "
+        "use e.g. 65536 or 0.25"
+    )
+
+
+def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
+    """None, an int >= 0, or a list of these with one for each scale after the first."""
+
+    def fits(one: Any) -> bool:
+        return one is None or (_is_int(one) and one >= 0)
+
+    if fits(value):
+        return value
+    if _is_list(value) and all(fits(one) for one in value):
+        if len(value) == n_scales - 1:
+            return list(value)
+        raise ValueError(
+            f"n_patches: expected one number for each scale after the first, {n_scales - 1}, "
+            f"got {len(value)}: {value!r}"
+        )
+    raise ValueError(f"n_patches: expected None (all patches), an int >= 0, or a list of these, got {value!r}")
+
+
+def check_kernel_size(value: Any) -> int:
+    """An odd int from 1 to 15."""
+    if not _is_int(value) or not 1 <= value <= 15 or value % 2 == 0:
+        raise ValueError(
+            f"kernel_size: expected an odd int from 1 to 15 (1 = no median), got {value!r}; use 3, 5 or 11"
+        )
+    return value
+
+
+def check_count(name: str, value: Any) -> int:
+    """A positive int."""
+    if not _is_int(value) or value < 1:
+        raise ValueError(f"{name}: expected a positive int, got {value!r}")
+    return value
+
+
+def check_refiners(refiner: Any, n_scales: int) -> list[nn.Module]:
+    """A module, a list of modules, or None -> a list of none, one, or one for each scale after the first."""
+    if refiner is None:
+        return []
+    refiners = [*refiner] if isinstance(refiner, (Sequence, nn.ModuleList)) else [refiner]
+    for one in refiners:
+        if not isinstance(one, nn.Module):
+            raise TypeError(
+                "refiner: expected a module (fine, coarse) -> logits, a list of them, or None, "
+                f"got {type(one).__name__}"
+            )
+    if len(refiners) > 1 and len(refiners) != n_scales - 1:
+        raise ValueError(
+            f"refiner: expected one module, or one for each scale after the first, {n_scales - 1}, got {len(refiners)}"
+        )
+    return refiners
+
+
+def find_num_classes(segmenter: Any, refiners: Sequence[nn.Module]) -> int | None:
+    """What the networks' ``num_classes`` say; None where none has it, and the outputs alone can tell."""
+    if not isinstance(segmenter, nn.Module):
+        raise TypeError(f"segmenter: expected a module that maps images to logits, got {type(segmenter).__name__}")
+    known = getattr(segmenter, "num_classes", None)
+    if not _is_int(known):
+        known = None
+    for refiner in refiners:
+        own = getattr(refiner, "num_classes", None)
+        if not _is_int(own):
+            continue
+        if known is not None and own != known:
+            raise ValueError(
+                f"refiner: expected {known} classes, as the networks before it have, got {own}; "
+                "build segmenter and refiner with the same num_classes"
+            )
+        known = own
+    if known is not None and known < 2:
+        raise ValueError(f"segmenter: expected at least 2 classes, got {known}; one class leaves nothing to tell apart")
+    return known
+
+
+def check_class_names(names: Any, num_classes: int | None) -> list[str] | None:
+    """One text for each class."""
+    if names is None:
+        return None
+    if not _is_list(names) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"class_names: expected a list of texts, got {names!r}")
+    if num_classes is not None and len(names) != num_classes:
+        raise ValueError(f"class_names: expected one for each of {num_classes} classes, got {len(names)}")
+    return list(names)
+
+
+def check_colours(colours: Any, num_classes: int | None) -> list[tuple[int, int, int]] | None:
+    """One RGB triple for each class."""
+    if colours is None:
+        return None
+    rows = [tuple(int(v) for v in colour) for colour in colours]
+    if not all(len(row) == 3 and all(0 <= v <= 255 for v in row) for row in rows):
+        raise ValueError(f"colours: expected RGB triples of 0 to 255, got {rows!r}")
+    if num_classes is not None and len(rows) != num_classes:
+        raise ValueError(f"colours: expected one for each of {num_classes} classes, got {len(rows)}")
+    return [(r, g, b) for r, g, b in rows]
+
+
+def check_images(images: Any) -> None:
+    """Normalised images (N, 3, H, W)."""
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(
+            f"images: expected a floating-point tensor of normalised images (N, 3, H, W), got {got}; "
+            "use magnet.images.normalize, or predict() for other kinds of images"
+        )
+    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+        raise ValueError(
+            f"images: expected (N, 3, H, W), none of them 0, got {tuple(images.shape)}; "
+            "use images[None] for a single one"
+        )

@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from seeded import probs, rand, seed_module
+from torch import Tensor, nn
+
+from magnet import MagNet, MagNetError, RefinementModule, refine_step, walk
+from magnet.grid import patch_grid
+from magnet.images import normalize, resize, to_tensor
+from magnet_kernels import confidence
+
+SCALES = [(12, 16), (24, 32), (50, 62)]
+
+
+class Local(nn.Module):
+    """A segmenter of one convolution: a patch's interior looks the same in any patch around it."""
+
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.conv = nn.Conv2d(3, num_classes, 3, padding=1)
+        seed_module(self, "local.")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 6 * self.conv(images)
+
+
+def build(refiner: object = "shared", **changes: object) -> MagNet:
+    if refiner == "shared":
+        refiner = seed_module(RefinementModule(3), "shared.")
+    settings: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 0.4, **changes}
+    return MagNet(Local(), refiner, **settings)  # type: ignore[arg-type]
+
+
+def image_of(height: int = 50, width: int = 62, n: int = 1) -> Tensor:
+    coarse = F.interpolate(rand("model.image", n, 3, 9, 11), (height, width), mode="bilinear", align_corners=False)
+    return normalize(0.7 * coarse + 0.3 * rand("model.grain", n, 3, height, width))
+
+
+def plain_walk(model: MagNet, image: Tensor) -> Tensor:
+    """The walk over all patches, in plain torch, whole maps at a time."""
+    known = model.segmenter(resize(image, model.input_size)).softmax(1)
+    for scale, (height, width) in enumerate(model.scales[1:], start=1):
+        known = F.interpolate(known, (height, width), mode="bilinear", align_corners=False)
+        scaled, total, count = resize(image, (height, width)), torch.zeros_like(known), torch.zeros(height, width)
+        for x0, y0, x1, y1 in patch_grid((height, width), model.patch_size):
+            seen = resize(scaled[..., y0:y1, x0:x1], model.input_size)
+            fine = model.segmenter(seen).softmax(1)
+            refiner = model.refiner_at(scale)
+            if refiner is not None:
+                fine = refiner(fine, resize(known[..., y0:y1, x0:x1], model.input_size)).softmax(1)
+            total[..., y0:y1, x0:x1] += resize(fine, model.patch_size)
+            count[y0:y1, x0:x1] += 1
+        n_points = model.n_points
+        known = refine_step(known, total / count, n_points=n_points, kernel_size=model.kernel_size)
+    return F.interpolate(known, model.scales[-1], mode="bilinear", align_corners=False)
+
+
+@pytest.mark.parametrize("refiner", ["shared", None])
+@pytest.mark.parametrize("size", [(50, 62), (77, 40), (20, 110)])
+def test_walk_does_what_the_paper_says(refiner: str | None, size: tuple[int, int]) -> None:
+    model, image = build(refiner).eval(), image_of(*size)
+    with torch.no_grad():
+        expected = plain_walk(model, image)
+    refined = model(image)
+    assert refined.shape == (1, 3, 50, 62) and refined.dtype == torch.float32
+    same = ((refined - expected).abs() < 1e-5).all(dim=1).float().mean()
+    assert same > 0.995  # rounding may swap a few points of nearly equal score
+    torch.testing.assert_close(refined.sum(dim=1), torch.ones(1, 50, 62))
+
+
+def test_count_of_points_is_per_scale() -> None:
+    model, image = build(n_points=100).eval(), image_of()
+    stages = model.predict(_unit(image), return_stages=True).stages
+    assert [len(stage.points) for stage in stages[1:]] == [100, 100]
+    with torch.no_grad():
+        expected = plain_walk(model, image)
+    assert ((model(image) - expected).abs() < 1e-5).all(dim=1).float().mean() > 0.995
+
+
+@pytest.mark.parametrize("input_size", [(24, 32), (6, 8)])
+def test_networks_see_their_input_size(input_size: tuple[int, int]) -> None:
+    model, image, seen = build(None, input_size=input_size, n_points=1.0).eval(), image_of(), []
+    model.segmenter.register_forward_pre_hook(lambda _, arguments: seen.append(tuple(arguments[0].shape[-2:])))
+    refined = model(image)
+    assert set(seen) == {input_size}
+    with torch.no_grad():
+        torch.testing.assert_close(refined, plain_walk(model, image), rtol=0, atol=1e-5)
+
+
+def test_all_points_without_refiner_is_the_sliding_window() -> None:
+    model = build(None, scales=[(12, 16), (24, 32)], n_points=1.0)
+    image = image_of(24, 32)
+    patches = [model.segmenter(image[..., y0:y1, x0:x1]).softmax(1) for x0, y0, x1, y1 in patch_grid((24, 32), (12, 16))]
+    whole = torch.cat([torch.cat(patches[:2], 2), torch.cat(patches[2:], 2)], 3)
+    torch.testing.assert_close(model(image), whole.detach(), rtol=0, atol=1e-6)
+
+
+def test_fast_takes_the_most_uncertain_patches_and_touches_nothing_else() -> None:
+    model = build(n_patches=3)
+    coarse, first, second = model.predict(_unit(image_of()), return_stages=True).stages
+    assert len(coarse.boxes) == 0 and coarse.points is None
+    for before, after, size in ((coarse, first, (24, 32)), (first, second, (50, 62))):
+        known = F.interpolate(before.probabilities[None], size, mode="bilinear", align_corners=False)
+        uncertainty = 1 - confidence(known)[0, 0]
+        grid = patch_grid(size, (12, 16))
+        mean = torch.tensor([float(uncertainty[y0:y1, x0:x1].mean()) for x0, y0, x1, y1 in grid])
+        assert sorted(map(tuple, after.boxes)) == sorted(grid[i] for i in mean.topk(3).indices)
+        inside = torch.zeros(size, dtype=torch.bool)
+        for x0, y0, x1, y1 in after.boxes:
+            inside[y0:y1, x0:x1] = True
+        assert len(after.points) == int(0.4 * inside.sum())  # of the pixels of the chosen patches
+        changed = (after.probabilities != known[0]).any(dim=0)
+        replaced = torch.zeros(size, dtype=torch.bool)
+        replaced.view(-1)[torch.as_tensor(after.points)] = True
+        assert (replaced <= inside).all() and (changed <= replaced).all() and changed.any()
+
+
+def test_fast_with_every_patch_is_the_whole_walk() -> None:
+    model, image = build(), image_of()
+    whole = model(image)
+    model.n_patches = [4, 1000]
+    torch.testing.assert_close(model(image), whole, rtol=0, atol=0)
+
+
+def test_a_frame_around_the_patches_gives_what_the_whole_map_gives() -> None:
+    model, image = build(n_patches=2, kernel_size=5).eval(), image_of()
+    known = torch.rand(1, 3, 50, 62, generator=torch.Generator().manual_seed(0)).softmax(1)
+    boxes = [(16, 12, 32, 24), (28, 20, 44, 32)]  # overlapping
+    fine, count = torch.zeros_like(known), torch.zeros(1, 1, 50, 62)
+    with torch.inference_mode():
+        patches = walk._patches(model, known, image, boxes, 2)
+        for patch, (x0, y0, x1, y1) in zip(patches, boxes, strict=True):
+            fine[0, :, y0:y1, x0:x1] += patch
+            count[..., y0:y1, x0:x1] += 1
+        expected, points = refine_step(
+            known, fine / count.clamp(min=1), n_points=int(0.4 * (count > 0).sum()), kernel_size=5, mask=count > 0,
+            return_points=True,
+        )
+        refined = known.clone()
+        ours = walk._refine(model, refined, image, boxes, 2, _Bar())
+    assert ours.tolist() == points[0].tolist()
+    torch.testing.assert_close(refined, expected, rtol=0, atol=1e-6)
+
+
+class _Bar:
+    def update(self, n: int = 1) -> None:
+        pass
+
+
+def test_ties_go_to_the_first_patch() -> None:
+    known = torch.full((1, 3, 24, 32), 1 / 3)
+    grid = patch_grid((24, 32), (12, 16))
+    assert walk.most_uncertain(known, grid, 2) == [0, 1]
+    assert walk.most_uncertain(known, grid, 0) == []
+    assert walk.most_uncertain(known, grid, None) == walk.most_uncertain(known, grid, 9) == [0, 1, 2, 3]
+
+
+def test_no_patches_leave_the_coarse_prediction() -> None:
+    model, image = build(n_patches=0), image_of()
+    coarse = F.interpolate(model.segment(resize(image, (12, 16))), (24, 32), mode="bilinear", align_corners=False)
+    coarse = F.interpolate(coarse, (50, 62), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(model(image), coarse.detach(), rtol=0, atol=1e-6)
+
+
+def test_one_scale() -> None:
+    model, image = build(scales=[(30, 40)]), image_of()
+    small = model.segment(resize(image, (12, 16)))
+    torch.testing.assert_close(
+        model(image), F.interpolate(small, (30, 40), mode="bilinear", align_corners=False).detach(), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("n_patches", [None, 3])
+def test_batches_of_images_and_patches_change_nothing(n_patches: int | None) -> None:
+    model, images = build(n_patches=n_patches, batch_size=1), image_of(n=2)
+    one_by_one = torch.cat([model(images[:1]), model(images[1:])])
+    torch.testing.assert_close(model(images), one_by_one, rtol=0, atol=0)
+    model.batch_size = 7
+    close = ((model(images) - one_by_one).abs() < 1e-5).all(dim=1).float().mean()
+    assert close > 0.995
+
+
+def test_one_refiner_per_scale() -> None:
+    refiners = [seed_module(RefinementModule(3), f"refiner{i}.") for i in range(2)]
+    model, image = build(refiners), image_of()
+    swapped = build(refiners[::-1])
+    assert model.refiner_at(1) is refiners[0] and model.refiner_at(2) is refiners[1]
+    assert not torch.equal(model(image), swapped(image))
+    assert build([refiners[0]]).refiner_at(2) is refiners[0]
+
+
+def test_runs_in_evaluation_mode_and_restores_the_modes() -> None:
+    model, image = build(), image_of()
+    expected = model.eval()(image)
+    model.train()
+    model.segmenter.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    refined = model(image)
+    torch.testing.assert_close(refined, expected, rtol=0, atol=0)
+    assert model.training and model.refiners[0].bn0.training and not model.segmenter.training
+    assert not refined.requires_grad
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_modes_are_restored_after_an_error() -> None:
+    model = build(refiner=None).train()
+    model.segmenter.num_classes = None
+    model.num_classes = 4
+    with pytest.raises(ValueError, match="segmenter: expected logits of 4 classes, got 3"):
+        model(image_of())
+    assert model.training
+
+
+def test_bfloat16_stays_close() -> None:
+    model, image = build(n_points=1.0, amp="bf16"), image_of()
+    half = model(image)
+    model.amp = "none"
+    assert half.dtype == torch.float32
+    assert (half - model(image)).abs().mean() < 0.02
+
+
+# predict
+
+
+def _unit(images: Tensor) -> Tensor:
+    """Undo the normalisation: (3, H, W) in [0, 1]."""
+    zero, one = normalize(torch.zeros(1, 3, 1, 1)), normalize(torch.ones(1, 3, 1, 1))
+    return ((images - zero) / (one - zero))[0].clamp(0, 1)
+
+
+def test_predict_takes_all_kinds_of_images(tmp_path: Path) -> None:
+    array = (_unit(image_of(33, 47)) * 255).byte().permute(1, 2, 0).numpy()
+    Image.fromarray(array).save(tmp_path / "image.png")
+    model = build()
+    expected = model(normalize(to_tensor(array))[None])[0]
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    for image in (tmp_path / "image.png", str(tmp_path / "image.png"), Image.fromarray(array), array, tensor, tensor / 255):
+        prediction = model.predict(image)
+        torch.testing.assert_close(prediction.probabilities, expected, rtol=0, atol=1e-6)
+        assert prediction.labels.shape == (33, 47)
+        assert prediction.stages is None
+        assert prediction.seconds > 0
+
+
+def test_stages_are_kept_apart() -> None:
+    model = build()
+    prediction = model.predict(_unit(image_of()), return_stages=True)
+    assert [tuple(stage.scale) for stage in prediction.stages] == SCALES
+    assert [tuple(stage.probabilities.shape[1:]) for stage in prediction.stages] == SCALES
+    assert torch.equal(prediction.stages[-1].probabilities, prediction.probabilities)
+    assert [len(stage.boxes) for stage in prediction.stages] == [0, 4, 20]
+
+
+@pytest.mark.parametrize("size", [(50, 62), (33, 47), (600, 97), (1, 1)])
+def test_labels_at_the_size_of_the_image(size: tuple[int, int]) -> None:
+    maps = probs("model.labels", 1, 4, 50, 62)
+    whole = F.interpolate(maps, size, mode="bilinear", align_corners=False)[0]
+    labels = walk.labels_at(maps[0], size)
+    assert labels.shape == size
+    top = whole.topk(2, dim=0).values
+    assert (labels == whole.argmax(dim=0))[top[0] - top[1] > 1e-5].all()
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), r"expected an \(H, W, 3\) uint8"),
+        (np.zeros((4, 4, 3), np.float32), r"expected an \(H, W, 3\) uint8"),
+        (np.zeros((0, 4, 3), np.uint8), r"expected an \(H, W, 3\) uint8"),
+        (torch.zeros(1, 3, 4, 4), r"one \(3, H, W\) tensor"),
+        (torch.zeros(4, 4, 3), r"one \(3, H, W\) tensor"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "uint8 or floats"),
+        (torch.full((3, 4, 4), 2.0), r"values in \[0, 1\], got 2 to 2"),
+        (torch.full((3, 4, 4), torch.nan), r"values in \[0, 1\]"),
+        (7, "expected a path"),
+    ],
+)
+def test_predict_refuses(image: object, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"image: .*{message}"):
+        build().predict(image)  # type: ignore[arg-type]
+
+
+def test_predict_names_the_bad_file(tmp_path: Path) -> None:
+    with pytest.raises(MagNetError, match="does not exist"):
+        build().predict(tmp_path / "absent.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    with pytest.raises(MagNetError, match=r"broken\.png"):
+        build().predict(tmp_path / "broken.png")
+
+
+# arguments
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scales": []}, "scales: expected a list"),
+        ({"scales": 3}, "scales: expected a list"),
+        ({"scales": [12, 16]}, r"scales\[0\]: expected two positive ints"),
+        ({"scales": [(12, 16), (24, 0)]}, r"scales\[1\]: expected two positive ints"),
+        ({"scales": SCALES[::-1]}, r"scales: expected sizes \(H, W\) from coarse to fine, but \(24, 32\) follows"),
+        ({"scales": [(12, 16), (12, 16)]}, "follows"),
+        ({"scales": [(12, 16), (24, 12)]}, "follows"),
+        ({"patch_size": 12}, "patch_size: expected two"),
+        ({"patch_size": (25, 16)}, r"patch_size: expected at most \(24, 32\)"),
+        ({"input_size": (0, 16)}, "input_size: expected two"),
+        ({"n_points": 0.0}, "n_points: expected an int >= 0"),
+        ({"n_points": 1.5}, "n_points"),
+        ({"n_points": True}, "n_points"),
+        ({"n_points": -1}, "n_points"),
+        ({"n_points": float("nan")}, "n_points"),
+        ({"n_patches": -1}, "n_patches: expected None"),
+        ({"n_patches": 2.0}, "n_patches"),
+        ({"n_patches": True}, "n_patches"),
+        ({"n_patches": [1, 2, 3]}, "n_patches: expected one number for each scale after the first, 2, got 3"),
+        ({"n_patches": [1, -2]}, "n_patches"),
+        ({"kernel_size": 4}, "kernel_size: expected an odd int"),
+        ({"kernel_size": 17}, "kernel_size"),
+        ({"compat": "release"}, "compat: expected 'paper' or 'official'"),
+        ({"batch_size": 0}, "batch_size: expected a positive int"),
+        ({"amp": "fp8"}, "amp: expected"),
+        ({"class_names": ["a", "b"]}, "class_names: expected one for each of 3 classes"),
+        ({"class_names": "abc"}, "class_names: expected a list"),
+        ({"colours": [(0, 0, 0)] * 2}, "colours: expected one for each of 3"),
+        ({"colours": [(0, 0, 300)] * 3}, "colours: expected RGB"),
+        ({"refiner": RefinementModule(4)}, "refiner: expected 3 classes"),
+        ({"refiner": [RefinementModule(3)] * 3}, "refiner: expected one module, or one for each scale"),
+        ({"refiner": [3]}, "refiner: expected a module"),
+        ({"refiner": 3}, "refiner: expected a module"),
+    ],
+)
+def test_bad_arguments(changes: dict, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        build(**changes)
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_points", 0.0), ("n_patches", -1), ("kernel_size", 2), ("batch_size", 0), ("amp", "x")])
+def test_settings_are_checked_when_changed(name: str, value: object) -> None:
+    model = build()
+    before = getattr(model, name)
+    with pytest.raises(ValueError, match=name):
+        setattr(model, name, value)
+    assert getattr(model, name) == before
+
+
+def test_segmenter_must_be_a_module_of_several_classes() -> None:
+    settings: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 1}
+    with pytest.raises(TypeError, match="segmenter: expected a module"):
+        MagNet("compact", None, **settings)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        MagNet(Local(1), None, **settings)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(3, 8, 8), r"images: expected \(N, 3, H, W\)"),
+        (torch.zeros(1, 1, 8, 8), r"images: expected \(N, 3, H, W\)"),
+        (torch.zeros(0, 3, 8, 8), r"images: expected \(N, 3, H, W\)"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "images: expected a floating-point"),
+        ("x.png", "images: expected a floating-point"),
+    ],
+)
+def test_forward_refuses(images: object, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        build()(images)
+
+
+def test_networks_of_the_wrong_output_are_named() -> None:
+    class Small(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images[..., ::2, ::2]
+
+    settings: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 1}
+    with pytest.raises(ValueError, match=r"segmenter: expected logits .*\(1, C, 12, 16\), got \(1, 3, 6, 8\)"):
+        MagNet(Small(), None, **settings)(image_of())
+
+    class Fewer(nn.Module):
+        def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+            return fine[:, :2]
+
+    with pytest.raises(ValueError, match="refiner: expected logits of 3 classes, got 2"):
+        MagNet(Local(), Fewer(), **settings)(image_of())
+
+
+def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    model = build(progress=True)
+    model(image_of(n=2))
+    assert "0/50" in capsys.readouterr().err
+    model.progress = False
+    model(image_of())
+    assert capsys.readouterr().err == ""
+    assert walk.count_patches(model) == 25

@@ -5,23 +5,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from magnet_kernels import __version__, refine_step, refine_step_
-
 if TYPE_CHECKING:
     from magnet.checkpoints import load_official
     from magnet.errors import MagNetError
     from magnet.model import MagNet
     from magnet.networks import RefinementModule, build_segmenter
     from magnet.prediction import Prediction
+    from magnet_kernels import __version__, refine_step, refine_step_
 
-# Loaded on first use, so that `import magnet` and the command line start at once.
+# Loaded on first use, torch included, so that the command line answers at once.
 _LAZY = {
     "MagNet": "magnet.model",
     "MagNetError": "magnet.errors",
     "Prediction": "magnet.prediction",
     "RefinementModule": "magnet.networks",
+    "__version__": "magnet_kernels",
     "build_segmenter": "magnet.networks",
     "load_official": "magnet.checkpoints",
+    "refine_step": "magnet_kernels",
+    "refine_step_": "magnet_kernels",
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'magnet' has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'magnet' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+    return value

@@ -38,7 +38,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from magnet_kernels._version import __version__
 
-        parser.exit(message=f"magnet {__version__}\n")
+        print(f"magnet {__version__}")
+        parser.exit()
 
 
 def _parser() -> Parser:

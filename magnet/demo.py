@@ -86,7 +86,7 @@ def run_demo(
     report(f"coarse    {means[0]:5.1f} mIoU  in {coarse_seconds:5.2f} s  the whole image at {small[0]} x {small[1]}")
     report(
         f"refined   {means[1]:5.1f} mIoU  in {prediction.seconds:5.2f} s  {len(prediction.stages)} scales, "
-        f"{patches} patches, {net.n_points} points a scale"
+        f"{patches} patches, {_told(net.n_points)} replaced a scale"
     )
     report(f"gain      {means[1] - means[0]:+5.1f} mIoU")
     report("")
@@ -112,6 +112,10 @@ def run_demo(
     report("")
     report(f"picture   {target_path}")
     return DemoResult(means[0], means[1], classes[0], classes[1], prediction.seconds, coarse_seconds, target_path)
+
+
+def _told(n_points: int | float) -> str:
+    return f"{n_points} points" if isinstance(n_points, int) else f"{100 * n_points:g}% of the pixels"
 
 
 def main(argv: Sequence[str]) -> int:

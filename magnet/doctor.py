@@ -70,7 +70,7 @@ def _inputs(device: str) -> dict[str, Any]:
         "score": rand(2, 1, 37, 53).mul_(50).floor_(),  # many ties
         "mask": rand(2, 1, 37, 53) < 0.4,
         "boxes": boxes,
-        "grid": torch.tensor([[0, 0, 0, 30, 20], [0, 23, 0, 53, 20], [1, 5, 17, 35, 37]], device=device),
+        "grid": torch.tensor([[0, 0, 0, 30, 20], [0, 23, 0, 53, 20], [1, 5, 17, 35, 37.0]], device=device),
         "patches": rand(3, 7, 20, 30),
         "points": torch.stack([torch.arange(0, 1900, 19), torch.arange(3, 1903, 19)]).to(device),
     }

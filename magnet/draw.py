@@ -64,7 +64,7 @@ def label_picture(labels: np.ndarray, colours: Colours) -> np.ndarray:
 
 def label_image(labels: np.ndarray, colours: Colours) -> Image.Image:
     """(H, W) classes -> 8-bit palette image: its pixels are the classes, viewers show their colours."""
-    image = Image.fromarray(_check_labels(labels), "L")
+    image = Image.fromarray(_check_labels(labels))
     image.putpalette(_table(colours).tobytes())
     return image
 
@@ -87,13 +87,21 @@ def heat_map(values: np.ndarray) -> np.ndarray:
     return np.rint(ramp).astype(np.uint8)[np.rint(clipped * 255).astype(np.uint8)]
 
 
-def points_picture(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The pixels where ``points`` (H, W) bool, of any size, is True, in yellow over the darkened (H, W, 3) image."""
+def points_picture(image: np.ndarray, points: np.ndarray, changed: np.ndarray | None = None) -> np.ndarray:
+    """The pixels that were replaced, in yellow over the darkened image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        points: (h, w) bool, of any size, True at the pixels replaced.
+        changed: (H, W) bool, True where the class changed too: the other points are drawn faintly.
+    """
     height, width = image.shape[:2]
     grey = image.mean(axis=2, keepdims=True, dtype=np.float32) * 0.4
     shown = np.repeat(grey, 3, axis=2)
     mask = Image.fromarray(points.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
     share = np.asarray(mask, np.float32)[..., None] / 255
+    if changed is not None:
+        share = share * np.where(changed, np.float32(1), np.float32(0.3))[..., None]
     shown += (np.array((255, 214, 10), np.float32) - shown) * share
     return np.rint(shown).astype(np.uint8)
 
@@ -165,6 +173,7 @@ class _Sheet:
     def row(self, pictures: Sequence[tuple[str, np.ndarray]], columns: int, *, sharp: bool = False) -> None:
         """Pictures side by side, each as wide as a share of the sheet; ``sharp`` keeps their pixels visible."""
         wide = (self.width - self.gap * (columns + 1)) // columns
+        head = self.text + 10 if any(caption for caption, _ in pictures) else 0
         tallest = 0
         for k, (caption, picture) in enumerate(pictures):
             height, width = picture.shape[:2]
@@ -172,9 +181,9 @@ class _Sheet:
             how = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
             x = self.gap + k * (wide + self.gap)
             self.captions.append((caption, x, self.bottom))
-            self.parts.append((Image.fromarray(picture).resize((wide, tall), how), x, self.bottom + self.text + 10))
+            self.parts.append((Image.fromarray(picture).resize((wide, tall), how), x, self.bottom + head))
             tallest = max(tallest, tall)
-        self.bottom += self.text + 10 + tallest + self.gap
+        self.bottom += head + tallest + self.gap
 
     def render(self, legend: Sequence[tuple[str, Sequence[int]]]) -> Image.Image:
         """The sheet with a legend of (name, colour) at its foot."""
@@ -249,12 +258,12 @@ def picture_sheet(
     windows = most_improved(coarse, refined, truth, n=n_windows)
     told = ("", "") if scores is None else tuple(f": {score:.1f} mIoU" for score in scores)
     rough, fine = label_picture(coarse, colours), label_picture(refined, colours)
-    heat, dots = heat_map(_fit(uncertainty, size)), points_picture(image, points)
+    heat, dots = heat_map(_fit(uncertainty, size)), points_picture(image, points, coarse != refined)
     share = f"{100 * float(points.mean()):.1f}%"
 
     sheet = _Sheet(width)
     panels = [("image", _framed(image, windows)), (f"coarse{told[0]}", rough), (f"refined{told[1]}", fine)]
-    maps = [("uncertainty of coarse", heat), (f"points replaced at the last scale ({share})", dots)]
+    maps = [("uncertainty of coarse", heat), (f"points replaced at the last scale ({share}), bright: new class", dots)]
     columns = 3
     if truth is None:
         if size[0] > size[1]:  # upright images: all in one row

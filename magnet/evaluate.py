@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from magnet.arguments import Parser
 from magnet.data import DataFolder, Dataset
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
@@ -177,7 +178,7 @@ def table(result: dict[str, Any]) -> str:
 
 def build_eval_parser(prog: str = "magnet eval") -> argparse.ArgumentParser:
     """The parser of ``magnet eval``."""
-    parser = argparse.ArgumentParser(prog=prog, description="Coarse and refined mIoU, time and memory of a model.")
+    parser = Parser(prog=prog, description="Coarse and refined mIoU, time and memory of a model.")
     add_eval_arguments(parser)
     return parser
 

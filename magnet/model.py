@@ -27,6 +27,7 @@ __all__ = ["MagNet"]
 
 Compat = Literal["paper", "official"]
 Size = Sequence[int]
+_PIXELS_PER_PASS = 1 << 18  # 128 channels of so many pixels take 128 MB in float32
 
 
 class MagNet(nn.Module):
@@ -53,7 +54,8 @@ class MagNet(nn.Module):
         kernel_size: of the median filter on the scores, odd, 1 to 15.
         compat: "paper" is the method as published; "official" gives the numbers of the public release, quirks
             included (see ``magnet.official``).
-        batch_size: patches in one forward pass of the networks.
+        batch_size: patches in one forward pass of the networks; None: 1 to 16, fewer the larger they are, which keeps
+            memory in bounds.
         amp: "bf16" runs the networks under bfloat16 autocast; maps and scores stay in float32.
         progress: show a progress bar; None: on a terminal, once the walk has taken two seconds.
         class_names: one name for each class, kept with the model.
@@ -77,7 +79,7 @@ class MagNet(nn.Module):
         n_patches: int | Sequence[int | None] | None = None,
         kernel_size: int = 3,
         compat: Compat = "paper",
-        batch_size: int = 4,
+        batch_size: int | None = None,
         amp: Literal["none", "bf16"] = "none",
         progress: bool | None = None,
         class_names: Sequence[str] | None = None,
@@ -131,12 +133,20 @@ class MagNet(nn.Module):
         self._kernel_size = settings.check_kernel_size(value)
 
     @property
-    def batch_size(self) -> int:
+    def batch_size(self) -> int | None:
         return self._batch_size
 
     @batch_size.setter
-    def batch_size(self, value: int) -> None:
-        self._batch_size = settings.check_count("batch_size", value)
+    def batch_size(self, value: int | None) -> None:
+        self._batch_size = None if value is None else settings.check_count("batch_size", value)
+
+    @property
+    def patches_per_pass(self) -> int:
+        """``batch_size``, or what stands for None."""
+        if self.batch_size is not None:
+            return self.batch_size
+        pixels = _PIXELS_PER_PASS * (8 if self.device.type == "cuda" else 1)
+        return min(max(pixels // (self.input_size[0] * self.input_size[1]), 1), 16)
 
     @property
     def amp(self) -> str:
@@ -191,7 +201,14 @@ class MagNet(nn.Module):
         """
         settings.check_images(images)
         with self._evaluating(), self._bar(len(images)) as bar:
-            return torch.cat([self._walk(image[None], bar, None) for image in images])
+            first = self._walk(images[:1], bar, None)
+            if len(images) == 1:
+                return first
+            refined = first.new_empty(len(images), *first.shape[1:])
+            refined[0] = first[0]
+            for i in range(1, len(images)):
+                refined[i] = self._walk(images[i : i + 1], bar, None)[0]
+            return refined
 
     def predict(
         self, image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor, *, return_stages: bool = False

@@ -76,8 +76,8 @@ def _step(
     chosen = [grid[i] for i in order]
 
     patches = []
-    for first in range(0, len(order), model.batch_size):
-        batch = order[first : first + model.batch_size]
+    for first in range(0, len(order), model.patches_per_pass):
+        batch = order[first : first + model.patches_per_pass]
         early = model.segment(_network_input(model, image, [grid[i] for i in batch]))
         crops = crop_patches(known, boxes[batch], model.input_size, aligned=False)
         patches.append(model.merge(early, crops, scale))
@@ -117,8 +117,10 @@ def stitch(patches: Tensor, boxes: Sequence[Box], size: tuple[int, int]) -> tupl
 
 def _resize(image: np.ndarray | Tensor, size: tuple[int, int]) -> np.ndarray | Tensor:
     """Linear without antialiasing, as OpenCV does for 8 bits and for floats."""
-    if isinstance(image, np.ndarray):
-        return resize_uint8(image, size)
+    return resize_uint8(image, size) if isinstance(image, np.ndarray) else _resize_floats(image, size)
+
+
+def _resize_floats(image: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
@@ -127,4 +129,5 @@ def _network_input(model: MagNet, image: np.ndarray | Tensor, boxes: Sequence[Bo
     if isinstance(image, np.ndarray):
         parts = [resize_uint8(image[y0:y1, x0:x1], model.input_size) for x0, y0, x1, y1 in boxes]
         return normalize(torch.stack([to_tensor(part) for part in parts]).to(model.device))
-    return torch.cat([_resize(image[..., y0:y1, x0:x1], model.input_size) for x0, y0, x1, y1 in boxes]).to(model.device)
+    crops = [image[..., y0:y1, x0:x1] for x0, y0, x1, y1 in boxes]
+    return torch.cat([_resize_floats(crop, model.input_size) for crop in crops]).to(model.device)

@@ -76,14 +76,14 @@ def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: M
     unknown = sorted(set(changes) - {*_SETTINGS, *_LOOKS, "amp", "progress"})
     if unknown:
         raise TypeError(f"from_pretrained: unknown arguments: {', '.join(unknown)}; the networks come from the files")
-    stored = {name: config.get(name) for name in (*_SETTINGS, *_LOOKS) if name in config}
+    stored: dict[str, Any] = {name: config.get(name) for name in (*_SETTINGS, *_LOOKS) if name in config}
     try:
-        networks = _build(config)
-        model = cls(*networks, **stored)
+        segmenter, refiners = _build(config)
+        model = cls(segmenter, refiners, **stored)
     except (TypeError, ValueError, KeyError) as error:
         raise MagNetError(f"config: '{path / CONFIG}' is not valid ({error}); get the file again") from error
     if changes:
-        model = cls(*networks, **{**stored, **changes})
+        model = cls(segmenter, refiners, **{**stored, **changes})
     model.info = config.get("info") or None
     load_state(model, load_safetensors(path / WEIGHTS)[0], source=path / WEIGHTS)
     return model.eval()

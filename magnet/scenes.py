@@ -794,7 +794,8 @@ def generate_scene(size: tuple[int, int] = (1024, 2048), seed: int = 0) -> tuple
 
     Args:
         size: (H, W), each at least 256.
-        seed: the scene; the same seed and size give the same arrays.
+        seed: the scene; the same seed and size give the same arrays. (Pillow draws the shapes: another version of it
+            may put the odd edge pixel elsewhere.)
 
     Returns:
         image (H, W, 3) uint8 RGB, and labels (H, W) uint8, indices into ``SCENE_CLASSES``.

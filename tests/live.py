@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+
+import magnet_kernels
 from magnet_kernels import available_backends
 
+ROOT = Path(magnet_kernels.__file__).parent.parent
 DEVICES = {"reference": "cpu", "cpu": "cpu", "cuda": "cuda", "triton": "cuda"}
 
 
@@ -21,3 +27,10 @@ def on_live_backends(operator: str, *, but_not: str | None = None) -> pytest.Mar
 def on_live_devices(operator: str) -> pytest.MarkDecorator:
     """Run the test once for each device that a live backend of ``operator`` works on, as argument ``device``."""
     return pytest.mark.parametrize("device", sorted({DEVICES[backend] for backend in live(operator)}))
+
+
+def environment_of_a_program(*folders: Path, **variables: str) -> dict[str, str]:
+    """For a subprocess: these folders and the package under test are importable, and no backend is forced."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAGNET_")}
+    path = os.pathsep.join(map(str, (*folders, ROOT)))
+    return {**environment, "PYTHONPATH": path, **variables}

@@ -1,7 +1,7 @@
 """Prints how much memory refine_step_ takes beyond its inputs and the points it returns, in score maps.
 
-Run as a program of its own: ``python memory.py contiguous|channels_last|logits|mask|half|median11``. It reads the peak of resident
-memory, so that it sees every allocation that is used, whoever makes it. A score map is H * W float32.
+A program of its own: ``python memory.py contiguous|channels_last|logits|mask|half|median11``. It reads the peak of
+resident memory, so that it sees every allocation that is used, whoever makes it. A score map is H * W float32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def measure(case: str) -> float:
     options = {"n_points": 65536, "from_logits": case == "logits", "kernel_size": 11 if case == "median11" else 3}
     small = (slice(None), slice(None), slice(0, 64), slice(0, 64))
     small_mask = None if mask is None else mask[small[2:]]
-    refine_step_(coarse[small], fine[small], mask=small_mask, **{**options, "n_points": 64})  # loads code, starts threads
+    refine_step_(
+        coarse[small], fine[small], mask=small_mask, **{**options, "n_points": 64}
+    )  # loads code, starts threads
     coarse.mul_(1)  # every page is resident
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak

@@ -28,7 +28,9 @@ def test_smoke(backend):
 
 @each_backend
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (1, 2, 1, 1), (2, 19, 3, 17), (1, 2, 0, 5), (1, 2, 5, 0), (3, 64, 1, 70)])
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 4, 5), (1, 2, 1, 1), (2, 19, 3, 17), (1, 2, 0, 5), (1, 2, 5, 0), (3, 64, 1, 70)]
+)
 def test_cardinality(backend, dtype, shape):
     x = torch.rand(shape, device=DEVICES[backend]).to(dtype)
     result = confidence(x, backend=backend)
@@ -48,7 +50,7 @@ def test_cardinality(backend, dtype, shape):
     ],
 )
 def test_bad_input(x, error, needle):
-    with pytest.raises(error, match="^x: expected") as caught:
+    with pytest.raises(error, match=r"^x: expected") as caught:
         confidence(x)
     assert needle in str(caught.value)
 
@@ -126,7 +128,7 @@ def spread_out(shape: tuple[int, int, int, int], seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
 def test_gradient_against_finite_differences(backend, from_logits, layout):
-    """The result is float32, so the step is large enough for its rounding to drown: error about 1e-7 / 1e-3 + step^2."""
+    """The result is float32, so the step is large enough to drown its rounding: error about 1e-7 / 1e-3 + step^2."""
     x = lay_out(spread_out((2, 4, 2, 3), 0), layout).to(DEVICES[backend]).requires_grad_()
     assert torch.autograd.gradcheck(
         lambda x: confidence(x, from_logits=from_logits, backend=backend).double(), x, eps=2e-3, atol=5e-4, rtol=0

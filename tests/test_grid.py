@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +23,7 @@ def test_flush_starts_cover_every_pixel_with_the_fewest_patches(size: int, patch
     patch = min(size, patch)
     starts = patch_starts(size, patch)
     assert starts[0] == 0 and starts[-1] + patch == size
-    assert all(0 < b - a <= patch for a, b in zip(starts, starts[1:], strict=False))
+    assert all(0 < b - a <= patch for a, b in itertools.pairwise(starts))
     assert len(starts) == -(-size // patch)
 
 

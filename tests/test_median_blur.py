@@ -39,7 +39,7 @@ def test_cardinality(backend, dtype, kernel_size, shape):
 
 @pytest.mark.parametrize("kernel_size", [0, 2, 4, -1, -3, 16, 17, 3.0, "3", True, None, (3, 3)])
 def test_bad_kernel_size(kernel_size):
-    with pytest.raises(ValueError, match="^kernel_size: expected an odd int from 1 to 15"):
+    with pytest.raises(ValueError, match=r"^kernel_size: expected an odd int from 1 to 15"):
         median_blur(torch.zeros(1, 1, 4, 4), kernel_size)
 
 
@@ -53,7 +53,7 @@ def test_bad_kernel_size(kernel_size):
     ],
 )
 def test_bad_input(x, error):
-    with pytest.raises(error, match="^x: expected"):
+    with pytest.raises(error, match=r"^x: expected"):
         median_blur(x)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from seeded import probs, rand, seed_module
 from torch import Tensor, nn
@@ -16,6 +18,11 @@ from magnet.images import normalize, resize, to_tensor
 from magnet_kernels import confidence
 
 SCALES = [(12, 16), (24, 32), (50, 62)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(restore_threads: None) -> None:
+    torch.set_num_threads(1)  # fastest for tensors this small
 
 
 class Local(nn.Module):
@@ -34,8 +41,8 @@ class Local(nn.Module):
 def build(refiner: object = "shared", **changes: object) -> MagNet:
     if refiner == "shared":
         refiner = seed_module(RefinementModule(3), "shared.")
-    settings: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 0.4, **changes}
-    return MagNet(Local(), refiner, **settings)  # type: ignore[arg-type]
+    arguments: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 0.4, **changes}
+    return MagNet(Local(), refiner, **arguments)  # type: ignore[arg-type]
 
 
 def image_of(height: int = 50, width: int = 62, n: int = 1) -> Tensor:
@@ -75,6 +82,29 @@ def test_walk_does_what_the_paper_says(refiner: str | None, size: tuple[int, int
     torch.testing.assert_close(refined.sum(dim=1), torch.ones(1, 50, 62))
 
 
+@settings(max_examples=20)
+@given(data=st.data())
+def test_any_sizes(data: st.DataObject) -> None:
+    sides = [sorted(data.draw(st.sets(st.integers(3, 40), min_size=3, max_size=3))) for _ in range(2)]
+    scales = list(zip(*sides, strict=True))
+    patch_size = tuple(data.draw(st.integers(1, side[1])) for side in sides)
+    model = build(
+        None,
+        scales=scales,
+        patch_size=patch_size,
+        input_size=data.draw(st.sampled_from([None, (8, 11)])),
+        n_points=data.draw(st.sampled_from([0, 7, 0.5, 1.0])),
+        n_patches=data.draw(st.sampled_from([None, 2])),
+    )
+    image = image_of(data.draw(st.integers(1, 50)), data.draw(st.integers(1, 50)))
+    refined = model(image)
+    assert refined.shape == (1, 3, *scales[-1])
+    torch.testing.assert_close(refined.sum(dim=1), torch.ones(1, *scales[-1]))
+    if model.n_points == 1.0 and model.n_patches is None:
+        with torch.no_grad():
+            torch.testing.assert_close(refined, plain_walk(model.eval(), image), rtol=0, atol=1e-5)
+
+
 def test_count_of_points_is_per_scale() -> None:
     model, image = build(n_points=100).eval(), image_of()
     stages = model.predict(_unit(image), return_stages=True).stages
@@ -97,7 +127,9 @@ def test_networks_see_their_input_size(input_size: tuple[int, int]) -> None:
 def test_all_points_without_refiner_is_the_sliding_window() -> None:
     model = build(None, scales=[(12, 16), (24, 32)], n_points=1.0)
     image = image_of(24, 32)
-    patches = [model.segmenter(image[..., y0:y1, x0:x1]).softmax(1) for x0, y0, x1, y1 in patch_grid((24, 32), (12, 16))]
+    patches = [
+        model.segmenter(image[..., y0:y1, x0:x1]).softmax(1) for x0, y0, x1, y1 in patch_grid((24, 32), (12, 16))
+    ]
     whole = torch.cat([torch.cat(patches[:2], 2), torch.cat(patches[2:], 2)], 3)
     torch.testing.assert_close(model(image), whole.detach(), rtol=0, atol=1e-6)
 
@@ -116,7 +148,7 @@ def test_fast_takes_the_most_uncertain_patches_and_touches_nothing_else() -> Non
         for x0, y0, x1, y1 in after.boxes:
             inside[y0:y1, x0:x1] = True
         assert len(after.points) == int(0.4 * inside.sum())  # of the pixels of the chosen patches
-        changed = (after.probabilities != known[0]).any(dim=0)
+        changed = ((after.probabilities - known[0]).abs() > 1e-6).any(dim=0)
         replaced = torch.zeros(size, dtype=torch.bool)
         replaced.view(-1)[torch.as_tensor(after.points)] = True
         assert (replaced <= inside).all() and (changed <= replaced).all() and changed.any()
@@ -140,7 +172,11 @@ def test_a_frame_around_the_patches_gives_what_the_whole_map_gives() -> None:
             fine[0, :, y0:y1, x0:x1] += patch
             count[..., y0:y1, x0:x1] += 1
         expected, points = refine_step(
-            known, fine / count.clamp(min=1), n_points=int(0.4 * (count > 0).sum()), kernel_size=5, mask=count > 0,
+            known,
+            fine / count.clamp(min=1),
+            n_points=int(0.4 * (count > 0).sum()),
+            kernel_size=5,
+            mask=count > 0,
             return_points=True,
         )
         refined = known.clone()
@@ -183,8 +219,14 @@ def test_batches_of_images_and_patches_change_nothing(n_patches: int | None) -> 
     one_by_one = torch.cat([model(images[:1]), model(images[1:])])
     torch.testing.assert_close(model(images), one_by_one, rtol=0, atol=0)
     model.batch_size = 7
+    assert model.patches_per_pass == 7
     close = ((model(images) - one_by_one).abs() < 1e-5).all(dim=1).float().mean()
     assert close > 0.995
+
+
+@pytest.mark.parametrize(("input_size", "expected"), [((12, 16), 16), ((256, 256), 4), ((1024, 2048), 1)])
+def test_patches_per_pass(input_size: tuple[int, int], expected: int) -> None:
+    assert build(input_size=input_size).patches_per_pass == expected
 
 
 def test_one_refiner_per_scale() -> None:
@@ -242,7 +284,14 @@ def test_predict_takes_all_kinds_of_images(tmp_path: Path) -> None:
     model = build()
     expected = model(normalize(to_tensor(array))[None])[0]
     tensor = torch.from_numpy(array).permute(2, 0, 1)
-    for image in (tmp_path / "image.png", str(tmp_path / "image.png"), Image.fromarray(array), array, tensor, tensor / 255):
+    for image in (
+        tmp_path / "image.png",
+        str(tmp_path / "image.png"),
+        Image.fromarray(array),
+        array,
+        tensor,
+        tensor / 255,
+    ):
         prediction = model.predict(image)
         torch.testing.assert_close(prediction.probabilities, expected, rtol=0, atol=1e-6)
         assert prediction.labels.shape == (33, 47)
@@ -342,7 +391,9 @@ def test_bad_arguments(changes: dict, message: str) -> None:
         build(**changes)
 
 
-@pytest.mark.parametrize(("name", "value"), [("n_points", 0.0), ("n_patches", -1), ("kernel_size", 2), ("batch_size", 0), ("amp", "x")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_points", 0.0), ("n_patches", -1), ("kernel_size", 2), ("batch_size", 0), ("amp", "x")]
+)
 def test_settings_are_checked_when_changed(name: str, value: object) -> None:
     model = build()
     before = getattr(model, name)
@@ -352,11 +403,11 @@ def test_settings_are_checked_when_changed(name: str, value: object) -> None:
 
 
 def test_segmenter_must_be_a_module_of_several_classes() -> None:
-    settings: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 1}
+    arguments: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 1}
     with pytest.raises(TypeError, match="segmenter: expected a module"):
-        MagNet("compact", None, **settings)  # type: ignore[arg-type]
+        MagNet("compact", None, **arguments)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 2 classes"):
-        MagNet(Local(1), None, **settings)
+        MagNet(Local(1), None, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -379,16 +430,16 @@ def test_networks_of_the_wrong_output_are_named() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images[..., ::2, ::2]
 
-    settings: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 1}
+    arguments: dict = {"scales": SCALES, "patch_size": (12, 16), "n_points": 1}
     with pytest.raises(ValueError, match=r"segmenter: expected logits .*\(1, C, 12, 16\), got \(1, 3, 6, 8\)"):
-        MagNet(Small(), None, **settings)(image_of())
+        MagNet(Small(), None, **arguments)(image_of())
 
     class Fewer(nn.Module):
         def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
             return fine[:, :2]
 
     with pytest.raises(ValueError, match="refiner: expected logits of 3 classes, got 2"):
-        MagNet(Local(), Fewer(), **settings)(image_of())
+        MagNet(Local(), Fewer(), **arguments)(image_of())
 
 
 def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,11 @@ AGREEMENT = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_thread(restore_threads: None) -> None:
+    torch.set_num_threads(1)  # fastest for tensors this small
+
+
 class Stub(nn.Module):
     num_classes = 19
 
@@ -64,10 +69,8 @@ def test_release_pipeline(name: str) -> None:
     model, image = _case(name)
     prediction = model.predict(image, return_stages=True)
     assert (np.asarray(prediction.labels) == golden("pipeline")[f"{name}/labels"]).mean() >= AGREEMENT[name]
-    if name == "coarse_only":  # stored whole, at the first scale
-        ours = prediction.stages[0].probabilities
-    else:
-        ours = prediction.probabilities[:, ::2, ::2]
+    stored_whole = name == "coarse_only"  # at the first scale
+    ours = prediction.stages[0].probabilities if stored_whole else prediction.probabilities[:, ::2, ::2]
     theirs = golden("pipeline")[f"{name}/probs"][0].astype(np.float32)
     close = (np.abs(np.asarray(ours) - theirs) < 1e-3).all(axis=0).mean()
     assert close >= (0.97 if name == "fast2" else 0.997)
@@ -127,7 +130,16 @@ def test_patches_smaller_than_their_rims_cover_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("n_points", "share", "expected"),
-    [(300, 1.0, 300), (10**9, 1.0, 1000), (600, 0.5, 500), (400, 0.5, 400), (0.9, 0.25, 225), (1.0, 1.0, 1000), (1, 0.5, 500), (0, 1.0, 0)],
+    [
+        (300, 1.0, 300),
+        (10**9, 1.0, 1000),
+        (600, 0.5, 500),
+        (400, 0.5, 400),
+        (0.9, 0.25, 225),
+        (1.0, 1.0, 1000),
+        (1, 0.5, 500),
+        (0, 1.0, 0),
+    ],
 )
 def test_points_of_the_release(n_points: float, share: float, expected: int) -> None:
     assert count_points(n_points, 1000, share) == expected

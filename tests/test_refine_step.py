@@ -97,29 +97,30 @@ BAD_OUT = [
 @pytest.mark.parametrize(("changes", "error", "argument"), BAD_ARGUMENTS)
 def test_bad_input(changes, error, argument):
     arguments = {"coarse": BASE, "fine": BASE, "n_points": 3, **changes}
-    with pytest.raises(error, match=f"^{argument}: expected .*, got "):
+    with pytest.raises(error, match=rf"^{argument}: expected .*, got "):
         refine_step(**arguments)
 
 
 @pytest.mark.parametrize(("out", "error"), BAD_OUT)
 def test_bad_out(out, error):
-    with pytest.raises(error, match="^out: expected .*, got "):
+    with pytest.raises(error, match=r"^out: expected .*, got "):
         refine_step(BASE, torch.ones_like(BASE), n_points=3, out=out)
 
 
-def test_out_must_not_share_memory():
-    coarse, fine = pair()
-    for shared in (fine, fine.flip(0).view_as(fine) * 1, coarse.view_as(coarse)):
-        before = coarse.clone()
-        if shared.untyped_storage().data_ptr() in (coarse.untyped_storage().data_ptr(), fine.untyped_storage().data_ptr()):
-            with pytest.raises(ValueError, match="^out: expected memory of its own"):
-                refine_step(coarse, fine, n_points=3, out=shared)
-        assert_same(coarse, before)
+@pytest.mark.parametrize("shared", ["fine", "coarse"])
+def test_out_must_not_share_memory(shared):
+    maps = dict(zip(("coarse", "fine"), pair(), strict=True))
+    before = {name: x.clone() for name, x in maps.items()}
+    for out in (maps[shared][:], maps[shared].view_as(maps[shared])):
+        with pytest.raises(ValueError, match=rf"^out: expected memory of its own, got memory shared with {shared}"):
+            refine_step(**maps, n_points=3, out=out)
+    for name, x in maps.items():
+        assert_same(x, before[name])
 
 
 def test_out_records_no_gradient():
     coarse, fine = pair()
-    with pytest.raises(ValueError, match="^out: expected no gradient"):
+    with pytest.raises(ValueError, match=r"^out: expected no gradient"):
         refine_step(coarse.requires_grad_(), fine, n_points=3, out=torch.empty_like(fine))
     with torch.no_grad():
         refine_step(coarse, fine, n_points=3, out=torch.empty_like(fine))
@@ -127,7 +128,9 @@ def test_out_records_no_gradient():
 
 @each_backend
 def test_golden(backend):
-    figures = {name: torch.from_numpy(golden("ops")[name]) for name in ("median3", "points700_sorted", "refined_labels")}
+    figures = {
+        name: torch.from_numpy(golden("ops")[name]) for name in ("median3", "points700_sorted", "refined_labels")
+    }
     coarse, fine = (probs(f"ops.{name}", 2, 19, 48, 80).to(DEVICES[backend]) for name in ("Y", "R"))
     refined, points = refine_step(coarse, fine, n_points=700, return_points=True, backend=backend)
     labels, points = refined.argmax(1).cpu(), points.cpu()
@@ -218,10 +221,10 @@ def test_nan_rules(backend):
     fine[0, :, 3:6, 3:6] = fine.new_tensor([1.0, 0, 0, 0]).view(4, 1, 1)
     fine[0, 2, 0:3, 0:3] = float("nan")  # not confident at all
     refined, points = refine_step(coarse, fine, n_points=1, return_points=True, backend=backend)
-    assert points.item() == 4 * 11 + 4
+    assert points.item() == 3 * 11 + 4, "the first pixel whose window is mostly of that block"
     _, points = refine_step(coarse, fine, n_points=99 - 4, return_points=True, backend=backend)
     assert not torch.isin(torch.tensor([0 * 11 + 1, 1 * 11 + 1], device=points.device), points).any()
-    assert not refined[0, :, 4, 4].isnan().any()
+    assert not refined[0, :, 3, 4].isnan().any()
     lost = refine_step(torch.full_like(fine, float("nan")), fine.nan_to_num(0.1), n_points=50, backend=backend)
     assert int(lost.isnan().all(1).sum()) == 49, "a coarse map of nothing but NaN is refined all the same"
 
@@ -279,7 +282,8 @@ def test_smaller_coarse_is_upsampled(backend, dtype, layout, from_logits, small)
     assert refined.dtype == dtype and refined.shape == fine.shape
     picked = oracle.replace(torch.zeros_like(wide), torch.ones_like(wide), points).bool()
     assert_same(refined.cpu()[picked], fine.cpu()[picked])
-    assert_close(refined.cpu()[~picked], wide[~picked])
+    largest = coarse.abs().max().item()  # rounding of the source coordinates counts in differences of values
+    assert_close(refined.cpu()[~picked] / largest, wide[~picked] / largest)
     last = layout == "channels_last" and not coarse.is_contiguous()
     assert refined.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     # The scores come from the upsampled map as stored, whose last bits a backend may round in its own way.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, live, on_live_backends, on_live_devices
+from live import DEVICES, environment_of_a_program, live, on_live_backends, on_live_devices
 from strategies import DTYPES, WRITABLE, MapSpec, kernel_sizes, lay_out, masks, pairs, point_counts
 from test_refine_step import BAD_ARGUMENTS, BASE, pair
 from test_replace_points import surroundings
@@ -35,28 +34,32 @@ def test_smoke(backend):
 @pytest.mark.parametrize(("changes", "error", "argument"), BAD_ARGUMENTS)
 def test_bad_input(changes, error, argument):
     arguments = {"coarse": BASE, "fine": BASE, "n_points": 3, **changes}
-    with pytest.raises(error, match=f"^{argument}: expected .*, got "):
+    with pytest.raises(error, match=rf"^{argument}: expected .*, got "):
         refine_step_(**arguments)
 
 
-@pytest.mark.parametrize("bad", [{"n_points": 1.5}, {"kernel_size": 4}, {"mask": torch.ones(3, 3)}, {"backend": "cuda"}])
+@pytest.mark.parametrize(
+    "bad", [{"n_points": 1.5}, {"kernel_size": 4}, {"mask": torch.ones(3, 3)}, {"backend": "gpu"}, {"fine": None}]
+)
 def test_an_error_loses_nothing(bad):
     coarse, fine = pair()
     before = coarse.clone()
     with pytest.raises((ValueError, TypeError, RuntimeError)):
-        refine_step_(coarse, fine, **{"n_points": 20, **bad})
+        refine_step_(**{"coarse": coarse, "fine": fine, "n_points": 20, **bad})
     assert_same(coarse, before)
 
 
 def test_a_smaller_coarse_has_no_place():
-    with pytest.raises(ValueError, match=r"^coarse: expected the size of fine, \(4, 5\) .*use refine_step, which upsamples"):
+    with pytest.raises(
+        ValueError, match=r"^coarse: expected the size of fine, \(4, 5\) .*use refine_step, which upsamples"
+    ):
         refine_step_(torch.zeros(2, 3, 2, 2), BASE, n_points=3)
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, 3])
 def test_needs_memory_of_its_own(dim):
     coarse = BASE.clone().narrow(dim, 0, 1).expand(2, 3, 4, 5)
-    with pytest.raises(ValueError, match="^coarse: expected memory that can be written to"):
+    with pytest.raises(ValueError, match=r"^coarse: expected memory that can be written to"):
         refine_step_(coarse, BASE, n_points=3)
 
 
@@ -101,7 +104,9 @@ def test_large_enough_for_every_code_path(backend, dtype, kernel_size):
 @each_backend
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_logits(backend, dtype):
-    coarse, fine = (MapSpec((2, 7, 23, 37), dtype, "normal", "contiguous", s).make(DEVICES[backend]) * 3 for s in (1, 2))
+    coarse, fine = (
+        MapSpec((2, 7, 23, 37), dtype, "normal", "contiguous", s).make(DEVICES[backend]) * 3 for s in (1, 2)
+    )
     options = {"n_points": 150, "from_logits": True, "return_points": True, "backend": backend}
     expected, expected_points = refine_step(coarse, fine, **options)
     refined, points = refine_step_(coarse, fine, **options)
@@ -132,7 +137,7 @@ def test_gradcheck(backend, layout):
 @each_backend
 def test_writing_to_a_leaf_is_an_error(backend):
     coarse, fine = pair(DEVICES[backend])
-    with pytest.raises(RuntimeError, match="leaf"):
+    with pytest.raises(RuntimeError, match=r"leaf"):
         refine_step_(coarse.requires_grad_(), fine, n_points=5, backend=backend)
 
 
@@ -154,7 +159,7 @@ def test_memory(case):
     """At most 3 score maps (float32, one channel) beyond the inputs and the points that it returns."""
     if "cpu" not in live("refine_step_"):
         pytest.skip("measures the compiled CPU kernel, which is not live here")
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MAGNET_BACKEND": "cpu"}
+    environment = environment_of_a_program(MALLOC_MMAP_THRESHOLD_="65536", MAGNET_BACKEND="cpu")
     run = subprocess.run([sys.executable, str(MEASURE), case], capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     maps = float(run.stdout.split()[0])

@@ -74,7 +74,7 @@ POINTS = torch.zeros(2, 3, dtype=torch.int64)
 )
 def test_bad_input(function, changes, error, argument):
     arguments = {"coarse": BASE, "fine": BASE, "points": POINTS, **changes}
-    with pytest.raises(error, match=f"^{argument}: expected .*, got "):
+    with pytest.raises(error, match=rf"^{argument}: expected .*, got "):
         function(**arguments)
 
 
@@ -86,7 +86,7 @@ def test_points_outside_the_map(backend, function, point):
         pytest.skip("a device does not report them")
     coarse, fine = torch.zeros(2, 3, 4, 5), torch.ones(2, 3, 4, 5)
     points = torch.tensor([[0, 5, -1], [1, 2, point]])
-    with pytest.raises(IndexError, match="points: expected flat indices from -1 to 19"):
+    with pytest.raises(IndexError, match=r"points: expected flat indices from -1 to 19"):
         function(coarse, fine, points, backend=backend)
     assert coarse.abs().sum() == 0, "nothing is written"
 
@@ -94,7 +94,7 @@ def test_points_outside_the_map(backend, function, point):
 @pytest.mark.parametrize("dim", [0, 1, 2, 3])
 def test_in_place_needs_memory_of_its_own(dim):
     coarse = torch.zeros(2, 3, 4, 5).narrow(dim, 0, 1).expand(2, 3, 4, 5)
-    with pytest.raises(ValueError, match="^coarse: expected memory that can be written to"):
+    with pytest.raises(ValueError, match=r"^coarse: expected memory that can be written to"):
         replace_points_(coarse, BASE, POINTS)
 
 
@@ -197,7 +197,7 @@ def test_gradient_goes_to_one_of_both(backend, dtype, in_place):
 def test_writing_in_place_to_a_leaf_is_an_error(backend):
     """As for torch's own in-place operators: otherwise its gradient would be wrong in silence."""
     coarse = torch.rand(2, 3, 4, 5, device=DEVICES[backend], requires_grad=True)
-    with pytest.raises(RuntimeError, match="leaf"):
+    with pytest.raises(RuntimeError, match=r"leaf"):
         replace_points_(coarse, torch.rand(2, 3, 4, 5, device=coarse.device), POINTS.to(coarse.device), backend=backend)
 
 

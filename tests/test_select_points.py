@@ -56,7 +56,7 @@ def test_cardinality(backend, dtype, shape, n_points, count):
     "n_points", [0.0, -0.5, 1.5, True, False, -1, None, "10", float("nan"), float("inf"), torch.tensor(3), 3 + 0j]
 )
 def test_bad_n_points(n_points):
-    with pytest.raises(ValueError, match="^n_points: expected an int >= 0 .*, got "):
+    with pytest.raises(ValueError, match=r"^n_points: expected an int >= 0 .*, got "):
         select_points(torch.zeros(1, 1, 4, 4), n_points)
 
 
@@ -73,7 +73,7 @@ def test_bad_n_points(n_points):
     ],
 )
 def test_bad_input(score, mask, error, argument):
-    with pytest.raises(error, match=f"^{argument}: expected .*, got "):
+    with pytest.raises(error, match=rf"^{argument}: expected .*, got "):
         select_points(score, 3, mask=mask)
 
 
@@ -141,7 +141,9 @@ def test_order_of_special_values(backend, dtype):
 
 @each_backend
 def test_nan_of_either_sign_and_any_payload_ranks_lowest(backend):
-    patterns = torch.tensor([0x7FC00000, 0xFFC00000 - 2**32, 0x7F800001, 0xFF800001 - 2**32, 0x7FFFFFFF, -1], dtype=torch.int32)
+    patterns = torch.tensor(
+        [0x7FC00000, 0xFFC00000 - 2**32, 0x7F800001, 0xFF800001 - 2**32, 0x7FFFFFFF, -1], dtype=torch.int32
+    )
     values = torch.cat([patterns.view(torch.float32), torch.tensor([float("-inf"), -3.0])]).to(DEVICES[backend])
     assert select_points(values.view(1, 1, 1, -1), 3, backend=backend).tolist() == [[0, 6, 7]]
 

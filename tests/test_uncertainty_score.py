@@ -70,7 +70,7 @@ BASE = torch.zeros(2, 3, 4, 5)
 )
 def test_bad_input(changes, error, argument):
     arguments = {"coarse": BASE, "fine": BASE, **changes}
-    with pytest.raises(error, match=f"^{argument}: expected .*, got "):
+    with pytest.raises(error, match=rf"^{argument}: expected .*, got "):
         uncertainty_score(**arguments)
 
 

@@ -123,9 +123,7 @@ constexpr Network merge_network(int n, int m, int first, int count) {
     const int start = first_list_at_end ? half - n : 0;
     detail::Builder builder;
     for (int i = 0; i < half; ++i) {
-      builder.wire[i] = i < start       ? detail::kBelow
-                        : i < start + n ? static_cast<int16_t>(i - start)
-                                        : detail::kAbove;
+      builder.wire[i] = i < start ? detail::kBelow : i < start + n ? static_cast<int16_t>(i - start) : detail::kAbove;
       builder.wire[half + i] = i < m ? static_cast<int16_t>(n + i) : detail::kAbove;
     }
     builder.merge(0, 2 * half, 1);

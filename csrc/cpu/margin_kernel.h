@@ -3,7 +3,7 @@
 // Four planes at a time sweep the block, with the running state in L1: few enough streams for the hardware prefetcher,
 // and planes that are a power of two apart do not evict each other from the cache.
 
-constexpr int kBlock = 512;  // pixels; the state of a block and four planes of it fit in L1
+constexpr int kBlock = 1024;  // pixels; the state of a block and four planes of it fit in L1
 
 struct TopTwoVector {
   F32 first, second;
@@ -68,12 +68,17 @@ MAGNET_INLINE void take(const F32* x, MarginState& state, int i) {
   store(state.second + i, top.second);
 }
 
+// `next`: the planes that come after these, which the prefetcher cannot guess; they are asked into L2.
 template <int kPlanes, bool kFirst, bool kSoftmax, class T>
-MAGNET_INLINE void sweep(const T* p, int64_t stride, int n, MarginState& state) {
+MAGNET_INLINE void sweep(const T* p, int64_t stride, int n, MarginState& state, const T* next) {
+  constexpr int kLine = 64 / sizeof(T);
   F32 x[kPlanes];
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     for (int k = 0; k < kPlanes; ++k) x[k] = load(p + k * stride + i);
+    if (kLanes >= kLine || i % kLine == 0) {
+      for (int k = 0; k < 4; ++k) __builtin_prefetch(next + k * stride + i, 0, 2);
+    }
     take<kPlanes, kFirst, kSoftmax>(x, state, i);
   }
   if (i < n) {
@@ -82,46 +87,88 @@ MAGNET_INLINE void sweep(const T* p, int64_t stride, int n, MarginState& state) 
   }
 }
 
-// Copies `planes` planes of n elements each while they are still in L1.
-template <class T>
-MAGNET_INLINE void copy_planes(const T* from, int64_t from_stride, T* to, int64_t to_stride, int planes, int n) {
-  for (int k = 0; k < planes; ++k) __builtin_memcpy(to + k * to_stride, from + k * from_stride, n * sizeof(T));
+// Stores past the caches where `to` is aligned to vectors; an sfence must follow before other threads may read.
+MAGNET_INLINE void stream_bytes(const char* from, char* to, int64_t bytes) {
+#if MAGNET_X86
+  if (reinterpret_cast<uintptr_t>(to) % kVectorBytes == 0) {
+    int64_t i = 0;
+    for (; i + kVectorBytes <= bytes; i += kVectorBytes) {
+#if MAGNET_AVX512
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
+#elif MAGNET_AVX2
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i),
+                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+#else
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+#endif
+    }
+    __builtin_memcpy(to + i, from + i, bytes - i);
+    return;
+  }
+#endif
+  __builtin_memcpy(to, from, bytes);
 }
+
+// Where the planes of a block are copied to while they are in L1; `stream`: past the caches.
+template <class T>
+struct Copy {
+  T* to;  // null: nowhere
+  int64_t stride;
+  bool stream;
+
+  MAGNET_INLINE void planes(const T* from, int64_t from_stride, int64_t first, int count, int n) const {
+    if (!to) return;
+    for (int64_t c = first; c < first + count; ++c) {
+      const char* source = reinterpret_cast<const char*>(from + c * from_stride);
+      char* target = reinterpret_cast<char*>(to + c * stride);
+      if (stream) {
+        stream_bytes(source, target, n * sizeof(T));
+      } else {
+        __builtin_memcpy(target, source, n * sizeof(T));
+      }
+    }
+  }
+};
 
 template <bool kSoftmax, class T>
-MAGNET_INLINE void sweep_all(const T* p, int64_t stride, int64_t channels, int n, MarginState& state, T* copy,
-                             int64_t copy_stride) {
+MAGNET_INLINE void sweep_all(const T* p, int64_t stride, int64_t channels, int n, MarginState& state, Copy<T> copy) {
   const int head = static_cast<int>((channels - 1) % 4 + 1);  // the rest is a multiple of four
+  const T* next = head < channels ? p + head * stride : p + n;
   switch (head) {
     case 1:
-      sweep<1, true, kSoftmax>(p, stride, n, state);
+      sweep<1, true, kSoftmax>(p, stride, n, state, next);
       break;
     case 2:
-      sweep<2, true, kSoftmax>(p, stride, n, state);
+      sweep<2, true, kSoftmax>(p, stride, n, state, next);
       break;
     case 3:
-      sweep<3, true, kSoftmax>(p, stride, n, state);
+      sweep<3, true, kSoftmax>(p, stride, n, state, next);
       break;
     default:
-      sweep<4, true, kSoftmax>(p, stride, n, state);
+      sweep<4, true, kSoftmax>(p, stride, n, state, next);
   }
-  if (copy) copy_planes(p, stride, copy, copy_stride, head, n);
+  copy.planes(p, stride, 0, head, n);
   for (int64_t c = head; c < channels; c += 4) {
-    sweep<4, false, kSoftmax>(p + c * stride, stride, n, state);
-    if (copy) copy_planes(p + c * stride, stride, copy + c * copy_stride, copy_stride, 4, n);
+    next = c + 4 < channels ? p + (c + 4) * stride : p + n;
+    sweep<4, false, kSoftmax>(p + c * stride, stride, n, state, next);
+    copy.planes(p, stride, c, 4, n);
   }
+#if MAGNET_X86
+  if (copy.to && copy.stream) _mm_sfence();
+#endif
 }
 
-// out[0..n) = top-1 minus top-2, n <= kBlock, 0 where not a number. copy: null, or where the planes are also copied to.
+// out[0..n) = top-1 minus top-2, n <= kBlock, 0 where not a number. copy_to: null, or where the planes are also copied to.
 template <class T>
 static void margin_block(const void* planes, int64_t stride, int64_t channels, int n, bool from_logits, float* out,
-                         void* copy, int64_t copy_stride) {
+                         void* copy_to, int64_t copy_stride, bool stream) {
   MarginState state;
   const T* p = static_cast<const T*>(planes);
+  const Copy<T> copy{static_cast<T*>(copy_to), copy_stride, stream};
   if (from_logits) {
-    sweep_all<true>(p, stride, channels, n, state, static_cast<T*>(copy), copy_stride);
+    sweep_all<true>(p, stride, channels, n, state, copy);
   } else {
-    sweep_all<false>(p, stride, channels, n, state, static_cast<T*>(copy), copy_stride);
+    sweep_all<false>(p, stride, channels, n, state, copy);
   }
   for (int i = 0; i < n; i += kLanes) {
     const F32 first = load(state.first + i), second = load(state.second + i);

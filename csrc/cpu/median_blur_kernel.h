@@ -95,17 +95,17 @@ MAGNET_INLINE void store_middle(const Key* list, const Key* column, Key* out) {
 
 // --- 5 x 5 and more: tiles of four outputs, a lane each ---
 
-constexpr int kBlockTiles = 128;                                     // of one pass along a row
+constexpr int kBlockTiles = 128;  // of one pass along a row
 template <class Key>
-constexpr int kHalo = kLanesOf<Key> > 8 ? kLanesOf<Key> : 8;         // tiles read beyond the block: 5 at most
+constexpr int kHalo = kLanesOf<Key> > 8 ? kLanesOf<Key> : 8;  // tiles read beyond the block: 5 at most
 template <class Key>
-constexpr int kRow = kBlockTiles + kHalo<Key>;                       // keys between the ranks of a list, or columns mod 4
+constexpr int kRow = kBlockTiles + kHalo<Key>;  // keys between the ranks of a list, or columns mod 4
 
 template <class Key, int k>
 struct Lists {
-  alignas(64) Key columns[4][k][kRow<Key>];     // column 4 t + q is [q][rank][t]
-  alignas(64) Key pairs[2][2 * k][kRow<Key>];   // of columns 4 t + 2 q and the next
-  alignas(64) Key quads[4 * k][kRow<Key>];      // of columns 4 t .. 4 t + 3
+  alignas(64) Key columns[4][k][kRow<Key>];    // column 4 t + q is [q][rank][t]
+  alignas(64) Key pairs[2][2 * k][kRow<Key>];  // of columns 4 t + 2 q and the next
+  alignas(64) Key quads[4 * k][kRow<Key>];     // of columns 4 t .. 4 t + 3
 };
 
 // Everything about the columns of tiles t .. t + lanes - 1. rows: k rows of keys, column 4 t + q at q * kRow + t.
@@ -115,11 +115,11 @@ MAGNET_INLINE void sort_and_merge_columns(const Key* const* rows, int t, Lists<K
   for (int q = 0; q < 4; ++q) sort_columns<Key, k, row>(rows, q * row + t, &lists.columns[q][0][t]);
   for (int q = 0; q < 2; ++q) {
     merge_lists<Key, k, k, 0, 2 * k, row, row, row>(&lists.columns[2 * q][0][t], &lists.columns[2 * q + 1][0][t],
-                                                     &lists.pairs[q][0][t]);
+                                                    &lists.pairs[q][0][t]);
   }
   if constexpr (median::Plan<k>::kQuads > 0) {
     merge_lists<Key, 2 * k, 2 * k, 0, 4 * k, row, row, row>(&lists.pairs[0][0][t], &lists.pairs[1][0][t],
-                                                             &lists.quads[0][t]);
+                                                            &lists.quads[0][t]);
   }
 }
 
@@ -138,7 +138,9 @@ MAGNET_INLINE void finish_tiles(const Lists<Key, k>& lists, int t, Key* out) {
   const Key* first_piece = (Plan::kQuads > 0 ? &lists.quads[first_rank][t + 1] : &lists.pairs[0][first_rank][t + 1]);
   const Key* left = &lists.pairs[1][0][t];
   const Key* right = &lists.pairs[Plan::kPairInCore][0][t + 1 + Plan::kQuads];
-  const auto piece = [&](int i) { return i < Plan::kQuads ? &lists.quads[0][t + 1 + i] : &lists.pairs[0][0][t + 1 + i]; };
+  const auto piece = [&](int i) {
+    return i < Plan::kQuads ? &lists.quads[0][t + 1 + i] : &lists.pairs[0][0][t + 1 + i];
+  };
   const auto add_sides = [&]<int stride>(const Key* core) {
     merge_lists<Key, core_count, 2 * k, half.first, k + 1, stride, row, lanes>(core, left, halves[0]);
     merge_lists<Key, core_count, 2 * k, half.first, k + 1, stride, row, lanes>(core, right, halves[1]);
@@ -148,7 +150,7 @@ MAGNET_INLINE void finish_tiles(const Lists<Key, k>& lists, int t, Key* out) {
   } else {
     constexpr median::Step two = Plan::core(2);
     merge_lists<Key, first_count, Plan::piece(1), two.first, two.kept.count, row, row, lanes>(first_piece, piece(1),
-                                                                                             local[0]);
+                                                                                              local[0]);
     if constexpr (Plan::kPieces == 3) {
       constexpr median::Step three = Plan::core(3);
       merge_lists<Key, two.kept.count, Plan::piece(2), three.first, three.kept.count, lanes, row, lanes>(
@@ -178,7 +180,8 @@ MAGNET_INLINE void median_of_tiles(const Key* const* rows, int tiles, Lists<Key,
 
 // Keys of columns x .. x + count - 1 of a row, those outside 0 .. w - 1 zero.
 template <class Format, class Key>
-MAGNET_INLINE void load_keys(const typename Format::Bits* row, int64_t stride, int64_t w, int64_t x, int count, Key* out) {
+MAGNET_INLINE void load_keys(const typename Format::Bits* row, int64_t stride, int64_t w, int64_t x, int count,
+                             Key* out) {
   using Keys = OrderKey<Format>;
   const int begin = static_cast<int>(x < 0 ? (-x < count ? -x : count) : 0);
   const int end = static_cast<int>(w - x < count ? (w > x ? w - x : 0) : count);
@@ -224,8 +227,8 @@ void median_rows_tiled(const MedianPlane& plane, int64_t y0, int64_t y1) {
     const int columns = (tiles + lanes - 1) / lanes * lanes + kHalo<Key>;
     const auto read = [&](int64_t y, Key* keys) {
       const bool inside = y >= 0 && y < plane.h;
-      load_keys<Format>(src + (inside ? y * plane.src_sy : 0), plane.src_sx, inside ? plane.w : 0, 4 * tile - radius - 1,
-                        4 * columns, line);
+      load_keys<Format>(src + (inside ? y * plane.src_sy : 0), plane.src_sx, inside ? plane.w : 0,
+                        4 * tile - radius - 1, 4 * columns, line);
       for (int t = 0; t < columns; ++t) {
         for (int q = 0; q < 4; ++q) keys[q * row + t] = line[4 * t + q];
       }
@@ -250,7 +253,7 @@ void median_rows_tiled(const MedianPlane& plane, int64_t y0, int64_t y1) {
 
 // 3 x 3: columns are sorted once; the median is the middle of the highest low, the middle middle and the lowest high.
 template <class Format>
-void median_rows_3(const MedianPlane& plane, int64_t y0, int64_t y1) {
+void median_rows_3_general(const MedianPlane& plane, int64_t y0, int64_t y1) {
   using Bits = typename Format::Bits;
   using Key = KeyOf<Format>;
   constexpr int lanes = kLanesOf<Key>, block = 1024, width = block + 2 * lanes;
@@ -263,7 +266,8 @@ void median_rows_3(const MedianPlane& plane, int64_t y0, int64_t y1) {
     const int columns = (count + 2 + lanes - 1) / lanes * lanes;  // column i is pixel x - 1 + i
     const auto read = [&](int64_t y, Key* keys) {
       const bool inside = y >= 0 && y < plane.h;
-      load_keys<Format>(src + (inside ? y * plane.src_sy : 0), plane.src_sx, inside ? plane.w : 0, x - 1, columns, keys);
+      load_keys<Format>(src + (inside ? y * plane.src_sy : 0), plane.src_sx, inside ? plane.w : 0, x - 1, columns,
+                        keys);
     };
     read(y0 - 1, ring[0]);
     read(y0, ring[1]);
@@ -288,6 +292,20 @@ void median_rows_3(const MedianPlane& plane, int64_t y0, int64_t y1) {
       store_keys<Format>(out, count, dst + y * plane.dst_sy + x * plane.dst_sx, plane.dst_sx);
     }
   }
+}
+
+#include "cpu/median_blur_3_kernel.h"
+
+template <class Format>
+void median_rows_3(const MedianPlane& plane, int64_t y0, int64_t y1) {
+  int64_t begin = y0 > 1 ? y0 : 1, end = y1 < plane.h - 1 ? y1 : plane.h - 1;
+  if (sizeof(typename Format::Bits) == 8 || plane.src_sx != 1 || plane.dst_sx != 1 || end - begin < 2) {
+    return median_rows_3_general<Format>(plane, y0, y1);
+  }
+  end = begin + (end - begin) / 2 * 2;
+  if (y0 < begin) median_rows_3_general<Format>(plane, y0, begin);
+  if constexpr (sizeof(typename Format::Bits) < 8) median_3_row_pairs<Format>(plane, begin, end);
+  if (end < y1) median_rows_3_general<Format>(plane, end, y1);
 }
 
 // Rows y0 .. y1 - 1 of the median of k x k.

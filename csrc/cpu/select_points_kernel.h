@@ -70,32 +70,44 @@ template <class Format>
 static void count_digits(const ScorePlane& plane, int64_t begin, int64_t end, int shift, int bits,
                          SelectKey<Format> prefix, SelectHistogram& histogram) {
   using Key = SelectKey<Format>;
-  constexpr int key_bits = 8 * sizeof(Key);
   const uint32_t digit_mask = (uint32_t{1} << bits) - 1;
-  const bool all = shift + bits == key_bits;
+  const bool all = shift + bits == 8 * sizeof(Key);
   for_each_segment<Format>(plane, begin, end, [&](int64_t, int n, const Key* keys) __attribute__((always_inline)) {
-    const auto count = [&](int i) __attribute__((always_inline)) {
-      ++histogram.count[i & 3][static_cast<uint32_t>(keys[i] >> shift) & digit_mask];
+    // Later digits differ between neighbours; one table of them stays in the first-level cache.
+    const auto count = [&](const Key* key, int i) __attribute__((always_inline)) {
+      ++histogram.count[all ? i & 3 : 0][static_cast<uint32_t>(key[i] >> shift) & digit_mask];
     };
-    int i = 0;
+    Key matching[kSegment + kLanes];  // collected without a branch, then counted
+    int matches = 0, i = 0;
     if constexpr (sizeof(Key) == 4) {
       for (; i + kLanes <= n; i += kLanes) {
-        const U32 digits = load_u32(keys + i) >> shift;
-        uint32_t lanes = all ? kAllLanes : lanes_equal(digits >> bits, splat(prefix));
+        const U32 key = load_u32(keys + i), digits = key >> shift;
+        const uint32_t lanes = all ? kAllLanes : lanes_equal(digits >> bits, splat(prefix));
         if (lanes == 0) continue;
         // Flat areas: neighbours that all have one digit count at once.
         if (lanes == kAllLanes && lanes_equal(digits, splat(keys[i] >> shift)) == kAllLanes) {
           histogram.count[0][(keys[i] >> shift) & digit_mask] += kLanes;
-        } else if (lanes == kAllLanes) {
-          for (int j = 0; j < kLanes; ++j) count(i + j);
+        } else if (all) {
+          for (int j = 0; j < kLanes; ++j) count(keys + i, j);
         } else {
-          for (; lanes != 0; lanes &= lanes - 1) count(i + __builtin_ctz(lanes));
+#if MAGNET_AVX512
+          const __m512i first = _mm512_maskz_compress_epi32(static_cast<__mmask16>(lanes), (__m512i)key);
+          _mm512_storeu_si512(matching + matches, first);
+          matches += __builtin_popcount(lanes);
+#else
+          for (int j = 0; j < kLanes; ++j) {
+            matching[matches] = keys[i + j];
+            matches += lanes >> j & 1;
+          }
+#endif
         }
       }
     }
     for (; i < n; ++i) {
-      if (all || (keys[i] >> shift >> bits) == prefix) count(i);
+      matching[matches] = keys[i];
+      matches += all || (keys[i] >> shift >> bits) == prefix;
     }
+    for (i = 0; i < matches; ++i) count(matching, i);
   });
 }
 
@@ -135,30 +147,31 @@ template <class Format>
 static int64_t list_above(const ScorePlane& plane, int64_t begin, int64_t end, SelectKey<Format> limit, int64_t* out) {
   using Key = SelectKey<Format>;
   int64_t* next = out;
-  for_each_segment<Format>(plane, begin, end, [&](int64_t first, int n, const Key* keys) __attribute__((always_inline)) {
-    int i = 0;
-    if constexpr (sizeof(Key) == 4) {
-      for (; i + kLanes <= n; i += kLanes) {
-        uint32_t lanes = lanes_above(load_u32(keys + i), splat(limit));
-        if (lanes == 0) continue;
+  for_each_segment<Format>(
+      plane, begin, end, [&](int64_t first, int n, const Key* keys) __attribute__((always_inline)) {
+        int i = 0;
+        if constexpr (sizeof(Key) == 4) {
+          for (; i + kLanes <= n; i += kLanes) {
+            uint32_t lanes = lanes_above(load_u32(keys + i), splat(limit));
+            if (lanes == 0) continue;
 #if MAGNET_AVX512
-        const __m512i count_up = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-        for (int half = 0; half < kLanes; half += 8) {
-          const __mmask8 chosen = static_cast<__mmask8>(lanes >> half);
-          const int chosen_count = __builtin_popcount(chosen);
-          const __m512i index = _mm512_add_epi64(_mm512_set1_epi64(first + i + half), count_up);
-          _mm512_mask_storeu_epi64(next, static_cast<__mmask8>((1u << chosen_count) - 1),
-                                   _mm512_maskz_compress_epi64(chosen, index));
-          next += chosen_count;
-        }
+            const __m512i count_up = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+            for (int half = 0; half < kLanes; half += 8) {
+              const __mmask8 chosen = static_cast<__mmask8>(lanes >> half);
+              const int chosen_count = __builtin_popcount(chosen);
+              const __m512i index = _mm512_add_epi64(_mm512_set1_epi64(first + i + half), count_up);
+              _mm512_mask_storeu_epi64(next, static_cast<__mmask8>((1u << chosen_count) - 1),
+                                       _mm512_maskz_compress_epi64(chosen, index));
+              next += chosen_count;
+            }
 #else
         for (; lanes != 0; lanes &= lanes - 1) *next++ = first + i + __builtin_ctz(lanes);
 #endif
-      }
-    }
-    for (; i < n; ++i) {
-      if (keys[i] > limit) *next++ = first + i;
-    }
-  });
+          }
+        }
+        for (; i < n; ++i) {
+          if (keys[i] > limit) *next++ = first + i;
+        }
+      });
   return next - out;
 }

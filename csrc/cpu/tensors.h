@@ -9,12 +9,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "cpu/map.h"
+#include "cpu/score.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -71,15 +73,8 @@ inline void check_same(const Map& a, const Map& b, const char* name) {
         ", ", a.w, "), got (", b.n, ", ", b.c, ", ", b.h, ", ", b.w, ")");
 }
 
-// Where pixels are valid: bool (N, 1, H, W) of any strides; data is null where there is no mask.
-struct Mask2d {
-  const bool* data = nullptr;
-  int64_t sn = 0, sy = 0, sx = 0;
-
-  const bool* image(int64_t n) const { return data ? data + n * sn : nullptr; }
-};
-
-inline Mask2d view_mask(const std::optional<Tensor>& mask, int64_t n, int64_t h, int64_t w) {
+// No mask, or bool (N, 1, H, W) of any strides.
+inline ValidMap view_mask(const std::optional<Tensor>& mask, int64_t n, int64_t h, int64_t w) {
   if (!mask.has_value()) return {};
   check(mask->scalar_type() == ScalarType::Bool, "mask: expected a bool tensor");
   auto size = mask->sizes();

@@ -15,7 +15,7 @@ from magnet_kernels.reference.refine_step import map_format
 def crop_patches(
     x: Tensor, boxes: Tensor, output_size: tuple[int, int], *, aligned: bool = True, backend: str = "auto"
 ) -> Tensor:
-    """RoIAlign with adaptive sampling: each output pixel averages ceil(box size / output size) bilinear samples an axis.
+    """RoIAlign with adaptive sampling: each output pixel averages ceil(box / output size) bilinear samples an axis.
 
     Args:
         x: (N, C, H, W), any strides.
@@ -57,9 +57,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
     return _crop_patches_backward(grad, ctx.saved_tensors[0], n, h, w, ctx.aligned), None, None, None, None
 
 
-def _fake_backward(
-    grad: Tensor, boxes: Tensor, batch_size: int, height: int, width: int, aligned: bool
-) -> Tensor:
+def _fake_backward(grad: Tensor, boxes: Tensor, batch_size: int, height: int, width: int, aligned: bool) -> Tensor:
     return grad.new_empty((batch_size, grad.shape[1], height, width))
 
 

@@ -12,9 +12,7 @@ from magnet_kernels.reference import patch_uncertainty as reference
 from magnet_kernels.reference.confidence import confidence_backward
 
 
-def patch_uncertainty(
-    coarse: Tensor, boxes: Tensor, *, from_logits: bool = False, backend: str = "auto"
-) -> Tensor:
+def patch_uncertainty(coarse: Tensor, boxes: Tensor, *, from_logits: bool = False, backend: str = "auto") -> Tensor:
     """Mean of 1 - confidence over each box, to choose the patches worth a closer look.
 
     Args:

@@ -13,15 +13,15 @@ from magnet_kernels.reference.refine_step import map_format
 
 
 class _Axis(NamedTuple):
-    """Where the samples of one axis of a box fall: ``index`` and ``weight`` (output size, samples * 2)."""
+    """Where the samples of one axis of a box fall: ``pixel`` and ``weight`` (output size, samples * 2)."""
 
-    index: Tensor
+    pixel: Tensor
     weight: Tensor
 
     @property
     def window(self) -> slice:
         """The source pixels that carry weight."""
-        used = self.index[self.weight != 0]
+        used = self.pixel[self.weight != 0]
         return slice(int(used.min()), int(used.max()) + 1) if used.numel() else slice(0, 0)
 
 
@@ -52,23 +52,21 @@ def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool
 def _reduce(x: Tensor, dim: int, axis: _Axis, first: int) -> Tensor:
     """Weighted sums of ``x`` along ``dim``, which begins at source pixel ``first``; what has no weight is not read."""
     used = axis.weight.flatten() != 0
-    index = torch.where(used, axis.index.flatten() - first, 0)
+    index = torch.where(used, axis.pixel.flatten() - first, 0)
     shape = [-1 if d == dim else 1 for d in range(x.dim())]
     taken = torch.where(used.view(shape), x.index_select(dim, index), 0.0) * axis.weight.flatten().view(shape)
-    return taken.unflatten(dim, axis.index.shape).sum(dim + 1)
+    return taken.unflatten(dim, axis.pixel.shape).sum(dim + 1)
 
 
 def _expand(grad: Tensor, dim: int, axis: _Axis, size: int) -> Tensor:
     """The adjoint of ``_reduce``."""
     shape = [-1 if d == dim else 1 for d in range(grad.dim())]
-    parts = grad.repeat_interleave(axis.index.shape[1], dim=dim) * axis.weight.flatten().view(shape)
+    parts = grad.repeat_interleave(axis.pixel.shape[1], dim=dim) * axis.weight.flatten().view(shape)
     result = grad.new_zeros([size if d == dim else n for d, n in enumerate(grad.shape)])
-    return result.index_add(dim, axis.index.flatten(), parts)
+    return result.index_add(dim, axis.pixel.flatten(), parts)
 
 
-def _axes(
-    box: Tensor, size: tuple[int, int], output_size: tuple[int, int], aligned: bool
-) -> tuple[_Axis, _Axis]:
+def _axes(box: Tensor, size: tuple[int, ...], output_size: tuple[int, ...], aligned: bool) -> tuple[_Axis, _Axis]:
     """Rows and columns of one box (x0, y0, x1, y1)."""
     x0, y0, x1, y1 = box
     return _axis(y0, y1, size[0], output_size[0], aligned), _axis(x0, x1, size[1], output_size[1], aligned)

@@ -11,7 +11,7 @@ from magnet_kernels.reference.confidence import confidence
 
 
 def patch_uncertainty(coarse: Tensor, boxes: Tensor, from_logits: bool = False) -> Tensor:
-    """(N, C, H, W), (P, 5) -> (P,) float32: the mean of 1 - confidence over the pixels of each box; 0 where it has none."""
+    """(N, C, H, W), (P, 5) -> (P,) float32: the mean of 1 - confidence over each box; 0 where it has no pixel."""
     _checks.check_box_values(boxes, coarse.shape[0])
     uncertainty = 1 - confidence(coarse, from_logits)
     result = uncertainty.new_zeros(boxes.shape[0])

@@ -15,7 +15,7 @@ _Taps = tuple[Tensor, Tensor, Tensor]
 
 
 def _taps(part: slice, start: int, resized: int, size: int, like: Tensor) -> _Taps:
-    """Pixels low and high and the weight of high, for the places ``part`` of ``size`` pixels resized from ``start`` on."""
+    """Pixels low and high and the weight of high, for ``part`` of ``size`` pixels resized to ``resized`` from ``start``."""
     place = torch.arange(part.start - start, part.stop - start, device=like.device)
     if resized == size:
         return place, place, torch.zeros(len(place), dtype=like.dtype, device=like.device)
@@ -43,7 +43,7 @@ def _resize_backward(grad: Tensor, dim: int, taps: _Taps, size: int) -> Tensor:
 
 
 def _places(
-    boxes: Tensor, patch_size: tuple[int, int], size: tuple[int, int], like: Tensor
+    boxes: Tensor, patch_size: tuple[int, ...], size: tuple[int, ...], like: Tensor
 ) -> Iterator[tuple[int, int, slice, slice, _Taps, _Taps]]:
     """(patch, image, rows, columns, taps of rows, taps of columns) of every patch that touches the map, in order."""
     for p, box in enumerate(rounded_boxes(boxes)):
@@ -54,7 +54,7 @@ def _places(
             yield p, image, rows, columns, taps_y, _taps(columns, x0, x1 - x0, patch_size[1], like)
 
 
-def _cover_count(boxes: Tensor, size: tuple[int, int], batch_size: int, like: Tensor) -> Tensor:
+def _cover_count(boxes: Tensor, size: tuple[int, ...], batch_size: int, like: Tensor) -> Tensor:
     """(N, 1, H, W): how many patches lie on each pixel."""
     count = torch.zeros((batch_size, 1, *size), dtype=like.dtype, device=like.device)
     for box in rounded_boxes(boxes):

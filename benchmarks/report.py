@@ -1,0 +1,100 @@
+"""Results of one run, and the table made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from targets import target_of
+
+OURS = "magnet"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One variant of one case, timed."""
+
+    case: str
+    shape: str
+    variant: str
+    backend: str
+    seconds: float
+    spread: float
+    rounds: int
+    bytes_moved: int
+
+    @property
+    def rate(self) -> float:
+        """GB/s, counting what any implementation must read and write."""
+        return self.bytes_moved / self.seconds / 1e9
+
+
+@dataclass
+class Report:
+    """Everything measured in one run."""
+
+    results: list[Result] = field(default_factory=list)
+    memory: dict[str, float] = field(default_factory=dict)
+    notes: set[str] = field(default_factory=set)
+    environment: dict[str, object] = field(default_factory=dict)
+
+    def ours(self, result: Result) -> Result | None:
+        return next(
+            (r for r in self.results if (r.case, r.shape, r.variant) == (result.case, result.shape, OURS)), None
+        )
+
+    def comparisons(self) -> list[dict[str, object]]:
+        """Each competitor against ours: the ratio of the times, the target and whether it is met."""
+        rows = []
+        for rival in self.results:
+            ours = self.ours(rival)
+            if rival.variant == OURS or ours is None:
+                continue
+            ratio, target = rival.seconds / ours.seconds, target_of(rival.case, rival.shape, rival.variant)
+            row: dict[str, object] = {"case": rival.case, "shape": rival.shape, "rival": rival.variant, "ratio": ratio}
+            if target is not None:
+                row |= {"target": target.ratio, "met": ratio >= target.ratio}
+            rows.append(row)
+        return rows
+
+    def lines(self, most_score_maps: float) -> list[str]:
+        """The table: one line a variant; for competitors how many times as long they take, and the target."""
+        verdicts = {(row["case"], row["shape"], row["rival"]): row for row in self.comparisons()}
+        head = ("operator", "shape", "variant", "median ms", "+-", "GB/s", "ratio", "target", "met")
+        rows = [head]
+        for r in self.results:
+            verdict = verdicts.get((r.case, r.shape, r.variant), {})
+            ratio, target = verdict.get("ratio"), verdict.get("target")
+            rows.append(
+                (
+                    r.case,
+                    r.shape,
+                    f"{r.variant} ({r.backend})" if r.variant == OURS else r.variant,
+                    f"{r.seconds * 1e3:.2f}",
+                    f"{r.spread / r.seconds:.0%}",
+                    f"{r.rate:.1f}",
+                    "" if ratio is None else f"{ratio:.2f}x",
+                    "" if target is None else f"{target:.2f}x",
+                    "" if target is None else ("yes" if verdict["met"] else "NO"),
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines, last = [], ""
+        for index, row in enumerate(rows):
+            if index and row[0] + row[1] != last:
+                lines.append("")
+            last = row[0] + row[1]
+            cells = (
+                cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            lines.append("  ".join(cells).rstrip())
+        if self.memory:
+            lines += [
+                "",
+                f"memory of refine_step_ beyond inputs and points, in score maps (at most {most_score_maps:g})",
+            ]
+            for case, maps in self.memory.items():
+                lines.append(f"  {case:<16}{maps:6.2f}  {'yes' if maps <= most_score_maps else 'NO'}")
+        lines += ["", "ratio: the variant's median time / ours, same run; +-: half the interquartile range"]
+        lines += sorted(self.notes)
+        lines.append("  ".join(f"{name}: {value}" for name, value in self.environment.items()))
+        return lines

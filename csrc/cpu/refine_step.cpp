@@ -1,0 +1,100 @@
+// refine_step: overwrite the pixels where coarse is unsure and fine is sure.
+//
+// Two passes over the maps in all: one reads both and leaves filtered scores and the histogram of their leading digits
+// (out of place it also copies coarse), one moves the chosen pixels. Beyond its inputs the step in place allocates two
+// score maps of one image and the points.
+#include <tuple>
+
+#include "cpu/pipeline.h"
+#include "cpu/replace.h"
+#include "cpu/tensors.h"
+
+namespace magnet {
+namespace {
+
+constexpr int64_t kCached = int64_t{8} << 20;  // bytes; a larger result would only push other things out of the caches
+
+// Everything that can be refused or fail to be allocated happens before anything is written. out: null in place.
+Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tensor>& mask, int64_t n_points,
+              int64_t kernel_size, bool from_logits, const Tensor* out) {
+  ScoreJob job;
+  job.coarse = view(coarse, "coarse");
+  job.fine = view(fine, "fine");
+  job.from_logits = from_logits;
+  check_score_arguments(job, kernel_size);
+  const int64_t n = job.fine.n, h = job.fine.h, w = job.fine.w, pixels = h * w;
+  check(n_points >= 0 && n_points <= pixels, "n_points: expected 0 to H * W = ", pixels, ", got ", n_points);
+  std::unique_ptr<Upsampler> upsampler;
+  if (job.coarse.h != h || job.coarse.w != w) {
+    check(out != nullptr, "coarse: expected the size of fine to refine in place");
+    if (n * pixels > 0) upsampler = make_upsampler(job.coarse, h, w);
+    job.upsampler = upsampler.get();
+  }
+  job.valid = view_mask(mask, n, h, w);
+  Map target = job.coarse;
+  if (out) {
+    target = view(*out, "out");
+    check_same(job.fine, target, "out");
+    job.copies = target.data != job.coarse.data;
+    job.copy = target;
+    job.streams = target.n * target.c * pixels * target.item() > kCached;
+  }
+
+  Tensor points = torch::stable::new_empty(coarse, {n, n_points}, ScalarType::Long);
+  if (n * pixels == 0 || (n_points == 0 && !job.copies)) return points;
+  Tensor raw = new_scores(coarse, 1, h, w);
+  Tensor medians = new_scores(coarse, kernel_size > 1 ? 1 : 0, h, w);
+  prefer_large_pages(raw, pixels * 4);
+  prefer_large_pages(medians, medians.numel() * 4);
+  float* scores = static_cast<float*>(raw.data_ptr());
+  float* filtered = kernel_size > 1 ? static_cast<float*>(medians.data_ptr()) : scores;
+  int64_t* chosen = static_cast<int64_t*>(points.data_ptr());
+  ScorePass pass(job, static_cast<int>(kernel_size));
+
+  for (int64_t image = 0; image < n; ++image) {
+    const std::vector<SelectHistogram>& histograms = pass.run(image, scores, filtered, n_points > 0);
+    if (n_points == 0) continue;
+    select_points_plane(filtered, h, w, job.valid.image(image), job.valid.sy, job.valid.sx, n_points,
+                        chosen + image * n_points, histograms.data(), static_cast<int64_t>(histograms.size()));
+  }
+  replace_pixels(job.fine, target, chosen, n_points);
+  return points;
+}
+
+Tensor refine_step_(const Tensor& coarse, const Tensor& fine, std::optional<Tensor> mask, int64_t n_points,
+                    int64_t kernel_size, bool from_logits) {
+  return refine(coarse, fine, mask, n_points, kernel_size, from_logits, nullptr);
+}
+
+Tensor refine_step_out(const Tensor& coarse, const Tensor& fine, std::optional<Tensor> mask, int64_t n_points,
+                       int64_t kernel_size, bool from_logits, const Tensor& out) {
+  return refine(coarse, fine, mask, n_points, kernel_size, from_logits, &out);
+}
+
+// In the size of fine and the layout of coarse.
+Tensor new_refined(const Tensor& coarse, const Tensor& fine) {
+  const Map small = view(coarse, "coarse"), large = view(fine, "fine");
+  if (small.h == large.h && small.w == large.w) return torch::stable::empty_like(coarse);
+  const bool channels_last = small.sc == 1 && small.sw == small.c && small.sh == small.w * small.c &&
+                             small.sn == small.h * small.sh && !coarse.is_contiguous();
+  if (!channels_last) return torch::stable::new_empty(coarse, {small.n, small.c, large.h, large.w});
+  Tensor pixels = torch::stable::new_empty(coarse, {small.n, large.h, large.w, small.c});
+  return torch::stable::transpose(torch::stable::transpose(pixels, 2, 3), 1, 2);
+}
+
+std::tuple<Tensor, Tensor> refine_step(const Tensor& coarse, const Tensor& fine, std::optional<Tensor> mask,
+                                       int64_t n_points, int64_t kernel_size, bool from_logits) {
+  Tensor refined = new_refined(coarse, fine);
+  prefer_large_pages(refined, refined.numel() * view(refined, "refined").item());
+  Tensor points = refine(coarse, fine, mask, n_points, kernel_size, from_logits, &refined);
+  return {refined, points};
+}
+
+}  // namespace
+}  // namespace magnet
+
+STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) {
+  m.impl("refine_step", TORCH_BOX(&magnet::refine_step));
+  m.impl("refine_step_", TORCH_BOX(&magnet::refine_step_));
+  m.impl("refine_step_out", TORCH_BOX(&magnet::refine_step_out));
+}

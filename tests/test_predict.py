@@ -1,0 +1,226 @@
+"""``magnet predict``: right results, and nothing lost where the input is bad."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_model import save_tiny_model
+
+import magnet
+from magnet import cli, predict
+from magnet.prediction import Stage
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for k, name in enumerate(("a.png", "b.jpg", "c.png")):
+        Image.fromarray(rng.integers(0, 256, (70 + k, 110, 3), dtype=np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("not an image, and not taken for one")
+    return folder
+
+
+def run(*words: object) -> int:
+    return cli.main(["predict", *map(str, words)])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_labels_are_those_of_the_model(model: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(images / "a.png", "--model", model, "--out", out, "--save", "labels,overlay") == 0
+    assert names(out) == ["a_labels.png", "a_overlay.jpg"]
+    expected = magnet.MagNet.from_pretrained(model).predict(images / "a.png")
+    with Image.open(out / "a_labels.png") as image:
+        assert image.mode == "P" and image.getpalette()[:6] == [0, 255, 0, 20, 235, 10]
+        assert np.array_equal(np.array(image), expected.labels.numpy())
+    with Image.open(out / "a_overlay.jpg") as image:
+        assert image.size == (110, 70)
+
+
+def test_everything_that_can_be_saved(model: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(images / "b.jpg", "--model", model, "--out", out, "--save", ",".join(predict.SAVE)) == 0
+    assert names(out) == sorted(f"b{ending}" for ending in predict.SAVE.values())
+    net = magnet.MagNet.from_pretrained(model)
+    expected = net.predict(images / "b.jpg", return_stages=True)
+    probabilities = np.load(out / "b_probabilities.npy")
+    assert probabilities.shape == (8, 64, 128) and probabilities.dtype == np.float16
+    np.testing.assert_allclose(probabilities, expected.probabilities.numpy(), atol=1e-3)
+    with Image.open(out / "b_coarse.png") as image:
+        assert np.array_equal(np.array(image), expected.stages[0].labels((71, 110)).numpy())
+    with Image.open(out / "b_uncertainty.png") as image:
+        assert image.mode == "L" and image.size == (110, 71)
+        assert abs(np.array(image).mean() / 255 - expected.uncertainty.mean().item()) < 0.02
+
+
+def test_settings_reach_the_model(model: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--model", model, "--out", out, "--save", "probabilities"]
+    found = {}
+    for name, extra in {
+        "all": [],
+        "coarse only": ["--n-patches", 0],
+        "one patch": ["--n-patches", 1],
+        "few points": ["--n-points", 10],
+        "a fraction": ["--n-points", 0.9],
+        "filter": ["--kernel-size", 7],
+    }.items():
+        assert run(images / "a.png", *words, *extra) == 0
+        found[name] = np.load(out / "a_probabilities.npy")
+    different = {name: (found[name] != found["coarse only"]).any(0).mean() for name in found}
+    assert different["coarse only"] == 0 < different["few points"] <= 10 / (64 * 128)
+    assert different["few points"] < different["one patch"] < different["a fraction"]
+    assert (found["filter"] != found["all"]).any()
+
+
+def test_a_folder_of_images(model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert run(images, images / "a.png", "--model", model, "--out", out, "--save", "labels") == 0
+    assert names(out) == ["a_labels.png", "b_labels.png", "c_labels.png"]
+    assert capsys.readouterr().out.count("a_labels.png") == 1
+
+
+def test_a_corrupt_image_is_named_and_the_others_are_done(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = images / "b.jpg"
+    bad.write_bytes(bad.read_bytes()[:900])
+    out = tmp_path / "out"
+    assert run(images, "--model", model, "--out", out) == 1
+    assert names(out) == ["a_labels.png", "a_overlay.jpg", "c_labels.png", "c_overlay.jpg"]
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(errors) == 2 and "b.jpg' is corrupt" in errors[0] and "1 of 3 images" in errors[1]
+
+
+def test_a_corrupt_image_alone_gives_one_line(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "a.png").write_text("no image")
+    assert run(images / "a.png", "--model", model, "--out", tmp_path / "out") == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("magnet: error: image: ") and "a.png" in error and "\n" not in error
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("missing image", "nowhere.png' does not exist"),
+        ("empty folder", "holds no images"),
+        ("same names", "would have the same names"),
+        ("missing model", "'nomodel' is neither a folder nor a model"),
+        ("folder without a model", "config.json"),
+        ("truncated weights", "model.safetensors"),
+        ("file as output", "--out: expected a folder"),
+        ("even kernel", "kernel_size"),
+        ("device", "--device: 'nodevice' cannot be used"),
+    ],
+)
+def test_errors_are_one_line_before_any_work(
+    case: str, told: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    image: Path | list[Path] = images / "a.png"
+    chosen: Path | str = model
+    out, extra = tmp_path / "out", []
+    if case == "missing image":
+        image = images / "nowhere.png"
+    elif case == "empty folder":
+        image = tmp_path / "empty"
+        image.mkdir()
+    elif case == "same names":
+        (tmp_path / "a.jpg").write_bytes((images / "b.jpg").read_bytes())
+        image = [images / "a.png", tmp_path / "a.jpg"]
+    elif case == "missing model":
+        chosen = "nomodel"
+    elif case == "folder without a model":
+        chosen = images
+    elif case == "truncated weights":
+        chosen = save_tiny_model(tmp_path / "cut")
+        weights = chosen / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif case == "file as output":
+        out = tmp_path / "out"
+        out.write_text("kept")
+    elif case == "even kernel":
+        extra = ["--kernel-size", 4]
+    else:
+        extra = ["--device", "nodevice"]
+    paths = image if isinstance(image, list) else [image]
+    assert run(*paths, "--model", chosen, "--out", out, *extra) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("magnet: error: ") and len(captured.err.splitlines()) == 1
+    assert told in captured.err
+    assert out.read_text() == "kept" if case == "file as output" else not out.exists() or not names(out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["a.png"],
+        ["a.png", "--model", "m"],
+        ["a.png", "--model", "m", "--out", "o", "--save", "labels,nothing"],
+        ["a.png", "--model", "m", "--out", "o", "--n-points", "1.5"],
+        ["a.png", "--model", "m", "--out", "o", "--n-points", "0.0"],
+        ["a.png", "--model", "m", "--out", "o", "--n-points", "-3"],
+        ["a.png", "--model", "m", "--out", "o", "--n-points", "many"],
+        ["a.png", "--model", "m", "--out", "o", "--n-patches", "4,x"],
+        ["a.png", "--model", "m", "--out", "o", "--colour", "red"],
+    ],
+)
+def test_wrong_arguments_exit_with_2(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("magnet predict: error: ") and len(error.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_write_leaves_no_half_file(
+    model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Image.Image.save
+
+    def interrupted(self: Image.Image, path: Path, **options: object) -> None:
+        save(self, path, **options)
+        path.write_bytes(path.read_bytes()[:50])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    out = tmp_path / "out"
+    assert run(images / "a.png", "--model", model, "--out", out) == 130
+    assert names(out) == []
+
+
+def test_no_warnings(model: Path, images: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run(images, "--model", model, "--out", tmp_path / "out", "--save", ",".join(predict.SAVE)) == 0
+
+
+def test_stage() -> None:
+    probabilities = torch.zeros(3, 4, 6)
+    probabilities[2] = 1
+    probabilities[:, 1, 1] = torch.tensor([0.5, 0.2, 0.3])
+    stage = Stage((4, 6), probabilities, torch.tensor([0, 13]), [(0, 0, 6, 4)])
+    assert stage.n_patches == 1
+    assert stage.points_mask().nonzero().tolist() == [[0, 0], [2, 1]]
+    assert stage.uncertainty[1, 1].item() == pytest.approx(0.8) and stage.uncertainty[0, 0] == 0
+    assert stage.labels((4, 6))[1].tolist() == [2, 0, 2, 2, 2, 2]
+    assert not Stage((4, 6), probabilities).points_mask().any()

@@ -22,3 +22,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if BENCHMARKS in item.path.parents:
             item.add_marker(skip)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--benchmark") and hasattr(config.option, "benchmark_quiet"):
+        config.option.benchmark_quiet = True  # one table, ours, says it all

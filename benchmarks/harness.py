@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,20 +94,31 @@ def backend_of(operator: str, variant: str, device: str = "cpu") -> str:
     return next((backend for backend in order if live[backend] == "ok"), "reference")
 
 
-def timed(case: Case, variant: str, benchmark: Any, report: Report) -> Result | None:
-    """Check the variant's result against ours, time it, keep the result."""
+def timed(case: Case, variant: str, benchmark: Any, report: Report) -> None:
+    """Check the variant's result against ours, time it in turns with ours, keep the result."""
     arguments, bytes_moved = case.prepare()
-    function = case.variants[variant]
+    label, backend = case.label(*arguments), backend_of(case.operator, variant)
+    ours_took: list[float] = []
 
     def reset() -> None:
         if case.reset is not None:
             case.reset(*arguments)
 
-    def run() -> Any:
-        return function(*arguments)
+    def run(name: str = variant) -> Any:
+        return case.variants[name](*arguments)
 
-    reset()
-    run()  # loads and compiles what must be
+    def clocked(name: str) -> float:
+        reset()
+        start = time.perf_counter()
+        run(name)
+        return time.perf_counter() - start
+
+    def before_a_round() -> None:
+        if variant != OURS:
+            ours_took.append(clocked(OURS))
+        reset()
+
+    clocked(variant)  # loads and compiles what must be
     reset()
     start = time.perf_counter()
     result = run()
@@ -114,35 +126,21 @@ def timed(case: Case, variant: str, benchmark: Any, report: Report) -> Result | 
     if variant != OURS:
         result = _kept(result)
         reset()
-        case.same(result, _kept(case.variants[OURS](*arguments)))
-        del result
+        case.same(result, _kept(run(OURS)))
+    del result
     rounds = max(ROUNDS[0] if seconds < 3 else 1, min(ROUNDS[1], int(SECONDS[variant] / seconds)))
-    benchmark.extra_info.update(
-        operator=case.operator,
-        case=case.name,
-        shape=case.label(*arguments),
-        variant=variant,
-        backend=backend_of(case.operator, variant),
-        dtype=str(arguments[0].dtype).removeprefix("torch."),
-        bytes_moved=bytes_moved,
-    )
-    benchmark.pedantic(run, setup=reset if case.reset else None, rounds=rounds, iterations=1)
+    dtype = str(arguments[0].dtype).removeprefix("torch.")
+    benchmark.extra_info.update(operator=case.operator, case=case.name, shape=label, variant=variant)
+    benchmark.extra_info.update(backend=backend, dtype=dtype, bytes_moved=bytes_moved, **report.environment)
+    benchmark.pedantic(run, setup=before_a_round, rounds=rounds, iterations=1)
     if benchmark.stats is None:  # --benchmark-disable
-        return None
+        return
     stats = benchmark.stats.stats
-    measured = Result(
-        case.name,
-        case.label(*arguments),
-        variant,
-        backend_of(case.operator, variant),
-        stats.median,
-        stats.iqr / 2,
-        rounds,
-        bytes_moved,
-    )
-    benchmark.extra_info["gb_per_s"] = measured.rate
+    ours_took += [clocked(OURS) for _ in range(5 - len(ours_took)) if variant != OURS]
+    ours = statistics.median(ours_took) if ours_took else stats.median
+    measured = Result(case.name, label, variant, backend, stats.median, stats.iqr / 2, ours, bytes_moved)
+    benchmark.extra_info.update(gb_per_s=measured.rate, ours_in_turns_s=ours, ratio=measured.ratio)
     report.results.append(measured)
-    return measured
 
 
 def _kept(result: Any) -> Any:

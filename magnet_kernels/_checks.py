@@ -173,7 +173,7 @@ def check_size(name: str, size: object) -> tuple[int, int]:
 
 
 def check_box_values(boxes: Tensor, batch_size: int) -> None:
-    """Image indices must be whole and lie in the batch, coordinates finite and below 2**24 (float32's whole numbers)."""
+    """Image indices must be whole and lie in the batch, coordinates finite and below 2**24, as float32 counts."""
     if boxes.shape[0] == 0:
         return
     image, corners = boxes.detach()[:, 0], boxes.detach()[:, 1:]
@@ -194,7 +194,9 @@ def check_box_values(boxes: Tensor, batch_size: int) -> None:
 def check_filled(name: str, x: Tensor) -> None:
     """``x`` (N, C, H, W) must have pixels; N may be 0."""
     if 0 in x.shape[2:]:
-        raise ValueError(f"{name}: expected at least one pixel (H, W >= 1), got {_describe(x)}; there is nothing to sample")
+        raise ValueError(
+            f"{name}: expected at least one pixel (H, W >= 1), got {_describe(x)}; there is nothing to sample"
+        )
 
 
 def check_batch_size(batch_size: int) -> int:

@@ -204,12 +204,10 @@ def test_second_gradient(device):
 
 
 @on_live_devices("crop_patches")
-@pytest.mark.parametrize("aligned", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_opcheck(device, aligned, dtype, layout):
+@pytest.mark.parametrize(("dtype", "layout"), [(torch.float32, "contiguous"), (torch.bfloat16, "channels_last")])
+def test_opcheck(device, dtype, layout):
     x = lay_out(torch.rand(2, 3, 9, 10), layout).to(device, dtype).requires_grad_()
-    opcheck(torch.ops.magnet_kernels.crop_patches.default, (x, BOXES.to(device), 4, 5, aligned))
+    opcheck(torch.ops.magnet_kernels.crop_patches.default, (x, BOXES.to(device), 4, 5, dtype == torch.float32))
 
 
 @on_live_devices("crop_patches")

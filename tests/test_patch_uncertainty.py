@@ -127,8 +127,7 @@ def test_gradient_against_finite_differences(backend, from_logits):
 
 
 @on_live_devices("patch_uncertainty")
-@pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("dtype", "from_logits"), [(torch.float32, True), (torch.bfloat16, False)])
 def test_opcheck(device, from_logits, dtype):
     x = spread_out(2, 3, 4, 5).to(device, dtype).requires_grad_()
     opcheck(torch.ops.magnet_kernels.patch_uncertainty.default, (x, BOXES.to(device), from_logits))

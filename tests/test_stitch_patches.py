@@ -186,8 +186,7 @@ def test_second_gradient(device):
 
 
 @on_live_devices("stitch_patches")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(("dtype", "layout"), [(torch.float32, "contiguous"), (torch.bfloat16, "channels_last")])
 def test_opcheck(device, dtype, layout):
     patches = lay_out(torch.rand(4, 3, 5, 6), layout).to(device, dtype).requires_grad_()
     opcheck(torch.ops.magnet_kernels.stitch_patches.default, (patches, BOXES.to(device), 12, 14, 2))

@@ -155,8 +155,7 @@ def test_gradient_of_both(backend):
 
 @on_live_devices("upsample_confidence")
 @pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(("dtype", "layout"), [(torch.float32, "contiguous"), (torch.bfloat16, "channels_last")])
 def test_opcheck(device, from_logits, dtype, layout):
     x = lay_out(spread_out(2, 3, 4, 5), layout).to(device, dtype).requires_grad_()
     opcheck(torch.ops.magnet_kernels.upsample_confidence.default, (x, 9, 11, from_logits))

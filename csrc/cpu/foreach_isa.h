@@ -56,13 +56,12 @@ namespace avx2 {
 #endif
 
 #if defined(__clang__)
-#pragma clang attribute push(                                                                            \
+#pragma clang attribute push(                                                                          \
     __attribute__((target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl"))), \
     apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target( \
-    "avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#pragma GCC target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
 #endif
 namespace avx512 {
 #define MAGNET_AVX512 1
@@ -82,9 +81,9 @@ namespace avx512 {
 }  // namespace magnet
 
 #if MAGNET_X86
-#define MAGNET_BEST(...)                                                  \
-  (::magnet::isa() == ::magnet::Isa::avx512 ? &avx512::__VA_ARGS__        \
-   : ::magnet::isa() == ::magnet::Isa::avx2 ? &avx2::__VA_ARGS__          \
+#define MAGNET_BEST(...)                                           \
+  (::magnet::isa() == ::magnet::Isa::avx512 ? &avx512::__VA_ARGS__ \
+   : ::magnet::isa() == ::magnet::Isa::avx2 ? &avx2::__VA_ARGS__   \
                                             : &baseline::__VA_ARGS__)
 #else
 #define MAGNET_BEST(...) (&baseline::__VA_ARGS__)

@@ -158,7 +158,8 @@ MAGNET_INLINE void sweep_all(const T* p, int64_t stride, int64_t channels, int n
 #endif
 }
 
-// out[0..n) = top-1 minus top-2, n <= kBlock, 0 where not a number. copy_to: null, or where the planes are also copied to.
+// out[0..n) = top-1 minus top-2, n <= kBlock, 0 where not a number. copy_to: null, or where the planes are also copied
+// to.
 template <class T>
 static void margin_block(const void* planes, int64_t stride, int64_t channels, int n, bool from_logits, float* out,
                          void* copy_to, int64_t copy_stride, bool stream) {

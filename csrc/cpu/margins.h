@@ -10,8 +10,8 @@ namespace magnet {
 constexpr int64_t kMarginBlock = 1024;  // the most pixels that margin_planes takes
 
 // out[0..n) = top-1 minus top-2 over `channels` planes `stride` elements apart, n <= kMarginBlock; 0 where that is not
-// a number. copy: null, or where the planes are also copied to, copy_stride elements apart; stream: past the caches, for
-// copies too large to be of use there.
+// a number. copy: null, or where the planes are also copied to, copy_stride elements apart; stream: past the caches,
+// for copies too large to be of use there.
 void margin_planes(Element type, const void* planes, int64_t stride, int64_t channels, int64_t n, bool from_logits,
                    float* out, void* copy = nullptr, int64_t copy_stride = 0, bool stream = false);
 

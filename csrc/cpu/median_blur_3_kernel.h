@@ -3,7 +3,7 @@
 
 typedef int16_t I16 __attribute__((vector_size(kVectorBytes)));
 
-MAGNET_INLINE I16 min(I16 a, I16 b) {
+MAGNET_INLINE I16 smaller(I16 a, I16 b) {
 #if MAGNET_AVX512
   return (I16)_mm512_min_epi16((__m512i)a, (__m512i)b);
 #elif MAGNET_AVX2
@@ -15,7 +15,7 @@ MAGNET_INLINE I16 min(I16 a, I16 b) {
 #endif
 }
 
-MAGNET_INLINE I16 max(I16 a, I16 b) {
+MAGNET_INLINE I16 larger(I16 a, I16 b) {
 #if MAGNET_AVX512
   return (I16)_mm512_max_epi16((__m512i)a, (__m512i)b);
 #elif MAGNET_AVX2
@@ -73,14 +73,15 @@ struct Columns {
 
 template <class V>
 MAGNET_INLINE V median_3(V a, V b, V c) {
-  return max(min(a, b), min(max(a, b), c));
+  return larger(smaller(a, b), smaller(larger(a, b), c));
 }
 
 // The middle of the highest low, the middle middle and the lowest high.
 template <class V>
 MAGNET_INLINE V median_of_columns(const Columns<V>& before, const Columns<V>& at, const Columns<V>& after) {
-  const V low = max(max(left_neighbours(before.low, at.low), at.low), right_neighbours(at.low, after.low));
-  const V high = min(min(left_neighbours(before.high, at.high), at.high), right_neighbours(at.high, after.high));
+  const V low = larger(larger(left_neighbours(before.low, at.low), at.low), right_neighbours(at.low, after.low));
+  const V high =
+      smaller(smaller(left_neighbours(before.high, at.high), at.high), right_neighbours(at.high, after.high));
   const V middle =
       median_3(left_neighbours(before.middle, at.middle), at.middle, right_neighbours(at.middle, after.middle));
   return median_3(low, middle, high);
@@ -119,9 +120,9 @@ static void median_3_row_pairs(const MedianPlane& plane, int64_t y0, int64_t y1)
       return key_of(bits);
     };
     const auto sort_pair = [&](V above, V upper, V lower, V below) __attribute__((always_inline)) {
-      const V low = min(upper, lower), high = max(upper, lower);
-      return Pair{{min(low, above), max(low, min(high, above)), max(high, above)},
-                  {min(low, below), max(low, min(high, below)), max(high, below)}};
+      const V low = smaller(upper, lower), high = larger(upper, lower);
+      return Pair{{smaller(low, above), larger(low, smaller(high, above)), larger(high, above)},
+                  {smaller(low, below), larger(low, smaller(high, below)), larger(high, below)}};
     };
     const auto bits_of = [&](V keys) __attribute__((always_inline)) {
       keys -= wrap;

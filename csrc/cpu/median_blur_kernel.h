@@ -9,8 +9,21 @@ MAGNET_INLINE I64 load(const int64_t* p) {
   return v;
 }
 MAGNET_INLINE void store(int64_t* p, I64 v) { __builtin_memcpy(p, &v, sizeof v); }
-MAGNET_INLINE I64 min(I64 a, I64 b) { return a < b ? a : b; }
-MAGNET_INLINE I64 max(I64 a, I64 b) { return a > b ? a : b; }
+
+// min and max, on AVX-512 by the masked intrinsics: GCC's plain ones warn about their own undefined operand.
+#if MAGNET_AVX512
+MAGNET_INLINE I32 smaller(I32 a, I32 b) {
+  return (I32)_mm512_mask_min_epi32((__m512i)a, 0xffff, (__m512i)a, (__m512i)b);
+}
+MAGNET_INLINE I32 larger(I32 a, I32 b) {
+  return (I32)_mm512_mask_max_epi32((__m512i)a, 0xffff, (__m512i)a, (__m512i)b);
+}
+#else
+MAGNET_INLINE I32 smaller(I32 a, I32 b) { return min(a, b); }
+MAGNET_INLINE I32 larger(I32 a, I32 b) { return max(a, b); }
+#endif
+MAGNET_INLINE I64 smaller(I64 a, I64 b) { return a < b ? a : b; }
+MAGNET_INLINE I64 larger(I64 a, I64 b) { return a > b ? a : b; }
 
 template <class Key>
 using VectorOf = std::conditional_t<sizeof(Key) == 4, I32, I64>;
@@ -27,29 +40,31 @@ template <const auto& table, int i, class V>
 MAGNET_INLINE void exchange(V* wire) {
   constexpr median::Exchange e = table.exchanges[i];
   const V a = wire[e.low], b = wire[e.high];
-  if constexpr (e.want_low) wire[e.low] = min(a, b);
-  if constexpr (e.want_high) wire[e.high] = max(a, b);
+  if constexpr (e.want_low) wire[e.low] = smaller(a, b);
+  if constexpr (e.want_high) wire[e.high] = larger(a, b);
 }
 
-template <const auto& table, int begin, int end, class V>
+template <const auto& table, int begin, class V, int... i>
+MAGNET_INLINE void some_exchanges(V* wire, std::integer_sequence<int, i...>) {
+  (exchange<table, begin + i>(wire), ...);
+}
+
+template <const auto& table, int begin, class V>
 MAGNET_INLINE void exchanges(V* wire) {
-  if constexpr (end - begin == 1) {
-    exchange<table, begin>(wire);
-  } else {
-    exchanges<table, begin, (begin + end) / 2>(wire);
-    exchanges<table, (begin + end) / 2, end>(wire);
-  }
+  constexpr int left = table.kSize - begin, count = left < 128 ? left : 128;  // compilers limit the length of a fold
+  some_exchanges<table, begin>(wire, std::make_integer_sequence<int, count>());
+  if constexpr (left > count) exchanges<table, begin + count>(wire);
 }
 
 template <class Key, const auto& table, class V>
 MAGNET_INLINE void run(V* wire) {
   if constexpr (kStraightLine<Key>) {
-    exchanges<table, 0, table.kSize>(wire);
+    exchanges<table, 0>(wire);
   } else {
     for (const median::Exchange& e : table.exchanges) {
       const V a = wire[e.low], b = wire[e.high];
-      wire[e.low] = min(a, b);
-      wire[e.high] = max(a, b);
+      wire[e.low] = smaller(a, b);
+      wire[e.high] = larger(a, b);
     }
   }
 }
@@ -88,7 +103,7 @@ template <class Key, int k, int list_stride, int column_stride>
 MAGNET_INLINE void store_middle(const Key* list, const Key* column, Key* out) {
   auto middle = load(list);
   for (int i = 1; i <= k; ++i) {
-    middle = max(middle, min(load(list + i * list_stride), load(column + (k - i) * column_stride)));
+    middle = larger(middle, smaller(load(list + i * list_stride), load(column + (k - i) * column_stride)));
   }
   store(out, middle);
 }
@@ -277,17 +292,17 @@ void median_rows_3_general(const MedianPlane& plane, int64_t y0, int64_t y1) {
       newest = newest == 2 ? 0 : newest + 1;
       for (int i = 0; i < columns; i += lanes) {
         auto a = load(ring[0] + i), b = load(ring[1] + i), c = load(ring[2] + i);
-        const auto ab = min(a, b), ba = max(a, b);
-        store(low + i, min(ab, c));
-        store(high + i, max(ba, c));
-        store(middle + i, max(ab, min(ba, c)));
+        const auto ab = smaller(a, b), ba = larger(a, b);
+        store(low + i, smaller(ab, c));
+        store(high + i, larger(ba, c));
+        store(middle + i, larger(ab, smaller(ba, c)));
       }
       for (int i = 0; i < count; i += lanes) {
-        const auto l = max(max(load(low + i), load(low + i + 1)), load(low + i + 2));
-        const auto h = min(min(load(high + i), load(high + i + 1)), load(high + i + 2));
+        const auto l = larger(larger(load(low + i), load(low + i + 1)), load(low + i + 2));
+        const auto h = smaller(smaller(load(high + i), load(high + i + 1)), load(high + i + 2));
         const auto a = load(middle + i), b = load(middle + i + 1), c = load(middle + i + 2);
-        const auto m = max(min(a, b), min(max(a, b), c));
-        store(out + i, max(min(l, m), min(max(l, m), h)));
+        const auto m = larger(smaller(a, b), smaller(larger(a, b), c));
+        store(out + i, larger(smaller(l, m), smaller(larger(l, m), h)));
       }
       store_keys<Format>(out, count, dst + y * plane.dst_sy + x * plane.dst_sx, plane.dst_sx);
     }

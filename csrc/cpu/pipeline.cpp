@@ -58,7 +58,8 @@ void ScorePass::finish_rows(int64_t image, int64_t y0, int64_t y1, const float* 
   const float* result = kernel_size_ > 1 ? medians : scores;
   const bool* valid = job_.valid.image(image);
   for (int64_t y = y0; y < y1; ++y) {
-    add_to_histogram(result + y * w, valid ? valid + y * job_.valid.sy : nullptr, job_.valid.sx, w, histograms_[worker]);
+    add_to_histogram(result + y * w, valid ? valid + y * job_.valid.sy : nullptr, job_.valid.sx, w,
+                     histograms_[worker]);
   }
 }
 

@@ -11,7 +11,8 @@ namespace magnet {
 
 // Scores and their medians of one image, in one pass over coarse and fine: each thread scores a strip of rows and
 // filters it while it is in cache; the few rows whose windows reach into a neighbour's strip come last.
-// scores, medians: planes (H, W); the result is in medians, in scores where kernel_size is 1 (medians may then be null).
+// scores, medians: planes (H, W); the result is in medians, in scores where kernel_size is 1 (medians may then be
+// null).
 class ScorePass {
  public:
   ScorePass(const ScoreJob& job, int kernel_size);

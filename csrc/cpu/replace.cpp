@@ -9,7 +9,7 @@ namespace magnet {
 namespace {
 
 constexpr int64_t kChunk = 1024;  // points at a time: their offsets stay in cache while the planes go by
-constexpr int64_t kAhead = 12;    // points between the prefetch and the use
+constexpr int64_t kAhead = 16;    // points between the prefetch and the use
 
 struct Offsets {
   int64_t from[kChunk], to[kChunk];

@@ -21,7 +21,7 @@ struct ScoreJob {
   const Upsampler* upsampler = nullptr;  // of coarse, where it is smaller than fine
   ValidMap valid;
   bool from_logits = false;
-  bool copies = false;  // coarse, upsampled, is also copied to `copy`, which has the size of fine
+  bool copies = false;   // coarse, upsampled, is also copied to `copy`, which has the size of fine
   bool streams = false;  // past the caches, see margin_planes
   Map copy{};
 };

@@ -62,17 +62,17 @@ void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride, int
 #if MAGNET_X86
   if constexpr (sizeof(T) <= 4) {
     constexpr int64_t side = 16 / sizeof(T);
-    const int64_t square_rows = rows - rows % side, square_columns = columns - columns % side;
-    for (int64_t r = 0; r < square_rows; r += side) {
-      for (int64_t c = 0; c < square_columns; c += side) {
-        transpose_square(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    if (rows >= side && columns >= side) {
+      // The last square of a row or column of squares overlaps the one before it where they do not come out even.
+      for (int64_t i = 0; i < rows; i += side) {
+        const int64_t r = std::min(i, rows - side);
+        for (int64_t j = 0; j < columns; j += side) {
+          const int64_t c = std::min(j, columns - side);
+          transpose_square(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+        }
       }
-      transpose_scalar(from + r * from_stride + square_columns, from_stride, to + square_columns * to_stride + r,
-                       to_stride, side, columns - square_columns);
+      return;
     }
-    transpose_scalar(from + square_rows * from_stride, from_stride, to + square_rows, to_stride, rows - square_rows,
-                     columns);
-    return;
   }
 #endif
   transpose_scalar(from, from_stride, to, to_stride, rows, columns);

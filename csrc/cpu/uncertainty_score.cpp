@@ -32,4 +32,6 @@ Tensor uncertainty_score(const Tensor& coarse, const Tensor& fine, std::optional
 }  // namespace
 }  // namespace magnet
 
-STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) { m.impl("uncertainty_score", TORCH_BOX(&magnet::uncertainty_score)); }
+STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) {
+  m.impl("uncertainty_score", TORCH_BOX(&magnet::uncertainty_score));
+}

@@ -13,10 +13,7 @@ class UpsamplerOf : public Upsampler {
 
  public:
   UpsamplerOf(const Map& coarse, int64_t out_h, int64_t out_w)
-      : coarse_(coarse),
-        out_h_(out_h),
-        run_(resampler<T>()),
-        plan_(bilinear_plan<A>(0, out_w, coarse.w, out_w)) {}
+      : coarse_(coarse), out_h_(out_h), run_(resampler<T>()), plan_(bilinear_plan<A>(0, out_w, coarse.w, out_w)) {}
 
   int64_t scratch_bytes(int64_t count) const override {
     const int64_t span = source_pixels(count);
@@ -74,9 +71,8 @@ class UpsamplerOf : public Upsampler {
 
 std::unique_ptr<Upsampler> make_upsampler(const Map& coarse, int64_t out_h, int64_t out_w) {
   std::unique_ptr<Upsampler> result;
-  visit_element(coarse.type, [&](auto zero) {
-    result = std::make_unique<UpsamplerOf<decltype(zero)>>(coarse, out_h, out_w);
-  });
+  visit_element(coarse.type,
+                [&](auto zero) { result = std::make_unique<UpsamplerOf<decltype(zero)>>(coarse, out_h, out_w); });
   return result;
 }
 

@@ -191,9 +191,9 @@ def test_does_not_depend_on_the_number_of_threads(backend, restore_threads):
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
 def test_gradient_against_finite_differences(backend, aligned, layout):
-    x = lay_out(torch.rand(2, 2, 9, 10, dtype=torch.float64), layout).to(DEVICES[backend]).requires_grad_()
+    x = lay_out(torch.rand(2, 1, 7, 8, dtype=torch.float64), layout).to(DEVICES[backend]).requires_grad_()
     boxes = BOXES.to(x.device)
-    assert torch.autograd.gradcheck(lambda x: crop_patches(x, boxes, (4, 5), aligned=aligned, backend=backend), x)
+    assert torch.autograd.gradcheck(lambda x: crop_patches(x, boxes, (3, 4), aligned=aligned, backend=backend), x)
 
 
 @on_live_devices("crop_patches")

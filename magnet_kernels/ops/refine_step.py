@@ -174,10 +174,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     grad_coarse, grad_fine = split_gradient(grad, ctx.saved_tensors[0])
     if grad_coarse.shape != ctx.coarse_shape:
-        wide = grad_coarse.to(torch.promote_types(grad.dtype, torch.float32))
-        grad_coarse = torch.ops.aten.upsample_bilinear2d_backward(
-            wide, list(grad.shape[2:]), list(ctx.coarse_shape), False
-        ).to(grad.dtype)
+        grad_coarse = torch.ops.magnet_kernels.upsample_backward(grad_coarse, *ctx.coarse_shape[2:])
     return grad_coarse, grad_fine, None, None, None, None
 
 

@@ -15,7 +15,7 @@ _Taps = tuple[Tensor, Tensor, Tensor]
 
 
 def _taps(part: slice, start: int, resized: int, size: int, like: Tensor) -> _Taps:
-    """Pixels low and high and the weight of high, for ``part`` of ``size`` pixels resized to ``resized`` from ``start``."""
+    """Pixels low and high and the weight of high, for ``part`` of a patch that is resized from ``start`` on."""
     place = torch.arange(part.start - start, part.stop - start, device=like.device)
     if resized == size:
         return place, place, torch.zeros(len(place), dtype=like.dtype, device=like.device)

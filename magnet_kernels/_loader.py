@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ def _record() -> dict[str, Any]:
 def load() -> None:
     """Load the compiled CPU kernels; on failure say so once, keep the reason, and leave the reference in charge."""
     global _cpu_error
+    isa = os.environ.get("MAGNET_CPU_ISA", "")
+    if isa not in ("", "baseline", "avx2", "avx512"):
+        raise ValueError(f"MAGNET_CPU_ISA: expected baseline, avx2 or avx512, got {isa!r}; unset it to use the best")
     record = _record()
     library = next(_FOLDER.glob("_cpu.*"), None)
     if library is None:

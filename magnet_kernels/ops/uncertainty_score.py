@@ -59,7 +59,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
     coarse, fine, mask, blurred = ctx.saved_tensors
     from_logits = ctx.from_logits
-    score = reference.raw_score(coarse, fine, mask, from_logits)
+    # The backend that made ``blurred`` makes the score again: the search for the median compares bits.
+    with torch.no_grad():
+        score = _uncertainty_score(coarse, fine, mask, 1, from_logits)
     grad = median_blur_backward(grad, score, blurred, ctx.kernel_size)
     if mask is not None:
         grad = torch.where(mask, grad, 0.0)

@@ -28,7 +28,7 @@ _COMMANDS = {
     "predict": _Command("magnet.predict", "segment images"),
     "train": _Command("magnet.train", "train a segmenter and its refiner on a folder of images and labels"),
     "eval": _Command("magnet.evaluate", "coarse and refined mIoU, time and memory on labelled images"),
-    "scenes": _Command("magnet.scenes_command", "write generated scenes with exact labels as a data folder"),
+    "scenes": _Command("magnet.scenes.command", "write generated scenes with exact labels as a data folder"),
 }
 
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 Pair = tuple[int, int]
@@ -15,12 +16,18 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _as_number(value: Any) -> Any:
+    """numpy's numbers as Python's, which JSON can hold; anything else as it is."""
+    return value.item() if isinstance(value, np.number) else value
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def check_size(name: str, value: Any) -> Pair:
     """Two positive ints (H, W)."""
+    value = [_as_number(v) for v in value] if _is_list(value) else value
     if not _is_list(value) or len(value) != 2 or not all(_is_int(v) and v > 0 for v in value):
         raise ValueError(f"{name}: expected two positive ints (H, W), got {value!r}")
     return value[0], value[1]
@@ -53,6 +60,7 @@ def check_patch_size(patch_size: Any, scales: Sequence[Pair], *, official: bool)
 
 def check_n_points(value: Any) -> int | float:
     """An int >= 0, or a float in (0, 1]."""
+    value = _as_number(value)
     if (_is_int(value) and value >= 0) or (isinstance(value, float) and 0.0 < value <= 1.0):
         return value
     raise ValueError(
@@ -67,6 +75,7 @@ def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
     def fits(one: Any) -> bool:
         return one is None or (_is_int(one) and one >= 0)
 
+    value = [_as_number(one) for one in value] if _is_list(value) else _as_number(value)
     if fits(value):
         return value
     if _is_list(value) and all(fits(one) for one in value):
@@ -81,6 +90,7 @@ def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
 
 def check_kernel_size(value: Any) -> int:
     """An odd int from 1 to 15."""
+    value = _as_number(value)
     if not _is_int(value) or not 1 <= value <= 15 or value % 2 == 0:
         raise ValueError(
             f"kernel_size: expected an odd int from 1 to 15 (1 = no median), got {value!r}; use 3, 5 or 11"
@@ -90,6 +100,7 @@ def check_kernel_size(value: Any) -> int:
 
 def check_count(name: str, value: Any) -> int:
     """A positive int."""
+    value = _as_number(value)
     if not _is_int(value) or value < 1:
         raise ValueError(f"{name}: expected a positive int, got {value!r}")
     return value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,6 +15,13 @@ def _describe(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a {value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
     return f"{value!r} ({type(value).__name__})"
+
+
+def as_int(value: object) -> object:
+    """numpy's ints as Python's; anything else as it is."""
+    if isinstance(value, (int, torch.SymInt)) or not isinstance(value, numbers.Integral):
+        return value
+    return int(value)
 
 
 def check_map(name: str, x: Tensor, *, min_channels: int = 1) -> None:
@@ -25,6 +35,8 @@ def check_map(name: str, x: Tensor, *, min_channels: int = 1) -> None:
             f"{name}: expected float32, float16, bfloat16 or float64, got {_describe(x)}; "
             f"convert it with {name}.float()"
         )
+    if x.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got one of {x.layout}; convert it with {name}.to_dense()")
     if x.dim() != 4:
         raise ValueError(
             f"{name}: expected 4 dimensions (N, C, H, W), got {_describe(x)}; add the missing ones with unsqueeze"
@@ -87,8 +99,38 @@ def check_in_place(name: str, x: Tensor) -> None:
         )
 
 
+def check_apart(name: str, x: Tensor, other_name: str, other: Tensor, hint: str) -> None:
+    """``x`` is written to while ``other`` is read: they must not share memory."""
+    if torch.compiler.is_compiling() or x.numel() == 0 or other.numel() == 0:
+        return
+    storage = x.untyped_storage().data_ptr()
+    if storage == 0 or storage != other.untyped_storage().data_ptr():
+        return
+    distance = x.storage_offset() - other.storage_offset()
+    if x.dtype == other.dtype and x.shape == other.shape and x.stride() == other.stride():
+        axes = sorted(zip(x.stride(), x.shape, strict=True), reverse=True)
+        shared = _reaches(distance, axes)
+    else:
+        ends = [sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True)) for t in (x, other)]
+        shared = -ends[0] <= distance <= ends[1]
+    if shared:
+        raise ValueError(f"{name}: expected memory of its own, got memory shared with {other_name}; {hint}")
+
+
+def _reaches(distance: int, axes: Sequence[tuple[int, int]]) -> bool:
+    """Whether two elements of a tensor of these (stride, size), largest stride first, lie ``distance`` apart."""
+    if not axes:
+        return distance == 0
+    (stride, size), rest = axes[0], axes[1:]
+    if stride == 0:
+        return distance == 0
+    steps = distance // stride
+    return any(abs(k) < size and _reaches(distance - k * stride, rest) for k in (steps, steps + 1))
+
+
 def check_kernel_size(kernel_size: int) -> int:
     """An odd int from 1 to 15."""
+    kernel_size = as_int(kernel_size)  # type: ignore[assignment]
     if (
         isinstance(kernel_size, bool)
         or not isinstance(kernel_size, int)
@@ -162,14 +204,14 @@ def check_boxes(boxes: Tensor, device: torch.device) -> None:
 
 def check_size(name: str, size: object) -> tuple[int, int]:
     """Two positive ints (H, W)."""
-    pair = tuple(size) if isinstance(size, (tuple, list)) else None
+    pair = tuple(as_int(v) for v in size) if isinstance(size, (tuple, list)) else None
     if (
         pair is None
         or len(pair) != 2
         or any(isinstance(v, bool) or not isinstance(v, (int, torch.SymInt)) or v < 1 for v in pair)
     ):
         raise ValueError(f"{name}: expected two positive ints (H, W), got {_describe(size)}; sizes are (height, width)")
-    return pair
+    return pair  # type: ignore[return-value]
 
 
 def check_box_values(boxes: Tensor, batch_size: int) -> None:
@@ -201,6 +243,7 @@ def check_filled(name: str, x: Tensor) -> None:
 
 def check_batch_size(batch_size: int) -> int:
     """An int >= 0."""
+    batch_size = as_int(batch_size)  # type: ignore[assignment]
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, torch.SymInt)) or batch_size < 0:
         raise ValueError(
             f"batch_size: expected an int >= 0 (the number of images), got {_describe(batch_size)}; "
@@ -210,9 +253,12 @@ def check_batch_size(batch_size: int) -> int:
 
 
 def count_points(n_points: int | float, height: int, width: int) -> int:
-    """Resolve ``n_points`` to a count: an int is a count (capped at H*W), a float in (0, 1] a fraction "
-    "of H*W, rounded down."""
+    """Resolve ``n_points`` to a count: an int is a count (capped at H*W), a float in (0, 1] a fraction
+    of H*W, rounded down."""
     total = height * width
+    n_points = as_int(n_points)  # type: ignore[assignment]
+    if not isinstance(n_points, (int, float, torch.SymInt)) and isinstance(n_points, numbers.Real):
+        n_points = float(n_points)  # numpy's floats of other sizes
     if isinstance(n_points, (int, torch.SymInt)) and not isinstance(n_points, bool) and n_points >= 0:
         return min(n_points, total)
     if isinstance(n_points, float) and 0.0 < n_points <= 1.0:

@@ -26,7 +26,7 @@ def median_blur(x: Tensor, kernel_size: int = 3, *, backend: str = "auto") -> Te
         TypeError, ValueError: ``x`` is not such a map, or ``kernel_size`` is not odd and in range.
     """
     _checks.check_map("x", x)
-    _checks.check_kernel_size(kernel_size)
+    kernel_size = _checks.check_kernel_size(kernel_size)
     return _backends.choose("median_blur", backend, x.device.type, _median_blur)(x, kernel_size)
 
 

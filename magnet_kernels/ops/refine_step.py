@@ -52,7 +52,7 @@ def refine_step(
     if out is coarse:
         refined, points = _in_place(coarse, fine, n_points, kernel_size, from_logits, mask, backend)
     else:
-        mask, count = _check(coarse, fine, n_points, kernel_size, mask)
+        mask, count, kernel_size = _check(coarse, fine, n_points, kernel_size, mask)
         device = coarse.device.type
         if out is None:
             run = _backends.choose("refine_step", backend, device, _refine_step)
@@ -90,13 +90,15 @@ def _in_place(
     mask: Tensor | None,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    mask, count = _check(coarse, fine, n_points, kernel_size, mask)
+    mask, count, kernel_size = _check(coarse, fine, n_points, kernel_size, mask)
     if coarse.shape != fine.shape:
         raise ValueError(
             f"coarse: expected the size of fine, {tuple(fine.shape[2:])} (H, W), to refine in place, got "
             f"{tuple(coarse.shape[2:])}; use refine_step, which upsamples"
         )
     _checks.check_in_place("coarse", coarse)
+    if coarse is not fine:
+        _checks.check_apart("coarse", coarse, "fine", fine, "pass coarse.clone(), or use refine_step")
     device = coarse.device.type
     if torch.is_grad_enabled() and (coarse.requires_grad or fine.requires_grad):
         run = _backends.choose("refine_step", backend, device, _refine_step)
@@ -108,15 +110,17 @@ def _in_place(
 
 def _check(
     coarse: Tensor, fine: Tensor, n_points: int | float, kernel_size: int, mask: Tensor | None
-) -> tuple[Tensor | None, int]:
+) -> tuple[Tensor | None, int, int]:
     _checks.check_pair(coarse, fine, may_upsample=True)
-    _checks.check_kernel_size(kernel_size)
-    return _checks.check_mask(mask, fine), _checks.count_points(n_points, fine.shape[2], fine.shape[3])
+    kernel_size = _checks.check_kernel_size(kernel_size)
+    mask = _checks.check_mask(mask, fine)
+    return mask, _checks.count_points(n_points, fine.shape[2], fine.shape[3]), kernel_size
 
 
 def _check_out(out: Tensor, coarse: Tensor, fine: Tensor) -> None:
     if (
         not isinstance(out, Tensor)
+        or out.layout != torch.strided
         or out.shape != fine.shape
         or out.dtype != coarse.dtype
         or out.device != coarse.device
@@ -130,14 +134,8 @@ def _check_out(out: Tensor, coarse: Tensor, fine: Tensor) -> None:
         raise ValueError(
             "out: expected no gradient to be recorded, as for torch's own out=; use torch.no_grad() or leave out= away"
         )
-    if not torch.compiler.is_compiling() and out.numel():
-        storage = out.untyped_storage().data_ptr()
-        for name, other in (("fine", fine), ("coarse", coarse)):
-            if storage != 0 and other.untyped_storage().data_ptr() == storage:
-                raise ValueError(
-                    f"out: expected memory of its own, got memory shared with {name}; "
-                    "pass out=coarse itself to refine in place"
-                )
+    for name, other in (("fine", fine), ("coarse", coarse)):
+        _checks.check_apart("out", out, name, other, "pass out=coarse itself to refine in place")
 
 
 def _fake(

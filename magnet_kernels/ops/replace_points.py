@@ -35,6 +35,8 @@ def replace_points_(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: st
     """In place: write ``fine`` into ``coarse`` at ``points`` and return ``coarse``. Arguments as ``replace_points``."""
     _check(coarse, fine, points)
     _checks.check_in_place("coarse", coarse)
+    if coarse is not fine:
+        _checks.check_apart("coarse", coarse, "fine", fine, "pass coarse.clone(), or use replace_points")
     if torch.is_grad_enabled() and (coarse.requires_grad or fine.requires_grad):
         return coarse.copy_(replace_points(coarse, fine, points, backend=backend))
     _backends.choose("replace_points_", backend, coarse.device.type, _replace_points_)(coarse, fine, points)

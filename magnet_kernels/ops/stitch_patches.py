@@ -41,7 +41,7 @@ def stitch_patches(
             "pass the boxes that the patches were cropped with"
         )
     height, width = _checks.check_size("size", size)
-    _checks.check_batch_size(batch_size)
+    batch_size = _checks.check_batch_size(batch_size)
     run = _backends.choose("stitch_patches", backend, patches.device.type, _stitch_patches)
     return run(patches, boxes, height, width, batch_size)
 

@@ -39,7 +39,7 @@ def uncertainty_score(
         TypeError, ValueError: an argument is not as above.
     """
     _checks.check_pair(coarse, fine)
-    _checks.check_kernel_size(kernel_size)
+    kernel_size = _checks.check_kernel_size(kernel_size)
     mask = _checks.check_mask(mask, fine)
     run = _backends.choose("uncertainty_score", backend, coarse.device.type, _uncertainty_score)
     return run(coarse, fine, mask, kernel_size, from_logits)

@@ -1,0 +1,50 @@
+"""One scene from a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from magnet.scenes.backdrop import draw_backdrop
+from magnet.scenes.buildings import add_buildings
+from magnet.scenes.fences import add_fences
+from magnet.scenes.ground import draw_ground
+from magnet.scenes.markings import draw_markings
+from magnet.scenes.people import add_people
+from magnet.scenes.photograph import photograph
+from magnet.scenes.poles import add_poles
+from magnet.scenes.street import Street
+from magnet.scenes.vegetation import add_plants
+
+_MIN_SIDE = 256
+
+
+def generate_scene(size: tuple[int, int] = (1024, 2048), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a street scene and its exact labels.
+
+    Args:
+        size: (H, W), each at least 256.
+        seed: the scene; the same seed and size give the same arrays. (Pillow draws the shapes: another version of it
+            may put the odd edge pixel elsewhere.)
+
+    Returns:
+        image (H, W, 3) uint8 RGB, and labels (H, W) uint8, indices into ``SCENE_CLASSES``.
+
+    Raises:
+        ValueError: ``size`` is too small, or ``seed`` negative.
+    """
+    height, width = size
+    if min(height, width) < _MIN_SIDE:
+        raise ValueError(f"size: expected (H, W) of at least {_MIN_SIDE} x {_MIN_SIDE}, got {height} x {width}")
+    if seed < 0:
+        raise ValueError(f"seed: expected a whole number of 0 or more, got {seed}")
+    street = Street((int(height), int(width)), int(seed))
+    draw_backdrop(street)
+    draw_ground(street)
+    draw_markings(street)
+    add_buildings(street)
+    add_plants(street)
+    add_fences(street)
+    add_poles(street)
+    add_people(street)
+    street.paint()
+    return photograph(street, int(seed)), np.array(street.canvas.labels)

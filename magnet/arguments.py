@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-__all__ = ["Parser", "count", "n_patches", "n_points"]
+__all__ = ["Parser", "count", "kernel_size", "n_patches", "n_points"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,3 +46,14 @@ def n_patches(text: str) -> int | list[int]:
     if min(values) < 0:
         raise argparse.ArgumentTypeError(f"expected a count, or one for each later scale as 4,12,16, got '{text}'")
     return values[0] if len(values) == 1 else values
+
+
+def kernel_size(text: str) -> int:
+    """An odd number from 1 to 15."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= 15 or value % 2 == 0:
+        raise argparse.ArgumentTypeError(f"expected an odd number from 1 to 15 (1 = no median), got '{text}'")
+    return value

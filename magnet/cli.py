@@ -6,11 +6,14 @@ Exit codes: 0 done, 1 failed while working, 2 wrong arguments, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+import threading
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, NoReturn
 
 from magnet.arguments import Parser
 
@@ -56,12 +59,33 @@ def _parser() -> Parser:
     return parser
 
 
+def _stop(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def _clean_stops() -> Iterator[None]:
+    """Ending the process, or closing its terminal, unwinds it, so that temporary files are removed."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        names = []  # only the main thread may set handlers
+    numbers = [signal.Signals[name] for name in names]
+    default = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in default:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number in default:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _describe(error: BaseException) -> str:
     """An error as one line."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "out of memory" in text.lower():
         text = "out of memory; use smaller images, fewer patches in a batch, or a smaller model"
     if isinstance(error, (KeyError, IndexError, AttributeError, AssertionError)) or not text:
         text = f"{type(error).__name__}: {text}".rstrip(": ")  # no sentence for users: say what it is
@@ -77,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the command's own options are its own business, --help included
         at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
         command = _parser().parse_args(words[: at + 1]).command
-        return int(importlib.import_module(_COMMANDS[command].module).main(words[at + 1 :]) or 0)
+        with _clean_stops():
+            return int(importlib.import_module(_COMMANDS[command].module).main(words[at + 1 :]) or 0)
     except SystemExit as stop:  # argparse: 0 after --help, 2 for wrong arguments
         if stop.code is None or isinstance(stop.code, int):
             return stop.code or 0

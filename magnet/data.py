@@ -213,6 +213,7 @@ class ScaleCache:
         self._kept: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._bytes = 0
         self._usable: dict[int, list[int]] = {}
+        self._labelled = False
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -232,15 +233,25 @@ class ScaleCache:
         return self._kept[key]
 
     def preload(self) -> None:
-        """Read everything now, so that a bad file is found before the work starts."""
+        """Read everything now, so that a bad file is found before the work starts.
+
+        Raises:
+            MagNetError: a bad file, or labels of which no pixel counts.
+        """
         from tqdm import tqdm
 
-        for index in tqdm(range(len(self)), desc="reading data", leave=False):
+        for index in tqdm(range(len(self)), desc="reading data", leave=False, disable=None):
             self.scales_of(index)
+        if not self._labelled:
+            raise MagNetError(
+                f"data: every pixel of '{self.dataset.name(0)}' and the rest of its split is {IGNORE_INDEX} (ignored); "
+                "there is nothing to learn from or to compare with"
+            )
 
     def _load(self, index: int) -> None:
         image, labels = self.dataset.load(index)
         height, width = labels.shape
+        self._labelled = self._labelled or bool((labels != IGNORE_INDEX).any())
         usable = [i for i, (h, w) in enumerate(self.sizes) if i == 0 or (h <= height and w <= width)]
         self._usable[index] = usable
         for scale in usable:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from magnet import arguments
 from magnet.arguments import Parser
 from magnet.data import DataFolder, Dataset
 from magnet.errors import MagNetError
@@ -194,23 +195,25 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", help="folder of a model, or the name of a bundled one")
     add("--data", help="a data folder: images/, labels/, classes.txt and a list for each split")
     add("--split", default="test", help="test (default), val or train")
-    add("--modes", default=",".join(MODES), help=f"comma-separated, of {', '.join(MODES)}")
-    add("--n-patches", type=_counts, help="patches of MagNet-Fast: one number, or one for each later scale, as 4,12,16")
-    add("--n-points", type=_number, help="pixels replaced at each scale: a count, or a fraction like 0.5")
-    add("--kernel-size", type=int, help="median filter of the score")
-    add("--limit", type=int, default=0, help="first images only")
+    add("--modes", type=_modes, default=list(MODES), help=f"comma-separated, of {', '.join(MODES)}")
+    add(
+        "--n-patches",
+        type=arguments.n_patches,
+        help="patches of MagNet-Fast: one number, or one for each later scale, as 4,12,16",
+    )
+    add("--n-points", type=arguments.n_points, help="pixels replaced at each scale: a count, or a fraction like 0.5")
+    add("--kernel-size", type=arguments.kernel_size, help="median filter of the score")
+    add("--limit", type=arguments.count, default=0, help="first images only")
     add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
     add("--device", default="auto")
     add("--out", help="JSON file to write")
 
 
-def _counts(text: str) -> int | list[int]:
-    values = [int(part) for part in text.split(",")]
-    return values[0] if len(values) == 1 else values
-
-
-def _number(text: str) -> int | float:
-    return float(text) if "." in text or "e" in text.lower() else int(text)
+def _modes(text: str) -> list[str]:
+    modes = [mode.strip() for mode in text.split(",") if mode.strip()]
+    if not modes or set(modes) - set(MODES):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(MODES)}, got '{text}'")
+    return list(dict.fromkeys(modes))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -224,11 +227,13 @@ def main(argv: Sequence[str]) -> int:
     out = Path(args.out) if args.out else None
     if out:
         check_output_dir(out.parent, "--out")
+        if out.is_dir():
+            raise MagNetError(f"--out: expected a JSON file to write, but '{out}' is a folder; add a file name")
     config, amp, n_patches = None, args.amp or "none", args.n_patches
     if args.config:
-        from magnet.train import open_split, parse_config
+        from magnet.train import build_train_parser, open_split, parse_config
 
-        config = parse_config(["--config", args.config, *rest])
+        config = parse_config(["--config", args.config, *rest], build_train_parser(parser.prog))
         amp = args.amp or config.amp
         n_patches = n_patches or config.walk.n_patches
     if args.data:
@@ -253,7 +258,7 @@ def main(argv: Sequence[str]) -> int:
     result = evaluate(
         model,
         dataset,
-        modes=args.modes.split(","),
+        modes=args.modes,
         n_patches=n_patches,
         limit=args.limit,
         report=tqdm.write,

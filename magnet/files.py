@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +18,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     The suffix of ``path`` is kept, so that writers that choose a format by suffix work.
     """
     target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    # only named here, not made: an interrupt between making it and the try would leave it behind
+    temporary = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(8)}{target.suffix}")
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600; results are ordinary files
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -40,9 +36,11 @@ def check_output_dir(path: str | os.PathLike[str], argument: str = "--out") -> P
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".writable.", dir=folder)
-        os.close(handle)
-        os.unlink(name)
+        probe = folder / f".writable.{secrets.token_hex(8)}"
+        try:
+            probe.touch(exist_ok=False)
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise MagNetError(

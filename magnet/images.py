@@ -27,7 +27,9 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+                return rgb_array(image)
+    except MagNetError as error:
+        raise MagNetError(f"{error}: '{path}'") from None
     except FileNotFoundError:
         raise MagNetError(f"image: expected a file, but '{path}' does not exist; check the path") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -38,6 +40,23 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         raise MagNetError(
             f"image: expected a readable image, but '{path}' is corrupt or not an image ({error}); replace the file"
         ) from error
+
+
+def rgb_array(image: Image.Image) -> np.ndarray:
+    """A PIL image of any kind as (H, W, 3) uint8 RGB, upright as its EXIF tag says; 16-bit greys are scaled to 8 bits.
+
+    Raises:
+        MagNetError: pixels of 32 bits, whose range is not known.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.array(image)  # convert() would clip all above 255
+        if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
+            raise MagNetError(
+                f"image: expected 8 or 16 bits a channel, got 32 (mode {image.mode}); scale the values to 0..255"
+            )
+        image = Image.fromarray(((values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8))
+    return np.array(image.convert("RGB"))
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from magnet import official, settings, walk
-from magnet.images import normalize, read_image, to_tensor
+from magnet.images import normalize, read_image, rgb_array, to_tensor
 
 if TYPE_CHECKING:
     from magnet.prediction import Prediction, Stage
@@ -330,7 +330,7 @@ def _pixels(image: Any) -> np.ndarray | Tensor:
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        return rgb_array(image)
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from magnet.arguments import Parser, n_patches, n_points
+from magnet.arguments import Parser, kernel_size, n_patches, n_points
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
 from magnet.images import read_image
@@ -139,7 +139,7 @@ def build_parser() -> Parser:
     add("--save", type=_kinds, default=["labels", "overlay"], help=f"some of {','.join(SAVE)} (labels,overlay)")
     add("--n-patches", type=n_patches, help="look at this many patches a scale (MagNet-Fast); default: the model's")
     add("--n-points", type=n_points, help="pixels replaced a scale: a count, or a fraction as 0.5")
-    add("--kernel-size", type=int, help="median filter of the scores, odd, 1 to 15")
+    add("--kernel-size", type=kernel_size, help="median filter of the scores, odd, 1 to 15")
     add("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16, faster (none)")
     add("--device", help="cpu or cuda; default: cuda where there is one")
     return parser

@@ -84,7 +84,8 @@ def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: M
         raise MagNetError(f"config: '{path / CONFIG}' is not valid ({error}); get the file again") from error
     if changes:
         model = cls(segmenter, refiners, **{**stored, **changes})
-    model.info = config.get("info") or None
+    info = config.get("info")
+    model.info = info if isinstance(info, dict) and info else None
     load_state(model, load_safetensors(path / WEIGHTS)[0], source=path / WEIGHTS)
     return model.eval()
 

@@ -161,7 +161,10 @@ def check_colours(colours: Any, num_classes: int | None) -> list[tuple[int, int,
     """One RGB triple for each class."""
     if colours is None:
         return None
-    rows = [tuple(int(v) for v in colour) for colour in colours]
+    try:
+        rows = [tuple(int(v) for v in colour) for colour in colours]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"colours: expected RGB triples of 0 to 255, got {colours!r}") from error
     if not all(len(row) == 3 and all(0 <= v <= 255 for v in row) for row in rows):
         raise ValueError(f"colours: expected RGB triples of 0 to 255, got {rows!r}")
     if num_classes is not None and len(rows) != num_classes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from magnet.data import DataFolder, Dataset, GeneratedScenes, ScaleCache
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
+from magnet.training.checks import check_config
 from magnet.training.config import DataConfig, TrainConfig
 
 __all__ = ["TrainConfig", "add_train_arguments", "build_train_parser", "main", "open_split", "run_training"]
@@ -45,19 +45,6 @@ def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[D
     return list(datasets)
 
 
-def _check(config: TrainConfig) -> None:
-    scales = config.walk.scales
-    if not scales or any(min(size) < 1 for size in scales):
-        raise MagNetError(f"walk.scales: expected a list of sizes [H, W] of at least 1, got {scales}")
-    if any(b[0] < a[0] or b[1] < a[1] for a, b in itertools.pairwise(scales)):
-        raise MagNetError(f"walk.scales: expected sizes from coarse to fine, got {scales}")
-    for size in config.network_sizes[1:]:
-        if size[0] < config.input_size[0] or size[1] < config.input_size[1]:
-            raise MagNetError(
-                f"walk.patch_size: expected at most the second scale, {scales[1]}, got {config.walk.patch_size}"
-            )
-
-
 def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     """Train the segmenter, the refiners, or both, and return the folder of the model.
 
@@ -77,7 +64,7 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     stage = stage or config.stage
     if stage not in ("segmenter", "refiner", "all"):
         raise MagNetError(f"stage: expected segmenter, refiner or all, got '{stage}'")
-    _check(config)
+    check_config(config)
     device = pick_device(config.device)
     folder = check_output_dir(Path(config.out) / config.name, "--out")
     best = folder / "segmenter" / "best.safetensors"
@@ -148,8 +135,10 @@ def parse_config(arguments: Sequence[str], parser: Any = None) -> TrainConfig:
             words[i] = "--config=" + recipe_path(word.removeprefix("--config="))
     try:
         namespace = parser.instantiate_classes(parser.parse_args(words)).as_dict()
-    except ArgumentError as error:  # in one line, without the page of usage
+    except (ArgumentError, UnicodeDecodeError) as error:  # in one line, without the page of usage
         text = " ".join(str(error).split())
+        if isinstance(error, UnicodeDecodeError):
+            text = f"--config: expected a YAML file in UTF-8 ({text})"
         print(f"{parser.prog}: error: {text}; see {parser.prog} --help", file=sys.stderr)
         raise SystemExit(2) from error
     namespace.pop("config", None)

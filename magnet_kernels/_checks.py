@@ -106,7 +106,7 @@ def check_apart(name: str, x: Tensor, other_name: str, other: Tensor, hint: str)
     storage = x.untyped_storage().data_ptr()
     if storage == 0 or storage != other.untyped_storage().data_ptr():
         return
-    distance = x.storage_offset() - other.storage_offset()
+    distance = int(x.storage_offset() - other.storage_offset())
     if x.dtype == other.dtype and x.shape == other.shape and x.stride() == other.stride():
         axes = sorted(zip(x.stride(), x.shape, strict=True), reverse=True)
         shared = _reaches(distance, axes)

@@ -13,11 +13,14 @@ from tiny_data import tiny_config, tiny_folder
 
 from magnet.data import IGNORE_INDEX, DataFolder, ScaleCache
 from magnet.errors import MagNetError
+from magnet.model import MagNet
+from magnet.networks import RefinementModule, build_segmenter
 from magnet.train import RECIPES, build_train_parser, main, parse_config, run_training
 from magnet.training.augment import Colour, cut, random_sample
 from magnet.training.config import AugmentConfig, OptimConfig
 from magnet.training.loop import Average, Optimiser, dice_loss
 from magnet.training.refiner import _enlarge, draw_chain
+from magnet.training.segmenter import start_from
 
 
 @pytest.fixture
@@ -183,8 +186,6 @@ def test_the_same_seed_gives_the_same_segmenter(folder: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("pairs", ["first", "accumulated"])
 def test_a_whole_run_leaves_a_model_that_predicts(folder: Path, tmp_path: Path, pairs: str) -> None:
-    from magnet import MagNet
-
     results = []
     for name in ("a", "b"):
         config = parse_config(
@@ -214,6 +215,21 @@ def test_training_learns(folder: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "tiny" / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 40 and max(lines[-1]["miou"]) > 70
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+
+
+def test_training_starts_from_a_saved_model(tmp_path: Path) -> None:
+    source = build_segmenter("compact", 5)
+    refiner = RefinementModule(5)
+    model = MagNet(source, refiner, scales=[(32, 48), (64, 96)], patch_size=(32, 48), n_points=0.5)
+    model.save_pretrained(tmp_path / "model")
+    network = build_segmenter("compact", 2)
+    head = network.state_dict()["head.weight"].clone()
+    copied = start_from(network, str(tmp_path / "model"))
+    own, given = network.state_dict(), source.state_dict()
+    assert copied == len(own) - 2  # all but the classifier's weight and bias
+    assert torch.equal(own["stem.0.weight"], given["stem.0.weight"]) and torch.equal(own["head.weight"], head)
+    with pytest.raises(MagNetError, match=r"segmenter\.init: nothing"):
+        start_from(torch.nn.Linear(3, 2), str(tmp_path / "model"))
 
 
 # what is wrong is said

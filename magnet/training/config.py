@@ -132,6 +132,7 @@ class SegmenterConfig:
 
     Args:
         network: name for ``magnet.build_segmenter``.
+        init: a model to start from: its folder, or the name of a bundled one. Layers of another shape start anew.
         iterations: optimiser steps.
         batch_size: images a step.
         scale_weights: how often each scale is drawn; empty = evenly.
@@ -145,6 +146,7 @@ class SegmenterConfig:
     """
 
     network: str = "compact"
+    init: str = ""
     iterations: int = 2000
     batch_size: int = 8
     scale_weights: list[float] = field(default_factory=list)

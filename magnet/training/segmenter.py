@@ -76,6 +76,25 @@ def validate_segmenter(
     }
 
 
+def start_from(network: nn.Module, model: str) -> int:
+    """Copy the segmenter of a saved model into ``network`` where shapes agree; returns how many tensors were copied.
+
+    Raises:
+        MagNetError: no such model, or none of its tensors fits.
+    """
+    from magnet.model import MagNet
+
+    source = MagNet.from_pretrained(model).segmenter.state_dict()
+    own = network.state_dict()
+    fitting = {key: value for key, value in source.items() if key in own and own[key].shape == value.shape}
+    if not any(value.is_floating_point() for value in fitting.values()):
+        raise MagNetError(
+            f"segmenter.init: nothing of '{model}' fits {type(network).__name__}; choose a model of the same network"
+        )
+    network.load_state_dict({**own, **fitting})
+    return len(fitting)
+
+
 def train_segmenter(
     config: TrainConfig,
     train: Sequence[ScaleCache],
@@ -88,7 +107,10 @@ def train_segmenter(
     stage = config.segmenter
     num_classes = val.dataset.num_classes
     torch.manual_seed(config.seed)
-    network = to_device(build_segmenter(stage.network, num_classes), device).train()
+    network = build_segmenter(stage.network, num_classes)
+    if stage.init:
+        start_from(network, stage.init)
+    network = to_device(network, device).train()
     average = Average(network, stage.optim.ema)
     optimiser = Optimiser(list(network.parameters()), stage.optim, stage.iterations)
     loss_of = Loss(stage.loss, stage.class_weights, stage.dice, num_classes, device)

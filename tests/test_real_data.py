@@ -40,4 +40,3 @@ def test_shipped_vessel_weights_gain_on_an_unseen_image():
     result = evaluate(model, data, modes=("coarse", "fast"), n_patches=[4, 16, 12], limit=1)
     assert result["coarse"]["mean_iou"] > 65
     assert result["fast"]["mean_iou"] > result["coarse"]["mean_iou"] + 4
-

@@ -239,6 +239,9 @@ def train_refiner(
         raise MagNetError(
             "walk.scales: no training or no validation image is as large as the second scale; drop the scales"
         )
+    # images that reach fewer scales may be many more, and must not crowd out the last scale
+    depths = [len(train[c].scales_of(i)) for c, i in images]
+    groups = [[item for item, d in zip(images, depths, strict=True) if d == depth] for depth in sorted(set(depths))]
     warmup = max(1, round(stage.optim.warmup * stage.iterations))
     best, recent = -1.0, 0.0
 
@@ -262,7 +265,8 @@ def train_refiner(
         rng = np.random.default_rng((config.seed, 2, step))
         chains = []
         for _ in range(stage.batch_size):
-            cache, index = images[int(rng.integers(len(images)))]
+            group = groups[int(rng.integers(len(groups)))] if len(groups) > 1 else groups[0]
+            cache, index = group[int(rng.integers(len(group)))]
             chains.append(draw_chain(rng, train[cache], index, size, stage.augment))
         # a module that has learnt nothing yet would spoil the maps of the scales after it
         pairs = maker.pairs(chains, list(refiners) if step >= warmup else None, stage.crop, rng)

@@ -22,6 +22,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(8)}{target.suffix}")
     try:
         yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # some writers make private files; results are ordinary ones
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

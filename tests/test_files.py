@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -45,3 +46,12 @@ def test_output_folder_that_cannot_be(tmp_path: Path, inside: str) -> None:
     with pytest.raises(MagNetError, match=r"^--out: expected a folder that can be written to.*choose another"):
         check_output_dir(tmp_path / inside)
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_results_are_ordinary_files(tmp_path):
+    target = tmp_path / "model.safetensors"
+    umask = os.umask(0)
+    os.umask(umask)
+    with atomic_path(target) as temporary:
+        temporary.touch(mode=0o600)
+    assert target.stat().st_mode & 0o777 == 0o666 & ~umask

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from magnet_kernels._checks import check_kernel_size as check_kernel_size
+
 Pair = tuple[int, int]
 
 
@@ -86,16 +88,6 @@ def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
             f"got {len(value)}: {value!r}"
         )
     raise ValueError(f"n_patches: expected None (all patches), an int >= 0, or a list of these, got {value!r}")
-
-
-def check_kernel_size(value: Any) -> int:
-    """An odd int from 1 to 15."""
-    value = _as_number(value)
-    if not _is_int(value) or not 1 <= value <= 15 or value % 2 == 0:
-        raise ValueError(
-            f"kernel_size: expected an odd int from 1 to 15 (1 = no median), got {value!r}; use 3, 5 or 11"
-        )
-    return value
 
 
 def check_count(name: str, value: Any) -> int:

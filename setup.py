@@ -15,7 +15,10 @@ from setuptools import Extension, setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension
 
 ROOT = Path(__file__).parent
-RECORD = ROOT / "magnet_kernels" / "_build_record.json"
+sys.path.insert(0, str(ROOT))
+
+import build_nvcc  # noqa: E402
+
 STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # torch 2.11: one build serves every later one
 CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-unknown-pragmas"]
 
@@ -38,40 +41,104 @@ def why_not_compile() -> str | None:
     return None
 
 
-def extensions() -> list[Extension]:
+def why_not_cuda() -> str | None:
+    """None where the CUDA kernels are to be built, else the reason. MAGNET_CUDA=0 forbids it, 1 insists on it."""
+    wish = os.environ.get("MAGNET_CUDA", "")
+    if wish not in ("", "0", "1"):
+        raise SystemExit(f"MAGNET_CUDA: expected 0, 1 or nothing, got {wish!r}")
+    if wish == "0":
+        return "MAGNET_CUDA=0 was set when magnet-kernels was installed"
+    try:
+        build_nvcc.architectures()
+    except build_nvcc.NvccError as error:
+        if wish == "1":
+            raise SystemExit(f"MAGNET_CUDA=1, but {error}") from None
+        return str(error)
+    return None
+
+
+def extensions(with_cuda: bool) -> list[Extension]:
     import pybind11
 
+    include = str(ROOT / "csrc")
     kernels = CppExtension(
         "magnet_kernels._cpu",
         sorted(glob("csrc/cpu/*.cpp")),
-        include_dirs=[str(ROOT / "csrc")],
+        include_dirs=[include],
         extra_compile_args=[*CXX_FLAGS, STABLE_ABI],
         py_limited_api=True,
     )
     host = Extension(
         "magnet_kernels._host",
         sorted(glob("csrc/host/*.cpp")),
-        include_dirs=[str(ROOT / "csrc"), pybind11.get_include()],
+        include_dirs=[include, pybind11.get_include()],
         extra_compile_args=CXX_FLAGS,
         language="c++",
     )
-    return [kernels, host]
+    if not with_cuda:
+        return [kernels, host]
+    toolkit = build_nvcc.toolkit()
+    cuda = CppExtension(
+        "magnet_kernels._cuda",
+        sorted(glob("csrc/cuda/*.cpp")),
+        include_dirs=[include],
+        extra_compile_args=[*CXX_FLAGS, STABLE_ABI, "-DUSE_CUDA"],
+        library_dirs=[str(folder) for folder in (toolkit / "lib64", toolkit / "lib") if folder.is_dir()],
+        libraries=["cudart_static", "dl", "pthread", "rt"],
+        py_limited_api=True,
+        optional=os.environ.get("MAGNET_CUDA") != "1",
+    )
+    return [kernels, host, cuda]
 
 
-reason = why_not_compile()
-if reason:
-    notice = f"magnet-kernels: installing without compiled kernels: {reason}"
-    print(
-        f"\n{'*' * 100}\n{notice}\nEverything works, many times slower. 'magnet doctor' tells.\n{'*' * 100}\n",
-        file=sys.stderr,
+class BuildKernels(BuildExtension):
+    """Compiles csrc/cuda/*.cu by nvcc. A failure there costs the CUDA library alone, unless MAGNET_CUDA=1."""
+
+    def build_extension(self, ext: Extension) -> None:
+        if ext.name != "magnet_kernels._cuda":
+            return super().build_extension(ext)
+        sources = [Path(source) for source in sorted(glob("csrc/cuda/*.cu"))]
+        try:
+            compiled = build_nvcc.compile_objects(sources, record["cuda_architectures"])
+            ext.extra_objects = [str(one.object) for one in compiled]
+            super().build_extension(ext)
+        except Exception as error:
+            if not ext.optional:
+                raise
+            lines = str(error).strip().splitlines()
+            record["cuda_skipped"] = f"the CUDA kernels did not compile: {lines[-1] if lines else repr(error)}"
+            say(f"installing without CUDA kernels:\n{error}")
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+        write_record(ROOT)
+        if not self.inplace:
+            write_record(Path(self.build_lib))
+
+
+def say(words: str) -> None:
+    print(f"\n{'*' * 100}\nmagnet-kernels: {words}\n{'*' * 100}\n", file=sys.stderr)
+
+
+def write_record(root: Path) -> None:
+    (root / "magnet_kernels" / "_build_record.json").write_text(json.dumps(record))
+
+
+no_compiler = why_not_compile()
+no_cuda = no_compiler or why_not_cuda()
+if no_compiler:
+    say(
+        f"installing without compiled kernels: {no_compiler}\n"
+        "Everything works, many times slower. 'magnet doctor' tells."
     )
-RECORD.write_text(
-    json.dumps(
-        {"built_with_torch": torch.__version__, "built_with_python": platform.python_version(), "cpu_skipped": reason}
-    )
-)
+record = {
+    "built_with_torch": torch.__version__,
+    "built_with_python": platform.python_version(),
+    "cpu_skipped": no_compiler,
+    "cuda_skipped": no_cuda,
+    "cuda_architectures": [] if no_cuda else build_nvcc.architectures(),
+}
+write_record(ROOT)
 
 setup(
-    ext_modules=[] if reason else extensions(),
-    cmdclass={} if reason else {"build_ext": BuildExtension},
+    ext_modules=[] if no_compiler else extensions(with_cuda=no_cuda is None),
+    cmdclass={} if no_compiler else {"build_ext": BuildKernels},
 )

@@ -57,6 +57,11 @@ def plain_refine(coarse: Tensor, fine: Tensor, n_points: int) -> Tensor:
     return plain_replace(coarse, fine, plain_select(plain_score(coarse, fine), n_points))
 
 
+def plain_refine_logits_(coarse: Tensor, fine: Tensor, n_points: int) -> Tensor:
+    """Scores from the softmax of both maps; the logits themselves are replaced."""
+    return plain_replace_(coarse, fine, plain_select(plain_score(coarse.softmax(dim=1), fine.softmax(dim=1)), n_points))
+
+
 def plain_refine_upsampled(coarse: Tensor, fine: Tensor, n_points: int) -> Tensor:
     wide = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
     return plain_refine_(wide, fine, n_points)
@@ -142,6 +147,19 @@ def chain_score(coarse: Tensor, fine: Tensor) -> Tensor:
     return network_median3((1 - chain_confidence(coarse)) * chain_confidence(fine))
 
 
+def chain_score_of_logits(coarse: Tensor, fine: Tensor) -> Tensor:
+    return network_median3((1 - chain_confidence_of_logits(coarse)) * chain_confidence_of_logits(fine))
+
+
+def chain_upsample_confidence(coarse: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    wide = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
+    return wide, chain_confidence(wide)
+
+
+def chain_write_(coarse: Tensor, fine: Tensor, score: Tensor, lowest: Tensor) -> Tensor:
+    return coarse.copy_(torch.where(score >= lowest[:, None, None, None], fine, coarse))
+
+
 def fused_refine_(coarse: Tensor, fine: Tensor, n_points: int) -> Tensor:
     """Scores compiled as one graph; topk, gather and scatter left to torch, which the compiler only makes slower."""
     points = compiled(chain_score)(coarse, fine).flatten(1).topk(n_points, dim=1, sorted=False).indices
@@ -150,6 +168,18 @@ def fused_refine_(coarse: Tensor, fine: Tensor, n_points: int) -> Tensor:
 
 def fused_refine(coarse: Tensor, fine: Tensor, n_points: int) -> Tensor:
     return fused_refine_(coarse.clone(), fine, n_points)
+
+
+def fused_refine_logits_(coarse: Tensor, fine: Tensor, n_points: int) -> Tensor:
+    points = compiled(chain_score_of_logits)(coarse, fine).flatten(1).topk(n_points, dim=1, sorted=False).indices
+    return plain_replace_(coarse, fine, points)
+
+
+def fused_where_refine_(coarse: Tensor, fine: Tensor, n_points: int) -> Tensor:
+    """As ``fused_refine_``, but every pixel is written, in one compiled pass: for many points. Takes all ties."""
+    score = compiled(chain_score)(coarse, fine)
+    lowest = score.flatten(1).topk(n_points, dim=1, sorted=False).values.amin(dim=1)
+    return compiled(chain_write_)(coarse, fine, score, lowest)
 
 
 _COMPILED: dict[Callable[..., object], Callable[..., object]] = {}
@@ -162,10 +192,10 @@ def compiled(function: Callable[..., object]) -> Callable[..., object]:
     return _COMPILED[function]
 
 
-def why_not_compiled() -> str | None:
+def why_not_compiled(device: str = "cpu") -> str | None:
     """None where torch.compile works here, else the reason."""
     try:
-        compiled(chain_confidence)(torch.rand(1, 3, 4, 5))
+        compiled(chain_confidence)(torch.rand(1, 3, 4, 5, device=device))
     except Exception as error:
         return f"torch.compile does not work here ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
     return None

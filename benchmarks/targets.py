@@ -1,4 +1,4 @@
-"""What must be reached, as data: how many times as fast as a competitor an operator must be, on two threads."""
+"""What must be reached, as data: on two threads of a CPU against competitors, and on a GPU against memory."""
 
 from __future__ import annotations
 
@@ -38,3 +38,43 @@ def target_of(case: str, shape: str, rival: str) -> Target | None:
     if shape != DEFAULT:
         return None
     return next((target for target in TARGETS if (target.case, target.rival) == (case, rival)), None)
+
+
+# On a GPU, measured by gpu_check.sh. The figures were set for an H200.
+GPU_SHAPE = "1x19x1024x2048"
+GPU_CASE = f"refine_step_ {GPU_SHAPE} {{}} K={N_POINTS}"
+GPU_3_PERCENT = f"refine_step_ {GPU_SHAPE} float32 K=62914"
+
+
+@dataclass(frozen=True)
+class GpuTarget:
+    """One figure of the compiled CUDA backend's kernel time.
+
+    ``kind`` is "microseconds" (at most ``limit``), "fraction" of the measured copy bandwidth on the bytes that must
+    move (at least), "times as fast" as the best of the variants whose name starts with ``other`` (at least), "times the
+    case" ``other`` (at most) or "times the variant" ``other`` (less than).
+    """
+
+    case: str
+    kind: str
+    limit: float
+    other: str = ""
+
+    @property
+    def at_least(self) -> bool:
+        return self.kind in ("fraction", "times as fast")
+
+
+GPU_TARGETS = (
+    GpuTarget(GPU_CASE.format("float32"), "microseconds", 115),
+    GpuTarget(GPU_CASE.format("bfloat16"), "microseconds", 75),
+    GpuTarget(GPU_CASE.format("float32"), "fraction", 0.70),
+    GpuTarget(GPU_CASE.format("bfloat16"), "fraction", 0.70),
+    GpuTarget("refine_step_ 1x19x8192x8192 float32 K=2013265", "fraction", 0.80),
+    GpuTarget(GPU_CASE.format("float32"), "times as fast", 60, "eager"),
+    GpuTarget(GPU_CASE.format("float32"), "times as fast", 2.5, "compile"),
+    GpuTarget(f"{GPU_3_PERCENT} flat", "times the case", 1.5, GPU_3_PERCENT),
+    GpuTarget(f"refine_step_ {GPU_SHAPE} float32 K=1887436", "times the case", 1.5, GPU_3_PERCENT),
+    GpuTarget(f"refine_stage labels {GPU_SHAPE} float32 K={N_POINTS}", "times the variant", 0.60, "separate"),
+    GpuTarget(f"refine_stage labels {GPU_SHAPE} float32 K={N_POINTS}", "times the variant", 0.60, "stitched before"),
+)

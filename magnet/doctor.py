@@ -123,6 +123,11 @@ def _cases(i: dict[str, Any]) -> dict[str, list[tuple[str, Callable[[str], Any]]
                 ),
             ),
         ],
+        "refine_stage": [
+            ("overlaps", lambda b: _stage(i, backend=b)),
+            ("logits", lambda b: _stage(i, backend=b, from_logits=True)),
+        ],
+        "refine_stage_labels": [("labels", lambda b: _stage(i, backend=b, labels_only=True))],
         "upsample_confidence": [("to fine", lambda b: mk.upsample_confidence(i["half"], (37, 53), backend=b))],
         "crop_patches": [
             ("aligned", lambda b: mk.crop_patches(i["coarse"], i["boxes"], (16, 24), backend=b)),
@@ -138,6 +143,15 @@ def _cases(i: dict[str, Any]) -> dict[str, list[tuple[str, Callable[[str], Any]]
 def _refine(coarse: Tensor, fine: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
     refined, points = mk.refine_step(coarse, fine, return_points=True, **options)
     return refined, points
+
+
+def _stage(i: dict[str, Any], **options: Any) -> tuple[Tensor, Tensor]:
+    """All covered pixels are replaced, so that no choice hangs on how a backend rounds the upsampled map."""
+    patches = i["patches"] if options.get("from_logits") else i["patches"].softmax(1)
+    result, points = mk.refine_stage(
+        i["half"], patches, i["grid"], (37, 53), n_points=1.0, return_points=True, **options
+    )
+    return result, points
 
 
 def _differ(got: Any, expected: Any) -> str | None:

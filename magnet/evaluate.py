@@ -78,7 +78,7 @@ def _predict(
             probabilities = sliding_window(model.segment, resize(pixels, seen), input_size)
         return labels_at(probabilities[0], size).cpu()
     model.n_patches = None if mode == "magnet" else n_patches
-    return torch.as_tensor(model.predict(image).labels).cpu()
+    return torch.as_tensor(model.predict(image, probabilities=False).labels).cpu()
 
 
 @torch.inference_mode()

@@ -50,6 +50,6 @@ def patch_grid(size: tuple[int, int], patch_size: tuple[int, int], *, flush: boo
     return [(x, y, x + pw, y + ph) for x in columns for y in rows]
 
 
-def as_boxes(boxes: Sequence[Box], device: torch.device | str = "cpu") -> Tensor:
+def as_boxes(boxes: Sequence[tuple[float, float, float, float]], device: torch.device | str = "cpu") -> Tensor:
     """(P, 5) float32 boxes of image 0, as the patch operators take them."""
     return torch.tensor([(0, *box) for box in boxes], dtype=torch.float32, device=device).reshape(-1, 5)

@@ -211,16 +211,23 @@ class MagNet(nn.Module):
             return refined
 
     def predict(
-        self, image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor, *, return_stages: bool = False
+        self,
+        image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor,
+        *,
+        return_stages: bool = False,
+        probabilities: bool = True,
     ) -> Prediction:
         """Segment one image.
 
         Args:
             image: a path, a PIL image, an (H, W, 3) uint8 RGB array, or a (3, H, W) tensor: uint8, or floats in [0, 1].
-            return_stages: keep what each scale saw and did, for pictures; this copies the map of every scale.
+            return_stages: keep what each scale saw and did, for pictures; this keeps the map of every scale.
+            probabilities: False returns labels alone, the same ones, and where the image has the size of the last scale
+                no probabilities are made there, which saves time and memory.
 
         Returns:
-            A :class:`magnet.Prediction`; labels at the size of the image, probabilities at the last scale.
+            A :class:`magnet.Prediction`; labels at the size of the image, probabilities at the last scale,
+            None where they were not asked for.
 
         Raises:
             MagNetError: the file is missing, corrupt or not an image.
@@ -229,14 +236,25 @@ class MagNet(nn.Module):
         from magnet.prediction import Prediction
 
         pixels = _pixels(image)
+        size = _size_of(pixels)
         start = time.perf_counter()
         stages: list[Stage] | None = [] if return_stages else None
         with torch.inference_mode(), self._evaluating(), self._bar(1) as bar:
             source = pixels if self.compat == "official" else normalize(_floats(pixels, self.device))[None]
-            probabilities = self._walk(source, bar, stages)[0]
-            labels = walk.labels_at(probabilities, _size_of(pixels))
+            if self._makes_labels(size) and not (probabilities or return_stages):
+                result = None
+                labels = walk.paper_walk(self, cast(Tensor, source), bar, None, labels_only=True)[0].long()
+            else:
+                result = self._walk(source, bar, stages)[0]
+                labels = walk.labels_at(result, size)
         seconds = time.perf_counter() - start
-        return Prediction(labels=labels, probabilities=probabilities, stages=stages, seconds=seconds)
+        kept = result if probabilities else None
+        return Prediction(labels=labels, probabilities=kept, stages=stages, seconds=seconds)
+
+    def _makes_labels(self, size: tuple[int, int]) -> bool:
+        """Whether the walk can end in labels of ``size`` without probabilities."""
+        few = self.num_classes is not None and self.num_classes <= 256  # labels are bytes
+        return self.compat == "paper" and few and size == self.scales[-1]
 
     def _walk(self, image: Tensor | np.ndarray, bar: Any, stages: list[Stage] | None) -> Tensor:
         if self.compat == "official":

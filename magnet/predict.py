@@ -70,7 +70,7 @@ def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[s
     from magnet import draw
 
     size = (image.shape[0], image.shape[1])
-    colours: draw.Colours = draw.default_colours(len(prediction.probabilities))
+    colours: draw.Colours = draw.default_colours(model.num_classes or int(prediction.labels.max()) + 1)
     if model.colours:
         colours = cast("draw.Colours", model.colours)  # nn.Module hides the types of its attributes
     labels = prediction.labels.cpu().numpy()
@@ -97,12 +97,16 @@ def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[s
         grey = Image.fromarray(np.rint(values * 255).astype(np.uint8))
         grey.resize(size[::-1], Image.Resampling.BILINEAR).save(path)
 
+    def probabilities(path: Path) -> None:
+        assert prediction.probabilities is not None
+        np.save(path, prediction.probabilities.half().cpu().numpy())
+
     return {
         "labels": lambda path: draw.label_image(labels, colours).save(path),
         "overlay": lambda path: Image.fromarray(draw.overlay(image, labels, colours)).save(path, quality=92),
         "coarse": lambda path: draw.label_image(coarse(), colours).save(path),
         "uncertainty": uncertainty,
-        "probabilities": lambda path: np.save(path, prediction.probabilities.half().cpu().numpy()),
+        "probabilities": probabilities,
         "sheet": sheet,
     }
 
@@ -183,6 +187,7 @@ def main(argv: Sequence[str]) -> int:
     if several:
         model.progress = False  # one bar is enough
     stages = bool({"coarse", "sheet"} & set(args.save))
+    probabilities = bool({"uncertainty", "probabilities"} & set(args.save))
     failed = 0
     for path in tqdm(images, desc="predicting", unit="image", disable=None if several else True):
         try:
@@ -191,7 +196,7 @@ def main(argv: Sequence[str]) -> int:
             failed += 1
             tqdm.write(f"magnet: error: {error}", file=sys.stderr)
             continue
-        prediction = model.predict(image, return_stages=stages)
+        prediction = model.predict(image, return_stages=stages, probabilities=probabilities)
         written = save_prediction(model, image, prediction, folder, path.stem, args.save)
         tqdm.write(f"{path}: {prediction.seconds:.1f} s, {', '.join(map(str, written))}", file=sys.stdout)
     if failed and several:

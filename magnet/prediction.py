@@ -61,17 +61,19 @@ class Prediction:
 
     Attributes:
         labels: (H, W) int64 class of each pixel, at the size of the image.
-        probabilities: (C, h, w) float32 class probabilities, at the last scale.
+        probabilities: (C, h, w) float32 class probabilities, at the last scale; None where they were not asked for.
         stages: the walk scale by scale, coarse first, where it was asked for; else None.
         seconds: time it took, reading the file not included.
     """
 
     labels: Tensor
-    probabilities: Tensor
+    probabilities: Tensor | None
     stages: list[Stage] | None
     seconds: float
 
     @property
     def uncertainty(self) -> Tensor:
         """(h, w) float32 at the last scale, 1 - (top-1 minus top-2 probability)."""
+        if self.probabilities is None:
+            raise ValueError("probabilities: expected a map, got None; call predict without probabilities=False")
         return 1 - confidence(self.probabilities[None])[0, 0]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from magnet.grid import Box, as_boxes, patch_grid
 from magnet.images import resize
-from magnet_kernels import crop_patches, patch_uncertainty, refine_step_, upsample_confidence
+from magnet_kernels import crop_patches, patch_uncertainty, refine_stage, upsample_confidence
 
 if TYPE_CHECKING:
     from magnet.model import MagNet
@@ -19,23 +20,37 @@ if TYPE_CHECKING:
 _STRIP = 256  # rows of labels made at a time
 
 
-def paper_walk(model: MagNet, image: Tensor, bar: Any, stages: list[Stage] | None) -> Tensor:
-    """(1, 3, H, W) normalised -> (1, C, *scales[-1]) probabilities. ``bar`` counts patches; ``stages`` are appended."""
+def paper_walk(
+    model: MagNet, image: Tensor, bar: Any, stages: list[Stage] | None, *, labels_only: bool = False
+) -> Tensor:
+    """(1, 3, H, W) normalised -> (1, C, *scales[-1]) probabilities, or (1, *scales[-1]) uint8 labels.
+
+    ``bar`` counts patches; ``stages`` are appended. ``labels_only`` makes no probabilities of the last scale, so that
+    there can be no ``stages``.
+    """
     image = image.to(model.device)
     known = model.segment(_whole(image, model.scales[0], model.input_size)).contiguous()
     bar.update()
     if stages is not None:
-        stages.append(make_stage(model.scales[0], known.clone()))
+        stages.append(make_stage(model.scales[0], known))
     for scale, size in enumerate(model.scales[1:], start=1):
-        known = upsample(known, size)
-        grid = patch_grid(size, model.patch_size)
-        chosen = most_uncertain(known, grid, model.patches_at(scale))
-        points = known.new_empty(0, dtype=torch.int64)
-        if chosen:
-            points = _refine(model, known, resize(image, size), [grid[i] for i in chosen], scale, bar)
+        boxes, patches = _look(model, known, resize(image, size), scale, bar)
+        n_points = model.n_points if isinstance(model.n_points, int) else int(count_covered(boxes) * model.n_points)
+        known, points = refine_stage(
+            known,
+            patches,
+            as_boxes(boxes),
+            size,
+            n_points=n_points,
+            kernel_size=model.kernel_size,
+            labels_only=labels_only and scale == len(model.scales) - 1,
+            return_points=True,
+        )
         if stages is not None:
-            stages.append(make_stage(size, known, points, [grid[i] for i in chosen]))
-    return upsample(known, model.scales[-1])
+            stages.append(make_stage(size, known, points[points >= 0], boxes))
+    if len(model.scales) > 1:
+        return known
+    return labels_at(known[0], model.scales[0])[None].byte() if labels_only else upsample(known, model.scales[0])
 
 
 def make_stage(size: tuple[int, int], known: Tensor, points: Tensor | None = None, boxes: Sequence[Box] = ()) -> Stage:
@@ -69,51 +84,46 @@ def most_uncertain(known: Tensor, grid: Sequence[Box], n_patches: int | None) ->
     return sorted(uncertainty.argsort(descending=True, stable=True)[:n_patches].tolist())
 
 
-def _refine(model: MagNet, known: Tensor, image: Tensor, boxes: Sequence[Box], scale: int, bar: Any) -> Tensor:
-    """Refine ``known`` (1, C, H, W) in place where ``boxes`` are; returns the flat indices of the points replaced."""
-    width = known.shape[-1]
-    # All that can change lies inside the boxes; a frame around them is all that MagNet-Fast has to go through.
-    left, top = min(b[0] for b in boxes), min(b[1] for b in boxes)
-    right, bottom = max(b[2] for b in boxes), max(b[3] for b in boxes)
-    frame = known[..., top:bottom, left:right]
-    boxes_there = [(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in boxes]
+def _look(model: MagNet, known: Tensor, image: Tensor, scale: int, bar: Any) -> tuple[list[Box], Tensor]:
+    """The patches of a scale: boxes, and refined probabilities (P, C, h, w), h and w ``patch_size`` or smaller.
 
-    count = torch.zeros(1, 1, *frame.shape[2:], device=known.device)
-    for x0, y0, x1, y1 in boxes_there:
-        count[..., y0:y1, x0:x1] += 1
-    covered, most = count > 0, count.max()
-    n_covered = int(covered.sum())
-    share = None if most <= 1 else 1 / count.clamp_(min=1)
-
-    make = torch.empty if share is None and n_covered == covered.numel() else torch.zeros
-    fine = make(frame.shape, dtype=frame.dtype, device=frame.device)
+    ``known`` is the map of the scale before, ``image`` has the size of this one.
+    """
+    size, n_patches = model.scales[scale], model.patches_at(scale)
+    grid = patch_grid(size, model.patch_size)
+    # What is cut out of a map in its own resolution need not be upsampled as a whole.
+    resized = model.refiner_at(scale) is not None and model.input_size != model.patch_size
+    if resized or (n_patches is not None and 0 < n_patches < len(grid)):
+        known = upsample(known, size)
+    boxes = [grid[i] for i in most_uncertain(known, grid, n_patches)]
+    smaller = min(model.input_size[0], model.patch_size[0]), min(model.input_size[1], model.patch_size[1])
+    patches = known.new_empty(len(boxes), known.shape[1], *smaller)
     for first in range(0, len(boxes), model.patches_per_pass):
         batch = boxes[first : first + model.patches_per_pass]
-        patches = _patches(model, known, image, batch, scale)
-        for patch, (x0, y0, x1, y1) in zip(patches, boxes_there[first:], strict=False):
-            if share is None:
-                fine[0, :, y0:y1, x0:x1] = patch
-            else:
-                fine[0, :, y0:y1, x0:x1] += patch * share[0, :, y0:y1, x0:x1]
+        # shrunk with antialiasing; enlarged when they are stitched
+        patches[first : first + len(batch)] = resize(_patches(model, known, image, batch, scale), smaller)
         bar.update(len(batch))
-
-    n_points = model.n_points if isinstance(model.n_points, int) else int(n_covered * model.n_points)
-    mask = None if n_covered == covered.numel() else covered
-    _, points = refine_step_(
-        frame, fine, n_points=n_points, kernel_size=model.kernel_size, mask=mask, return_points=True
-    )
-    points = points[points >= 0]
-    return (points // frame.shape[-1] + top) * width + points % frame.shape[-1] + left
+    return boxes, patches
 
 
 def _patches(model: MagNet, known: Tensor, image: Tensor, boxes: Sequence[Box], scale: int) -> Tensor:
-    """Refined probabilities (P, C, *patch_size) of patches of one scale. The networks work at ``input_size``."""
+    """Refined probabilities (P, C, *input_size) of patches of one scale."""
     crops = torch.cat([image[..., y0:y1, x0:x1] for x0, y0, x1, y1 in boxes])
     fine = model.segment(resize(crops, model.input_size))
-    if model.refiner_at(scale) is not None:
-        coarse = crop_patches(known, as_boxes(boxes, known.device), model.input_size)
-        fine = model.merge(fine, coarse, scale)
-    return resize(fine, model.patch_size)
+    if model.refiner_at(scale) is None:
+        return fine
+    (h, w), (height, width) = known.shape[-2:], image.shape[-2:]
+    there = [(x0 * w / width, y0 * h / height, x1 * w / width, y1 * h / height) for x0, y0, x1, y1 in boxes]
+    return model.merge(fine, crop_patches(known, as_boxes(there, known.device), model.input_size), scale)
+
+
+def count_covered(boxes: Sequence[Box]) -> int:
+    """How many pixels lie in at least one of the boxes."""
+    xs, ys = (sorted({v for box in boxes for v in (box[axis], box[axis + 2])}) for axis in (0, 1))
+    covered = np.zeros((max(len(ys) - 1, 0), max(len(xs) - 1, 0)), dtype=bool)  # of the cells between all edges
+    for x0, y0, x1, y1 in boxes:
+        covered[ys.index(y0) : ys.index(y1), xs.index(x0) : xs.index(x1)] = True
+    return int(np.diff(ys) @ covered @ np.diff(xs)) if boxes else 0
 
 
 def count_patches(model: MagNet) -> int:
@@ -126,8 +136,11 @@ def count_patches(model: MagNet) -> int:
 
 
 def labels_at(probabilities: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, H, W) -> (h, w) int64 labels at ``size``: resized bilinearly, in strips, so that no second map is made."""
-    height, width = probabilities.shape[1:]
+    """(C, H, W) -> (h, w) int64 labels at ``size``: resized bilinearly, without a second map."""
+    classes, height, width = probabilities.shape
+    if classes <= 256 and height <= size[0] and width <= size[1]:  # a stage that no patches come to
+        nothing = probabilities.new_empty(0, classes, 1, 1), torch.empty(0, 5)
+        return refine_stage(probabilities[None], *nothing, size, n_points=0, labels_only=True)[0].long()
     if (height, width) == tuple(size):
         return probabilities.max(dim=0).indices  # three times as fast as argmax
     labels = torch.empty(size, dtype=torch.int64, device=probabilities.device)

@@ -13,6 +13,7 @@ from magnet_kernels.ops.confidence import confidence
 from magnet_kernels.ops.crop_patches import crop_patches
 from magnet_kernels.ops.median_blur import median_blur
 from magnet_kernels.ops.patch_uncertainty import patch_uncertainty
+from magnet_kernels.ops.refine_stage import refine_stage
 from magnet_kernels.ops.refine_step import refine_step, refine_step_
 from magnet_kernels.ops.replace_points import replace_points, replace_points_
 from magnet_kernels.ops.select_points import select_points
@@ -30,6 +31,7 @@ __all__ = [
     "crop_patches",
     "median_blur",
     "patch_uncertainty",
+    "refine_stage",
     "refine_step",
     "refine_step_",
     "replace_points",

@@ -1,6 +1,6 @@
 """Which implementation runs: automatic choice, forced choice, and the reason for each one that cannot run.
 
-On a CPU tensor the compiled CPU kernel runs where it loaded, else the reference. ``backend=`` or the environment
+The compiled kernel of the tensors' device runs where it is live, else the reference. ``backend=`` or the environment
 variable ``MAGNET_BACKEND`` (read at import) forces one; a forced one that is not there is an error that says why.
 """
 
@@ -10,22 +10,29 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from magnet_kernels import _loader
+import torch
+
+from magnet_kernels import _library, _loader
 
 BACKENDS = ("cuda", "triton", "cpu", "reference")
 _AUTO = "auto"
 _FORCED = os.environ.get("MAGNET_BACKEND") or _AUTO
 _REFERENCES: dict[str, Callable[..., Any]] = {}
-
-_ABSENT = {
-    "cuda": "this version has no CUDA kernels",
-    "triton": "this version has no Triton kernels",
-}
+_ELSEWHERE: dict[str, str] = {}  # backend: the namespace of its operators, for tensors on the CPU
 
 
 def register_reference(operator: str, reference: Callable[..., Any]) -> None:
     """Record the reference of an operator, for forced choice and for reports."""
     _REFERENCES[operator] = reference
+
+
+def register_namespace(backend: str, namespace: str) -> None:
+    """Make a backend of the operators that a library implements in a namespace of its own, for tensors on the CPU.
+
+    It runs only where it is asked for. The tests run CUDA kernels on the host in this way.
+    """
+    _library.mirror(namespace)
+    _ELSEWHERE[backend] = namespace
 
 
 def why_not(operator: str, backend: str) -> str | None:
@@ -34,7 +41,12 @@ def why_not(operator: str, backend: str) -> str | None:
         return None
     if backend == "cpu":
         return _loader.cpu_reason(operator)
-    return _ABSENT[backend]
+    if backend == "cuda":
+        return _loader.cuda_reason(operator)
+    if backend in _ELSEWHERE:
+        live = _library.has_kernel(_ELSEWHERE[backend], operator, "CPU")
+        return None if live else "the library holds no kernel of this operator"
+    return "this version has no Triton kernels"
 
 
 def available_backends() -> dict[str, dict[str, str]]:
@@ -55,18 +67,20 @@ def choose(operator: str, backend: str, device_type: str, dispatched: Callable[.
     if backend == _AUTO:
         backend = _FORCED
         if backend == _AUTO:
+            if device_type == "cuda" and not torch.compiler.is_compiling() and _loader.cuda_reason(operator):
+                return _REFERENCES[operator]  # a library that loads may still not know this GPU
             return dispatched
     if backend == "reference":
         return _REFERENCES[operator]
-    if backend not in BACKENDS:
+    if backend not in BACKENDS and backend not in _ELSEWHERE:
         raise ValueError(
             f"backend: expected 'auto' or one of {', '.join(BACKENDS)}, got {backend!r}; see 'magnet doctor'"
         )
     reason = why_not(operator, backend)
-    if reason is None and backend == "cpu" and device_type != "cpu":
+    if reason is None and device_type != ("cpu" if backend in _ELSEWHERE else backend):
         reason = f"the tensors are on {device_type}"
     if reason is not None:
         raise RuntimeError(
             f"backend: {backend!r} was asked for but cannot run {operator}: {reason}; use backend='auto'"
         )
-    return dispatched
+    return _library.overload(_ELSEWHERE[backend], operator) if backend in _ELSEWHERE else dispatched

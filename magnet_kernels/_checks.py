@@ -187,7 +187,7 @@ def check_points(points: Tensor, coarse: Tensor) -> None:
 
 
 def check_boxes(boxes: Tensor, device: torch.device) -> None:
-    """``boxes`` must be (P, 5) floats (image index, x0, y0, x1, y1) on ``device``."""
+    """``boxes`` must be (P, 5) floats (image index, x0, y0, x1, y1) on ``device`` or on the CPU."""
     if not isinstance(boxes, Tensor) or not boxes.is_floating_point():
         raise TypeError(
             f"boxes: expected a floating-point tensor (image index, x0, y0, x1, y1), got {_describe(boxes)}; "
@@ -198,8 +198,8 @@ def check_boxes(boxes: Tensor, device: torch.device) -> None:
             f"boxes: expected (P, 5): image index, x0, y0, x1, y1 in pixels, got {_describe(boxes)}; "
             "put the image index first"
         )
-    if boxes.device != device:
-        raise ValueError(f"boxes: expected device {device}, got {_describe(boxes)}; move it with boxes.to(...)")
+    if boxes.device != device and boxes.device.type != "cpu":
+        raise ValueError(f"boxes: expected device {device} or cpu, got {_describe(boxes)}; move it with boxes.to(...)")
 
 
 def check_size(name: str, size: object) -> tuple[int, int]:

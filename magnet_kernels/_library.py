@@ -7,12 +7,22 @@ composite kernel of every operator, so each exists with nothing compiled, and co
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 NAMESPACE = "magnet_kernels"
-_LIBRARY = torch.library.Library(NAMESPACE, "DEF")
+_LIBRARIES = {NAMESPACE: torch.library.Library(NAMESPACE, "DEF")}
+
+
+class _Definition(NamedTuple):
+    schema: str
+    fake: Callable[..., Any]
+    backward: Callable[..., Any] | None
+    setup_context: Callable[..., None] | None
+
+
+_DEFINITIONS: dict[str, _Definition] = {}
 
 
 def define(
@@ -28,10 +38,40 @@ def define(
     Operators that write to an argument have no ``backward``: their public functions take another way under autograd.
     """
     name = schema.split("(", 1)[0]
-    qualified = f"{NAMESPACE}::{name}"
-    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
-    torch.library.register_fake(qualified, fake, lib=_LIBRARY)
-    if backward is not None:
-        torch.library.register_autograd(qualified, backward, setup_context=setup_context, lib=_LIBRARY)
-    return getattr(torch.ops.magnet_kernels, name).default
+    _DEFINITIONS[name] = _Definition(schema, fake, backward, setup_context)
+    _define_in(NAMESPACE, name)
+    _LIBRARIES[NAMESPACE].impl(name, reference, "CompositeExplicitAutograd")
+    return overload(NAMESPACE, name)
+
+
+def overload(namespace: str, name: str) -> Any:
+    """The default overload of an operator."""
+    return getattr(getattr(torch.ops, namespace), name).default
+
+
+def mirror(namespace: str) -> None:
+    """Define every operator once more, in a namespace whose implementations a library brings."""
+    _LIBRARIES[namespace] = torch.library.Library(namespace, "DEF")
+    for name in _DEFINITIONS:
+        _define_in(namespace, name)
+
+
+def has_kernel(namespace: str, name: str, key: str) -> bool:
+    """Whether an operator has an implementation of its own for a dispatch key such as "CPU"."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"{namespace}::{name}", key)
+
+
+def _define_in(namespace: str, name: str) -> None:
+    library, (schema, fake, backward, setup_context) = _LIBRARIES[namespace], _DEFINITIONS[name]
+    library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    qualified = f"{namespace}::{name}"
+    torch.library.register_fake(qualified, fake, lib=library)
+    if backward is None:
+        return
+
+    def remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.namespace = namespace  # for a backward that runs the operator once more
+        if setup_context is not None:
+            setup_context(ctx, inputs, output)
+
+    torch.library.register_autograd(qualified, backward, setup_context=remember, lib=library)

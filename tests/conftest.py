@@ -30,3 +30,5 @@ def restore_threads():
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes many seconds or several GB; leave out with -m 'not slow'")
+    config.addinivalue_line("markers", "cuda_host: CUDA kernels on the CPU, under the model in tests/cuda_host")
+    config.addinivalue_line("markers", "cuda_static: what nvcc says of the CUDA kernels: registers, spills, loads")

@@ -56,6 +56,11 @@ def check(layout: str, dtype: torch.dtype, content: str) -> None:
     stitched = both(lambda backend: mk.stitch_patches(patches, boxes, (19, 53), batch_size=2, backend=backend))
     assert_close(stitched[0][0], stitched[1][0])
     assert_same(stitched[0][1], stitched[1][1])
+    for labels_only, n_points in itertools.product((False, True), (200, 1.0)):
+        options = {"n_points": n_points, "labels_only": labels_only, "return_points": True}
+        stage = both(lambda backend, o=options: mk.refine_stage(coarse, patches, boxes, (19, 53), backend=backend, **o))
+        assert_same(stage[0][1], stage[1][1])
+        assert_close(stage[0][0], stage[1][0]) if not labels_only else assert_same(stage[0][0], stage[1][0])
 
 
 if __name__ == "__main__":

@@ -1,27 +1,57 @@
-"""Which backends are live here: every test of an operator runs on each of them."""
+"""Which backends are live here: every test of an operator runs on each of them.
+
+"cuda_host" is the CUDA backend's own sources, run on the CPU by the execution model in tests/cuda_host. It is built
+when a test module first asks for it; MAGNET_CUDA_HOST=0 leaves it out.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 import magnet_kernels
-from magnet_kernels import available_backends
+from magnet_kernels import _backends, available_backends
 
 ROOT = Path(magnet_kernels.__file__).parent.parent
-DEVICES = {"reference": "cpu", "cpu": "cpu", "cuda": "cuda", "triton": "cuda"}
+DEVICES = {"reference": "cpu", "cpu": "cpu", "cuda": "cuda", "triton": "cuda", "cuda_host": "cpu"}
+_MARKS = {"cuda_host": pytest.mark.cuda_host}
+
+
+@functools.cache
+def cuda_host_reason() -> str | None:
+    """None where the host model is built and loaded, as backend "cuda_host"; else the reason."""
+    from cuda_host import build
+
+    if os.environ.get("MAGNET_CUDA_HOST") == "0":
+        return "MAGNET_CUDA_HOST=0"
+    try:
+        library = build.build()
+    except build.NoCompiler as error:
+        return str(error)
+    _backends.register_namespace("cuda_host", "magnet_kernels_cuda_host")
+    torch.ops.load_library(str(library))
+    return None
 
 
 def live(operator: str) -> list[str]:
     """Names of the backends that can run ``operator`` here."""
-    return [backend for backend, reason in available_backends()[operator].items() if reason == "ok"]
+    names = [backend for backend, reason in available_backends()[operator].items() if reason == "ok"]
+    if cuda_host_reason() is None and _backends.why_not(operator, "cuda_host") is None:
+        names.append("cuda_host")
+    return names
+
+
+def _parameters(backends: list[str]) -> list[object]:
+    return [pytest.param(backend, marks=_MARKS.get(backend, ())) for backend in backends]
 
 
 def on_live_backends(operator: str, *, but_not: str | None = None) -> pytest.MarkDecorator:
     """Run the test once for each live backend of ``operator`` (but one), as argument ``backend``."""
-    return pytest.mark.parametrize("backend", [backend for backend in live(operator) if backend != but_not])
+    return pytest.mark.parametrize("backend", _parameters([name for name in live(operator) if name != but_not]))
 
 
 def on_live_devices(operator: str) -> pytest.MarkDecorator:

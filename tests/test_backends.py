@@ -36,6 +36,8 @@ def test_every_operator_is_reported():
         "crop_patches",
         "stitch_patches",
         "patch_uncertainty",
+        "refine_stage",
+        "refine_stage_labels",
     } <= names
     for name, backends in OPERATORS.items():
         assert hasattr(torch.ops.magnet_kernels, name), "each is a torch operator"
@@ -46,7 +48,7 @@ def test_every_operator_is_reported():
 
 def test_every_public_operator_is_exported():
     for name in OPERATORS:
-        if not name.endswith("_out"):
+        if not name.endswith(("_out", "_labels")):  # reached through out= and labels_only=
             assert callable(getattr(magnet_kernels, name)) and name in magnet_kernels.__all__
 
 

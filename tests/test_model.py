@@ -161,33 +161,70 @@ def test_fast_with_every_patch_is_the_whole_walk() -> None:
     torch.testing.assert_close(model(image), whole, rtol=0, atol=0)
 
 
-def test_a_frame_around_the_patches_gives_what_the_whole_map_gives() -> None:
-    model, image = build(n_patches=2, kernel_size=5).eval(), image_of()
-    known = torch.rand(1, 3, 50, 62, generator=torch.Generator().manual_seed(0)).softmax(1)
-    boxes = [(16, 12, 32, 24), (28, 20, 44, 32)]  # overlapping
+@pytest.mark.parametrize("n_points", [0.4, 300, 5000])
+def test_a_fast_stage_is_what_its_operators_give(n_points: int | float) -> None:
+    model, image = build(n_patches=2, kernel_size=5, n_points=n_points).eval(), image_of()
+    before, after = model.predict(_unit(image), return_stages=True).stages[1:]
+    known = F.interpolate(before.probabilities[None], (50, 62), mode="bilinear", align_corners=False)
     fine, count = torch.zeros_like(known), torch.zeros(1, 1, 50, 62)
+    assert len(after.boxes) == 2
     with torch.inference_mode():
-        patches = walk._patches(model, known, image, boxes, 2)
-        for patch, (x0, y0, x1, y1) in zip(patches, boxes, strict=True):
+        patches = walk._patches(model, known, resize(image, (50, 62)), after.boxes, 2)
+        for patch, (x0, y0, x1, y1) in zip(patches, after.boxes, strict=True):
             fine[0, :, y0:y1, x0:x1] += patch
             count[..., y0:y1, x0:x1] += 1
+        n_covered = int((count > 0).sum())
+        assert walk.count_covered(after.boxes) == n_covered
         expected, points = refine_step(
             known,
             fine / count.clamp(min=1),
-            n_points=int(0.4 * (count > 0).sum()),
+            n_points=int(0.4 * n_covered) if n_points == 0.4 else n_points,
             kernel_size=5,
             mask=count > 0,
             return_points=True,
         )
-        refined = known.clone()
-        ours = walk._refine(model, refined, image, boxes, 2, _Bar())
-    assert ours.tolist() == points[0].tolist()
-    torch.testing.assert_close(refined, expected, rtol=0, atol=1e-6)
+    assert after.points.tolist() == points[points >= 0].tolist()
+    torch.testing.assert_close(after.probabilities[None], expected, rtol=0, atol=1e-5)
 
 
-class _Bar:
-    def update(self, n: int = 1) -> None:
-        pass
+@given(
+    boxes=st.lists(
+        st.tuples(*[st.integers(0, 12)] * 4).map(
+            lambda b: (min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]) + 1, max(b[1], b[3]) + 1)
+        ),
+        max_size=6,
+    )
+)
+def test_count_covered(boxes: list[tuple[int, int, int, int]]) -> None:
+    covered = torch.zeros(13, 13, dtype=torch.bool)
+    for x0, y0, x1, y1 in boxes:
+        covered[y0:y1, x0:x1] = True
+    assert walk.count_covered(boxes) == int(covered.sum())
+
+
+@pytest.mark.parametrize("scales", [SCALES, SCALES[-1:]])
+@pytest.mark.parametrize("n_patches", [None, 3])
+@pytest.mark.parametrize("size", [(50, 62), (40, 70)])
+def test_labels_without_probabilities(
+    scales: list[tuple[int, int]], n_patches: int | None, size: tuple[int, int]
+) -> None:
+    """The same labels, whether they come from the map of the last scale or in its place."""
+    model, image = build(scales=scales, n_patches=n_patches), _unit(image_of(*size))
+    expected = model.predict(image)
+    ours = model.predict(image, probabilities=False)
+    assert ours.probabilities is None and ours.labels.dtype == torch.int64
+    assert torch.equal(ours.labels, expected.labels)
+    with pytest.raises(ValueError, match="probabilities=False"):
+        _ = ours.uncertainty
+    kept = model.predict(image, probabilities=False, return_stages=True)
+    assert kept.probabilities is None and torch.equal(kept.labels, expected.labels)
+    assert len(kept.stages) == len(scales)
+
+
+def test_labels_without_probabilities_as_the_release_does() -> None:
+    model, image = build(compat="official", scales=[(24, 32), (48, 64)]), _unit(image_of())
+    ours = model.predict(image, probabilities=False)
+    assert ours.probabilities is None and torch.equal(ours.labels, model.predict(image).labels)
 
 
 def test_ties_go_to_the_first_patch() -> None:

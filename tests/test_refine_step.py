@@ -213,6 +213,24 @@ def test_all_backends_choose_the_same_points(backend, dtype, kernel_size):
             assert_same(refined, expected)
 
 
+@on_live_backends("refine_step", but_not="reference")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(176, 192), (180, 187)])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_images_that_many_blocks_share(backend, dtype, size, layout):
+    """More pixels than a device gives to one block, with and without rows of whole 16 bytes; few, half, all of them."""
+    coarse = MapSpec((1, 5, *size), dtype, "probabilities", layout, 1).make(DEVICES[backend])
+    fine = MapSpec((1, 5, *size), dtype, "ties", layout, 2).make(DEVICES[backend])
+    for n_points in (1000, 0.5, 1.0):
+        expected, expected_points = refine_step(
+            coarse, fine, n_points=n_points, return_points=True, backend="reference"
+        )
+        out = coarse.clone()
+        _, points = refine_step(out, fine, n_points=n_points, out=out, return_points=True, backend=backend)
+        assert_same(points, expected_points)
+        assert_same(out, expected)
+
+
 @each_backend
 def test_nan_rules(backend):
     coarse, fine = pair(DEVICES[backend], (1, 4, 9, 11))

@@ -163,6 +163,22 @@ def test_large_enough_for_every_code_path(backend, dtype, content):
 
 
 @each_backend
+@pytest.mark.parametrize("content", ["normal", "ties", "special", "flat", "narrow"])
+def test_images_that_many_blocks_share(backend, content):
+    """More pixels than a device gives to one block; scores that agree in all but their last bits."""
+    shape = (2, 1, 190, 177)
+    score = MapSpec(shape, torch.float32, "normal" if content == "narrow" else content, "contiguous", 4).make("cpu")
+    if content == "narrow":
+        score = 1.0 + (score * 100).round() * 2.0**-22
+    score = score.to(DEVICES[backend])
+    mask = (torch.rand(shape) < 0.6).to(score.device)
+    for n_points in (1, 1000, 20000, 190 * 177):
+        for valid in (None, mask):
+            result = select_points(score, n_points, mask=valid, backend=backend)
+            assert_same(result.cpu(), oracle.select(score, n_points, valid))
+
+
+@each_backend
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(backend, layout):
     score = MapSpec((3, 1, 31, 67), torch.float32, "normal", layout, 9).make(DEVICES[backend])

@@ -64,6 +64,12 @@ struct OrderKey {
     const Bits key = static_cast<Bits>((bits ^ (sign & kMagnitude)) - sign + kWrap + kSign);
     return key > kSelectNan ? key : kSelectNan;
   }
+  // The selection key of the float with this median key. (A positive NaN may pass for a negative float here: it ends as
+  // kSelectNan either way.)
+  MAGNET_HOST_DEVICE static constexpr Bits selection_of_median(Key key) {
+    const Bits moved = static_cast<Bits>(static_cast<Bits>(key) + kSign + (key < kMedianZero ? 1 : 0));
+    return moved > kSelectNan ? moved : kSelectNan;
+  }
 };
 
 }  // namespace magnet

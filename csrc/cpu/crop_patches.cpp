@@ -1,6 +1,6 @@
 // crop_patches: RoIAlign with adaptive sampling, one axis after the other.
+#include "binding/boxes.h"
 #include "common/roi_align.h"
-#include "cpu/boxes.h"
 #include "cpu/layout.h"
 #include "cpu/resample.h"
 

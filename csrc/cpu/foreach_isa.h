@@ -15,7 +15,7 @@
 #if MAGNET_X86
 #include <immintrin.h>
 #endif
-#include "cpu/element.h"
+#include "common/element.h"
 
 #define MAGNET_INLINE inline __attribute__((always_inline))
 

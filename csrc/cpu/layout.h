@@ -1,20 +1,10 @@
 // The two layouts that the operators on patches work in, and results of the same layout.
 #pragma once
 
+#include "binding/layout.h"
 #include "cpu/tensors.h"
 
 namespace magnet {
-
-// Pixels of consecutive classes without gaps, and not at the same time planes without gaps.
-inline bool is_channels_last(const Tensor& x) {
-  if (x.is_contiguous()) return false;
-  int64_t expected = 1;
-  for (int d : {1, 3, 2, 0}) {
-    if (x.size(d) != 1 && x.stride(d) != expected) return false;
-    expected *= x.size(d);
-  }
-  return true;
-}
 
 // A map whose rows are without gaps: planes (sw = 1, inner = 1) or pixels (sw = C, inner = C); else a copy that is.
 inline Tensor with_dense_rows(const Tensor& x) {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cpu/map.h"
+#include "common/map.h"
 
 namespace magnet {
 

@@ -1,7 +1,7 @@
 // patch_uncertainty: the mean of 1 - confidence over boxes.
 #include <numeric>
 
-#include "cpu/boxes.h"
+#include "binding/boxes.h"
 #include "cpu/margins.h"
 #include "cpu/tensors.h"
 #include "cpu/tiles.h"

@@ -15,17 +15,19 @@ constexpr int64_t kBand = 1 << 15;  // pixels scored before their medians are ta
 
 }  // namespace
 
-ScorePass::ScorePass(const ScoreJob& job, int kernel_size)
-    : job_(job),
+ScorePass::ScorePass(const RowScorer& scorer, int kernel_size)
+    : scorer_(scorer),
+      h_(scorer.height()),
+      w_(scorer.width()),
       kernel_size_(kernel_size),
-      segment_(strip_rows(job.fine.h, kernel_size)),
-      segments_((job.fine.h + segment_ - 1) / segment_),
-      scratch_(worker_count(segments_), score_bytes(job)),
+      segment_(strip_rows(h_, kernel_size)),
+      segments_((h_ + segment_ - 1) / segment_),
+      scratch_(worker_count(segments_), scorer.scratch_bytes()),
       histograms_(worker_count(segments_)) {}
 
 const std::vector<SelectHistogram>& ScorePass::run(int64_t image, float* scores, float* medians, bool counts) {
-  const int64_t h = job_.fine.h, w = job_.fine.w, reach = kernel_size_ / 2;
-  const int64_t band = std::max<int64_t>(1, kBand / std::max<int64_t>(w, 1));
+  const int64_t h = h_, reach = kernel_size_ / 2;
+  const int64_t band = std::max<int64_t>(1, kBand / std::max<int64_t>(w_, 1));
   counts_ = counts;
   if (counts_) std::fill(histograms_.begin(), histograms_.end(), SelectHistogram{});
   for_each_item(segments_, [&](int64_t worker, int64_t segment) {
@@ -33,7 +35,7 @@ const std::vector<SelectHistogram>& ScorePass::run(int64_t image, float* scores,
     int64_t done = y0 == 0 ? 0 : y0 + reach;  // the next row to filter
     for (int64_t y = y0; y < y1; y += band) {
       const int64_t end = std::min(y1, y + band);
-      score_rows(job_, image, y, end, scores, scratch_.of(worker));
+      scorer_.rows(image, y, end, scores, scratch_.of(worker));
       const int64_t ready = end == h ? h : end - reach;
       if (ready > done) {
         finish_rows(image, done, ready, scores, medians, worker);
@@ -52,14 +54,13 @@ const std::vector<SelectHistogram>& ScorePass::run(int64_t image, float* scores,
 
 void ScorePass::finish_rows(int64_t image, int64_t y0, int64_t y1, const float* scores, float* medians,
                             int64_t worker) {
-  const int64_t w = job_.fine.w;
-  if (kernel_size_ > 1) median_blur_rows(scores, medians, job_.fine.h, w, kernel_size_, y0, y1);
+  if (kernel_size_ > 1) median_blur_rows(scores, medians, h_, w_, kernel_size_, y0, y1);
   if (!counts_) return;
   const float* result = kernel_size_ > 1 ? medians : scores;
-  const bool* valid = job_.valid.image(image);
+  const ValidMap map = scorer_.valid();
+  const bool* valid = map.image(image);
   for (int64_t y = y0; y < y1; ++y) {
-    add_to_histogram(result + y * w, valid ? valid + y * job_.valid.sy : nullptr, job_.valid.sx, w,
-                     histograms_[worker]);
+    add_to_histogram(result + y * w_, valid ? valid + y * map.sy : nullptr, map.sx, w_, histograms_[worker]);
   }
 }
 

@@ -1,4 +1,4 @@
-// From maps to filtered scores and points: what uncertainty_score and refine_step share.
+// From maps to filtered scores and points: what the operators with a score share.
 #pragma once
 
 #include <cstdint>
@@ -15,31 +15,20 @@ namespace magnet {
 // null).
 class ScorePass {
  public:
-  ScorePass(const ScoreJob& job, int kernel_size);
+  ScorePass(const RowScorer& scorer, int kernel_size);  // keeps a reference to it
   // counts: whether to return histograms of the result, for select_points_plane.
   const std::vector<SelectHistogram>& run(int64_t image, float* scores, float* medians, bool counts);
 
  private:
   void finish_rows(int64_t image, int64_t y0, int64_t y1, const float* scores, float* medians, int64_t worker);
 
-  ScoreJob job_;
+  const RowScorer& scorer_;
+  int64_t h_, w_;
   int kernel_size_;
   int64_t segment_, segments_;  // rows of a strip, strips
   Workspace scratch_;
   std::vector<SelectHistogram> histograms_;  // one a worker
   bool counts_ = false;
 };
-
-// The checks on what the operators with a score take.
-inline void check_score_arguments(const ScoreJob& job, int64_t kernel_size) {
-  const Map &coarse = job.coarse, &fine = job.fine;
-  check(coarse.type == fine.type, "fine: expected the type of coarse");
-  check(coarse.n == fine.n && coarse.c == fine.c, "fine: expected N and C of coarse");
-  check(fine.c >= 2, "coarse: expected at least 2 channels (C), got ", fine.c);
-  check(coarse.h <= fine.h && coarse.w <= fine.w && (coarse.h * coarse.w > 0 || fine.h * fine.w == 0),
-        "coarse: expected a map no larger than fine and not empty");
-  check(kernel_size % 2 == 1 && kernel_size >= 1 && kernel_size <= 15,
-        "kernel_size: expected an odd int from 1 to 15, got ", kernel_size);
-}
 
 }  // namespace magnet

@@ -5,6 +5,7 @@
 // score maps of one image and the points.
 #include <tuple>
 
+#include "binding/layout.h"
 #include "cpu/pipeline.h"
 #include "cpu/replace.h"
 #include "cpu/tensors.h"
@@ -21,7 +22,7 @@ Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tens
   job.coarse = view(coarse, "coarse");
   job.fine = view(fine, "fine");
   job.from_logits = from_logits;
-  check_score_arguments(job, kernel_size);
+  check_score_arguments(job.coarse, job.fine, kernel_size);
   const int64_t n = job.fine.n, h = job.fine.h, w = job.fine.w, pixels = h * w;
   check(n_points >= 0 && n_points <= pixels, "n_points: expected 0 to H * W = ", pixels, ", got ", n_points);
   std::unique_ptr<Upsampler> upsampler;
@@ -30,7 +31,7 @@ Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tens
     if (n * pixels > 0) upsampler = make_upsampler(job.coarse, h, w);
     job.upsampler = upsampler.get();
   }
-  job.valid = view_mask(mask, n, h, w);
+  job.mask = view_mask(mask, n, h, w);
   Map target = job.coarse;
   if (out) {
     target = view(*out, "out");
@@ -54,7 +55,7 @@ Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tens
   for (int64_t image = 0; image < n; ++image) {
     const std::vector<SelectHistogram>& histograms = pass.run(image, scores, filtered, n_points > 0);
     if (n_points == 0) continue;
-    select_points_plane(filtered, h, w, job.valid.image(image), job.valid.sy, job.valid.sx, n_points,
+    select_points_plane(filtered, h, w, job.mask.image(image), job.mask.sy, job.mask.sx, n_points,
                         chosen + image * n_points, histograms.data(), static_cast<int64_t>(histograms.size()));
   }
   replace_pixels(job.fine, target, chosen, n_points);
@@ -69,17 +70,6 @@ Tensor refine_step_(const Tensor& coarse, const Tensor& fine, std::optional<Tens
 Tensor refine_step_out(const Tensor& coarse, const Tensor& fine, std::optional<Tensor> mask, int64_t n_points,
                        int64_t kernel_size, bool from_logits, const Tensor& out) {
   return refine(coarse, fine, mask, n_points, kernel_size, from_logits, &out);
-}
-
-// In the size of fine and the layout of coarse.
-Tensor new_refined(const Tensor& coarse, const Tensor& fine) {
-  const Map small = view(coarse, "coarse"), large = view(fine, "fine");
-  if (small.h == large.h && small.w == large.w) return torch::stable::empty_like(coarse);
-  const bool channels_last = small.sc == 1 && small.sw == small.c && small.sh == small.w * small.c &&
-                             small.sn == small.h * small.sh && !coarse.is_contiguous();
-  if (!channels_last) return torch::stable::new_empty(coarse, {small.n, small.c, large.h, large.w});
-  Tensor pixels = torch::stable::new_empty(coarse, {small.n, large.h, large.w, small.c});
-  return torch::stable::transpose(torch::stable::transpose(pixels, 2, 3), 1, 2);
 }
 
 std::tuple<Tensor, Tensor> refine_step(const Tensor& coarse, const Tensor& fine, std::optional<Tensor> mask,

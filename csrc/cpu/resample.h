@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "common/bilinear.h"
-#include "cpu/element.h"
+#include "common/element.h"
 
 namespace magnet {
 

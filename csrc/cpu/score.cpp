@@ -44,32 +44,32 @@ void clear_invalid(float* scores, const bool* valid, int64_t stride, int64_t n) 
 
 }  // namespace
 
-int64_t score_bytes(const ScoreJob& job) {
-  const int64_t tile = (std::max(tile_bytes(job.coarse), tile_bytes(job.fine)) + 63) / 64 * 64;
-  return tile + (job.upsampler ? job.upsampler->scratch_bytes(tile_pixels(job.coarse)) : 0);
+int64_t ScoreJob::scratch_bytes() const {
+  const int64_t tile = (std::max(tile_bytes(coarse), tile_bytes(fine)) + 63) / 64 * 64;
+  return tile + (upsampler ? upsampler->scratch_bytes(tile_pixels(coarse)) : 0);
 }
 
-void score_rows(const ScoreJob& job, int64_t image, int64_t y0, int64_t y1, float* scores, char* scratch) {
-  const int64_t w = job.fine.w;
-  const int64_t tile = (std::max(tile_bytes(job.coarse), tile_bytes(job.fine)) + 63) / 64 * 64;
+void ScoreJob::rows(int64_t image, int64_t y0, int64_t y1, float* scores, char* scratch) const {
+  const int64_t w = fine.w;
+  const int64_t tile = (std::max(tile_bytes(coarse), tile_bytes(fine)) + 63) / 64 * 64;
   const Scratch parts{scratch, scratch + tile};
-  if (!job.upsampler && job.coarse.one_row() && job.fine.one_row() && (!job.copies || job.copy.one_row())) {
+  if (!upsampler && coarse.one_row() && fine.one_row() && (!copies || copy.one_row())) {
     // All these rows as one: blocks need not end where rows do.
-    const Map coarse = as_one_row(job.coarse), fine = as_one_row(job.fine);
-    const Map copy = job.copies ? as_one_row(job.copy) : job.copy;
+    const Map long_coarse = as_one_row(coarse), long_fine = as_one_row(fine);
+    const Map long_copy = copies ? as_one_row(copy) : copy;
     for (int64_t x = y0 * w; x < y1 * w; x += kMarginBlock) {
-      score_block(job, coarse, fine, copy, image, 0, x, std::min(kMarginBlock, y1 * w - x), scores + x, parts);
+      score_block(*this, long_coarse, long_fine, long_copy, image, 0, x, std::min(kMarginBlock, y1 * w - x), scores + x,
+                  parts);
     }
   } else {
     for (int64_t y = y0; y < y1; ++y) {
       for (int64_t x = 0; x < w; x += kMarginBlock) {
-        score_block(job, job.coarse, job.fine, job.copy, image, y, x, std::min(kMarginBlock, w - x), scores + y * w + x,
-                    parts);
+        score_block(*this, coarse, fine, copy, image, y, x, std::min(kMarginBlock, w - x), scores + y * w + x, parts);
       }
     }
   }
-  if (const bool* valid = job.valid.image(image)) {
-    for (int64_t y = y0; y < y1; ++y) clear_invalid(scores + y * w, valid + y * job.valid.sy, job.valid.sx, w);
+  if (const bool* valid = mask.image(image)) {
+    for (int64_t y = y0; y < y1; ++y) clear_invalid(scores + y * w, valid + y * mask.sy, mask.sx, w);
   }
 }
 

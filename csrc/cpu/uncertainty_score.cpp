@@ -12,9 +12,9 @@ Tensor uncertainty_score(const Tensor& coarse, const Tensor& fine, std::optional
   job.fine = view(fine, "fine");
   job.from_logits = from_logits;
   check_same(job.coarse, job.fine, "fine");
-  check_score_arguments(job, kernel_size);
+  check_score_arguments(job.coarse, job.fine, kernel_size);
   const int64_t n = job.fine.n, h = job.fine.h, w = job.fine.w, pixels = h * w;
-  job.valid = view_mask(mask, n, h, w);
+  job.mask = view_mask(mask, n, h, w);
   Tensor result = new_scores(coarse, n, h, w);
   if (n * pixels == 0) return result;
   Tensor raw = new_scores(coarse, kernel_size > 1 ? 1 : 0, h, w);

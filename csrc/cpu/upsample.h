@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "cpu/map.h"
+#include "common/map.h"
 
 namespace magnet {
 

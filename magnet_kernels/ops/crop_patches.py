@@ -20,7 +20,8 @@ def crop_patches(
     Args:
         x: (N, C, H, W), any strides.
         boxes: (P, 5) floats: image index, x0, y0, x1, y1 in pixels, any part of them outside the map: samples more
-            than one pixel outside are 0. Carries no gradient.
+            than one pixel outside are 0. May lie on the CPU whatever the
+            device of the map: those of a GPU are read back, which waits for it. Carries no gradient.
         output_size: (h, w) of every patch.
         aligned: pixel centres are at half coordinates, so that a box of whole pixels and of ``output_size`` is copied
             exactly. False shifts by half a pixel and makes boxes at least one pixel large, as the first RoIAlign did.

@@ -18,7 +18,8 @@ def patch_uncertainty(coarse: Tensor, boxes: Tensor, *, from_logits: bool = Fals
     Args:
         coarse: class probabilities (N, C, H, W), C >= 2, any strides; logits where ``from_logits``.
         boxes: (P, 5) floats: image index, x0, y0, x1, y1 in pixels, rounded (halves to even) to whole pixels; what lies
-            outside the map does not count. Carries no gradient.
+            outside the map does not count. May lie on the CPU whatever the
+            device of the map: those of a GPU are read back, which waits for it. Carries no gradient.
         from_logits: apply a softmax over C first.
         backend: "auto", or a backend's name to force it.
 

@@ -25,7 +25,8 @@ def replace_points(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: str
 
     Raises:
         TypeError, ValueError: an argument is not as above.
-        IndexError: a point lies outside the map (CPU and reference).
+        IndexError: a point lies outside the map (CPU and reference). On CUDA, which does not wait for the points to
+            look at them, such points replace nothing.
     """
     _check(coarse, fine, points)
     return _backends.choose("replace_points", backend, coarse.device.type, _replace_points)(coarse, fine, points)

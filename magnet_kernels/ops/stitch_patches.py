@@ -20,7 +20,8 @@ def stitch_patches(
     Args:
         patches: (P, C, h, w), any strides.
         boxes: (P, 5) floats: image index, x0, y0, x1, y1 in pixels, rounded (halves to even) to whole pixels; what lies
-            outside the map is left out. Carries no gradient.
+            outside the map is left out. May lie on the CPU whatever the
+            device of the map: those of a GPU are read back, which waits for it. Carries no gradient.
         size: (H, W) of the map.
         batch_size: N, the number of images.
         backend: "auto", or a backend's name to force it.

@@ -61,7 +61,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]
     from_logits = ctx.from_logits
     # The backend that made ``blurred`` makes the score again: the search for the median compares bits.
     with torch.no_grad():
-        score = _uncertainty_score(coarse, fine, mask, 1, from_logits)
+        score = _library.overload(ctx.namespace, "uncertainty_score")(coarse, fine, mask, 1, from_logits)
     grad = median_blur_backward(grad, score, blurred, ctx.kernel_size)
     if mask is not None:
         grad = torch.where(mask, grad, 0.0)

@@ -79,7 +79,7 @@ def crop_patches(x: Tensor, boxes: Tensor, height: int, width: int, aligned: boo
     result = torch.empty(
         (boxes.shape[0], x.shape[1], height, width), dtype=x.dtype, device=x.device, memory_format=map_format(x)
     )
-    for p, box in enumerate(boxes.detach()):
+    for p, box in enumerate(boxes.detach().to(x.device)):
         rows, columns = _axes(box[1:].to(wide), tuple(x.shape[2:]), (height, width), aligned)
         window = x[int(box[0])][:, rows.window, columns.window].to(wide)
         if window.numel() == 0:
@@ -97,7 +97,7 @@ def crop_patches_backward(
     _checks.check_box_values(boxes, batch_size)
     wide = torch.promote_types(grad.dtype, torch.float32)
     result = torch.zeros((batch_size, grad.shape[1], height, width), dtype=wide, device=grad.device)
-    for patch, box in zip(grad, boxes.detach(), strict=True):
+    for patch, box in zip(grad, boxes.detach().to(grad.device), strict=True):
         rows, columns = _axes(box[1:].to(wide), (height, width), tuple(grad.shape[2:]), aligned)
         result[int(box[0])] += _expand(_expand(patch.to(wide), 2, columns, width), 1, rows, height)
     return result.to(grad.dtype)

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cpu/element.h"
+#include "common/element.h"
 
 namespace magnet {
 
@@ -21,6 +21,14 @@ struct Map {
   bool pixelwise() const { return sc == 1; }
   // All pixels of an image lie at one distance, so that it can be seen as one row.
   bool one_row() const { return h == 1 || w == 1 || sh == w * sw; }
+};
+
+// bool (N, 1, H, W) of any strides, True where pixels are valid; data is null where all are.
+struct ValidMap {
+  const bool* data = nullptr;
+  int64_t sn = 0, sy = 0, sx = 0;
+
+  const bool* image(int64_t n) const { return data ? data + n * sn : nullptr; }
 };
 
 inline Map as_one_row(Map map) {

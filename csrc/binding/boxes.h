@@ -1,13 +1,27 @@
-#include "cpu/boxes.h"
+// Reading a tensor of boxes, for every device.
+#pragma once
 
+#include <torch/csrc/stable/device.h>
+
+#include <array>
 #include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "binding/tensors.h"
+#include "common/boxes.h"
 
 namespace magnet {
 
-std::vector<Box> read_boxes(const Tensor& boxes, int64_t batch_size) {
+using Box = std::array<double, 5>;  // image index, x0, y0, x1, y1
+
+// (P, 5) of any floating-point type, on any device (from another one than the CPU, a copy is waited for). Throws where
+// an index does not lie in the batch or a coordinate is out of reach.
+inline std::vector<Box> read_boxes(const Tensor& boxes, int64_t batch_size) {
   check(boxes.dim() == 2 && boxes.size(1) == 5, "boxes: expected (P, 5): image index, x0, y0, x1, y1 in pixels");
   element_of(boxes, "boxes");
-  const Tensor wide = torch::stable::contiguous(torch::stable::to(boxes, ScalarType::Double));
+  const Tensor near = boxes.is_cpu() ? boxes : torch::stable::to(boxes, torch::stable::Device("cpu"));
+  const Tensor wide = torch::stable::contiguous(torch::stable::to(near, ScalarType::Double));
   const double* values = static_cast<const double*>(wide.data_ptr());
   constexpr double kLimit = 16777216.0;  // 2^24: float32's whole numbers
   std::vector<Box> result(static_cast<size_t>(boxes.size(0)));
@@ -22,6 +36,11 @@ std::vector<Box> read_boxes(const Tensor& boxes, int64_t batch_size) {
     }
   }
   return result;
+}
+
+inline PixelBox rounded(const Box& box) {
+  return {static_cast<int64_t>(box[0]), round_half_even(box[1]), round_half_even(box[2]), round_half_even(box[3]),
+          round_half_even(box[4])};
 }
 
 }  // namespace magnet

@@ -1,0 +1,38 @@
+// Between torch's stable tensors and the host side of the CUDA operators.
+#pragma once
+
+#include "binding/tensors.h"
+#include "cuda/launch.h"
+
+// MAGNET_CUDA_HOST: compiled for the host model (tests/cuda_host), whose operators take CPU tensors and live in a
+// namespace of their own.
+#ifdef MAGNET_CUDA_HOST
+#define MAGNET_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(magnet_kernels_cuda_host, CPU, m)
+#else
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#define MAGNET_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CUDA, m)
+#endif
+
+namespace magnet {
+
+// Makes the device of a tensor the current one while it lives; `stream` is the current stream there.
+class OnDevice {
+ public:
+#ifdef MAGNET_CUDA_HOST
+  explicit OnDevice(const Tensor&) {}
+#else
+  explicit OnDevice(const Tensor& x) : guard_(x.get_device_index()) {
+    stream.device = x.get_device_index();
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(stream.device, &stream.handle));
+  }
+#endif
+  Stream stream;
+
+#ifndef MAGNET_CUDA_HOST
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+#endif
+};
+
+}  // namespace magnet

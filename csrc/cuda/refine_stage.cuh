@@ -1,0 +1,308 @@
+// A whole scale of refinement, before and after the selection. A thread upsamples coarse and stitches the patches for a
+// pixel, class by class, in registers: of the two larger maps only coarse's is ever written, and only where it is asked
+// for. At the chosen points the patches are stitched once more.
+#pragma once
+
+#include "cuda/patch_sources.cuh"
+#include "cuda/refine_stage.h"
+#include "cuda/upsampled.cuh"
+
+namespace magnet::cuda {
+
+constexpr int kStageThreads = 256;
+constexpr int kStageTileColumns = 64, kStageTileRows = 16;
+constexpr int kReplacePlanes = 4;  // that a thread replaces at a point
+
+// For every pixel of the patches what makes its logits probabilities.
+template <class T>
+MAGNET_KERNEL(kStageThreads, 64, 4)
+void stage_softmax(View<const T> patches, Global<Wide<T>> sums, uint32_t blocks_of_patch) {
+  using A = Wide<T>;
+  constexpr int kPlanes = 8;
+  constexpr A kLowest = std::is_same_v<A, double> ? A(-1e308) : A(-3e38);  // instead of -inf: keeps differences numbers
+  const uint32_t patch = blockIdx.x / blocks_of_patch, width = static_cast<uint32_t>(patches.w);
+  const uint32_t pixel = (blockIdx.x - patch * blocks_of_patch) * kStageThreads + threadIdx.x;
+  if (pixel >= static_cast<uint32_t>(patches.h) * width) return;
+  const int64_t y = pixel / width, x = pixel % width;
+  const auto power = [](A difference) {
+    if constexpr (std::is_same_v<A, double>) {
+      return exp(difference);
+    } else {
+      return exp2_fast(difference * 1.44269504f);
+    }
+  };
+  Global<const T> at = opaque(patches.data + patches.offset(patch, y, x));
+  A highest = kLowest, sum = A(0);
+#pragma unroll 1
+  for (int64_t c = 0; c < patches.c; c += kPlanes) {
+    A values[kPlanes], next = highest;
+#pragma unroll
+    for (int k = 0; k < kPlanes; ++k) {
+      values[k] = A(-__builtin_inff());
+      if (c + k < patches.c) values[k] = widen(T(at[0]));
+      at = opaque(at + patches.sc);
+    }
+#pragma unroll
+    for (int k = 0; k < kPlanes; ++k) next = values[k] > next ? values[k] : next;  // a NaN comes with the sum
+    sum *= power(highest - next);
+#pragma unroll
+    for (int k = 0; k < kPlanes; ++k) sum += power(values[k] - next);
+    highest = next;
+  }
+  Pack<A, 2> pair;
+  pair.value[0] = highest;
+  pair.value[1] = A(1) / sum;
+  store(sums + ((patch * patches.h + y) * patches.w + x) * 2, pair);
+}
+
+// What is kept of the classes of a pixel: the two highest values and, where asked for, the class of the highest, which
+// is the first of several, and the first NaN before all.
+template <class T, bool kLabels>
+struct Running {
+  float first = -__builtin_inff(), second = -__builtin_inff();
+  double best = -__builtin_inf();  // of doubles, which `first` cannot tell apart
+  int label = 0;
+
+  // Classes from `plane` on.
+  template <int kPlanes>
+  MAGNET_DEVICE void take(const Wide<T> (&values)[kPlanes], int plane) {
+    int highest = -1;
+#pragma unroll
+    for (int k = 0; k < kPlanes; ++k) {
+      const float x = static_cast<float>(values[k]) + 0.0f;  // -0 equals 0
+      const float next = max_nan(first, x);
+      second = fmaxf(second, fminf(first, x));
+      if constexpr (kLabels && std::is_same_v<T, double>) {
+        if (values[k] > best || (values[k] != values[k] && best == best)) {
+          best = values[k];
+          highest = k;
+        }
+      } else if constexpr (kLabels) {
+        if (float_bits(next) != float_bits(first)) highest = k;  // once it is NaN it stays
+      }
+      first = next;
+    }
+    if (kLabels && highest >= 0) label = plane + highest;
+  }
+  MAGNET_DEVICE float confidence() const {
+    const float margin = first - second;
+    return margin != margin ? 0.0f : margin;
+  }
+};
+
+// Goes through the classes of a source (see margin.cuh), kMost loads of it at a time; put(class, values) sees them.
+template <int kMost, class Source, class T, bool kLabels, class Put>
+MAGNET_DEVICE void scan(Source& source, int classes, Running<T, kLabels> (&state)[Source::kPixels], const Put& put) {
+  constexpr int kN = Source::kPixels;
+#pragma unroll 1
+  for (int c = 0; c < classes; c += kMost) {
+    Pack<T, kN> x[kMost];
+    if (c + kMost <= classes) {
+#pragma unroll
+      for (int k = 0; k < kMost; ++k) x[k] = source.next();
+    } else {
+#pragma unroll
+      for (int k = 0; k < kMost; ++k) {
+        if (c + k < classes) {
+          x[k] = source.next();
+        } else {
+#pragma unroll
+          for (int i = 0; i < kN; ++i) x[k].value[i] = narrow<T>(-__builtin_inff());
+        }
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kMost; ++k) {
+      if (c + k < classes) put(c + k, x[k]);
+    }
+#pragma unroll
+    for (int i = 0; i < kN; ++i) {
+      Wide<T> values[kMost];
+#pragma unroll
+      for (int k = 0; k < kMost; ++k) values[k] = widen(x[k].value[i]);
+      state[i].take(values, c);
+    }
+  }
+}
+
+// Of a map made twice as large, rows 2 qy - 1 and 2 qy and columns 2 qx - 1 and 2 qx: four pixels that lie between the
+// same four of the map. The same values as Upsampled gives.
+template <class T>
+struct UpsampledQuad {
+  using A = Wide<T>;
+  using Element = T;
+  static constexpr int kPixels = 4;
+  Global<const T> pixel;  // upper left of the four
+  int64_t stride, right, down;
+  A row, column;  // weights, in the second row and column, of the lower and the right ones
+  bool top;
+
+  MAGNET_DEVICE UpsampledQuad(const View<const T>& map, int64_t image, int32_t qy, int32_t qx) : stride(map.sc) {
+    const int64_t y = qy > 0 ? qy - 1 : 0, x = qx > 0 ? qx - 1 : 0;
+    top = qy == 0;
+    pixel = opaque(map.data + map.offset(image, y, x));
+    down = qy > 0 && qy < map.h ? map.sh : 0;
+    right = qx > 0 && qx < map.w ? map.sw : 0;
+    row = top ? A(0) : A(0.75);
+    column = qx == 0 ? A(0) : A(0.75);
+  }
+  MAGNET_DEVICE Pack<T, 4> next() {
+    const T x[4] = {pixel[0], pixel[right], pixel[down], pixel[down + right]};
+    pixel = opaque(pixel + stride);
+    const A a = widen(x[0]), b = widen(x[1]);
+    const A c = top ? A(0) : widen(x[2]), d = top ? A(0) : widen(x[3]);  // without weight: not even if infinite
+    const A left[2] = {a * A(0.75) + c * A(0.25), a * (A(1) - row) + c * row};
+    const A end[2] = {b * A(0.75) + d * A(0.25), b * (A(1) - row) + d * row};
+    Pack<T, 4> result;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      result.value[2 * r] = narrow<T>(left[r] * A(0.75) + end[r] * A(0.25));
+      result.value[2 * r + 1] = narrow<T>(left[r] * (A(1) - column) + end[r] * column);
+    }
+    return result;
+  }
+};
+
+template <class T, bool kLogits>
+struct StageViews {
+  View<const T> coarse;
+  PatchViews<T, kLogits> patches;
+  int32_t h, w;
+  View<T> refined;
+  Global<uint8_t> labels, fine_labels;
+  Global<float> raw;  // null: nothing is scored
+  Global<bool> covered;
+  Global<uint32_t> zero;
+  int64_t zero_count;  // of 16 bytes each
+};
+
+// A tile of 64 x 16 pixels a block. kDoubled: coarse is made exactly twice as large, by 2 x 2 pixels a thread; tiles
+// begin one pixel higher and further left.
+template <class T, bool kLogits, bool kLabels, bool kDoubled>
+MAGNET_KERNEL(kStageThreads, 128, 2)
+void stage_scores(StageViews<T, kLogits> job, uint32_t tiles_x, uint32_t tiles_y) {
+  constexpr int kShift = kDoubled ? 1 : 0, kTilePixels = kStageTileColumns * kStageTileRows;
+  MAGNET_SHARED(int32_t, touching, kStageThreads);
+  MAGNET_SHARED(int32_t, touching_of_warps, kStageThreads / 32);
+  MAGNET_SHARED(float, confidences, kDoubled ? kTilePixels : 1);
+  MAGNET_SHARED(uint8_t, coarse_labels, kDoubled&& kLabels ? kTilePixels : 1);
+  const int64_t threads = static_cast<int64_t>(gridDim.x) * kStageThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kStageThreads + threadIdx.x; i < job.zero_count; i += threads) {
+    store<4>(job.zero + 4 * i, Pack<uint32_t, 4>{});
+  }
+
+  const int32_t tile_x = static_cast<int32_t>(blockIdx.x % tiles_x);
+  const int32_t tile_y = static_cast<int32_t>(blockIdx.x / tiles_x % tiles_y);
+  const int32_t image = static_cast<int32_t>(blockIdx.x / tiles_x / tiles_y);
+  const int32_t left = tile_x * kStageTileColumns - kShift, top = tile_y * kStageTileRows - kShift;
+  const Rect where{image, left, top, left + kStageTileColumns, top + kStageTileRows};
+  const TouchList<kStageThreads> list(job.patches.boxes, where, touching, touching_of_warps);
+  const int classes = static_cast<int>(job.coarse.c), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+
+  if constexpr (kDoubled) {
+    const int32_t qx = tile_x * 32 + lane, qy = tile_y * 8 + warp;
+    if (qx <= job.coarse.w && qy <= job.coarse.h) {
+      UpsampledQuad<T> source(job.coarse, image, qy, qx);
+      Running<T, kLabels> state[4];
+      if constexpr (kLabels) {
+        scan<4>(source, classes, state, [](int, const Pack<T, 4>&) {});
+      } else {
+        const int64_t corner = job.refined.offset(image, 2 * qy - 1, 2 * qx - 1);
+        const bool rows[2] = {qy > 0, qy < job.coarse.h}, columns[2] = {qx > 0, qx < job.coarse.w};
+        scan<4>(source, classes, state, [&](int c, const Pack<T, 4>& x) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int64_t at = corner + c * job.refined.sc + i / 2 * job.refined.sh + i % 2 * job.refined.sw;
+            if (rows[i / 2] && columns[i % 2]) job.refined.data[at] = x.value[i];
+          }
+        });
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int at = (warp * 2 + i / 2) * kStageTileColumns + lane * 2 + i % 2;
+        confidences[at] = state[i].confidence();
+        if constexpr (kLabels) coarse_labels[at] = static_cast<uint8_t>(state[i].label);
+      }
+    }
+    __syncthreads();
+  }
+
+#pragma unroll 1
+  for (int i = 0; i < kTilePixels / kStageThreads; ++i) {
+    const int at = i * kStageThreads + threadIdx.x;
+    const int32_t x = left + at % kStageTileColumns, y = top + at / kStageTileColumns;
+    if (x < 0 || y < 0 || x >= job.w || y >= job.h) continue;
+    const int64_t pixel = (static_cast<int64_t>(image) * job.h + y) * job.w + x;
+    float confidence;
+    if constexpr (kDoubled) {
+      confidence = confidences[at];
+      if constexpr (kLabels) job.labels[pixel] = coarse_labels[at];
+    } else {
+      Upsampled<T> source(job.coarse, image, y, x, job.h, job.w);
+      Running<T, kLabels> state[1];
+      if constexpr (kLabels) {
+        scan<4>(source, classes, state, [](int, const Pack<T, 1>&) {});
+        job.labels[pixel] = static_cast<uint8_t>(state[0].label);
+      } else {
+        const int64_t to = job.refined.offset(image, y, x);
+        scan<4>(source, classes, state,
+                [&](int c, const Pack<T, 1>& x) { job.refined.data[to + c * job.refined.sc] = x.value[0]; });
+      }
+      confidence = state[0].confidence();
+    }
+    if (job.raw == nullptr) continue;
+
+    float fine = 0.0f;
+    const bool covered = visit_patches(job.patches, list, image, y, x, [&](auto& source) {
+      using Source = std::remove_reference_t<decltype(source)>;
+      constexpr bool kPoint = std::is_same_v<Source, PatchPoint<T, kLogits>>;
+      constexpr bool kPixel = std::is_same_v<Source, PatchPixel<T, kLogits>>;
+      Running<T, kLabels> state[1];
+      constexpr int kMost = kPoint ? (sizeof(T) < 8 ? 5 : 2) : kPixel && !kLogits ? 2 : 1;  // registers are few
+      scan<kMost>(source, classes, state, [](int, const Pack<T, 1>&) {});
+      fine = state[0].confidence();
+      if constexpr (kLabels) job.fine_labels[pixel] = static_cast<uint8_t>(state[0].label);
+    });
+    job.covered[pixel] = covered;
+    job.raw[pixel] = covered ? uncertainty(confidence, fine) : 0.0f;
+  }
+}
+
+// A thread takes kReplacePlanes classes of a point.
+template <class T, bool kLogits>
+MAGNET_KERNEL(kStageThreads, 128, 2)
+void stage_replace(PatchViews<T, kLogits> patches, View<T> refined, Global<const int64_t> points, uint32_t k,
+                   uint32_t blocks_of_points) {
+  const uint32_t groups = static_cast<uint32_t>((refined.c + kReplacePlanes - 1) / kReplacePlanes);
+  const uint32_t some = blockIdx.x % blocks_of_points, group = blockIdx.x / blocks_of_points % groups;
+  const int32_t image = static_cast<int32_t>(blockIdx.x / blocks_of_points / groups);
+  const uint32_t i = some * kStageThreads + threadIdx.x;
+  if (i >= k) return;
+  const int64_t point = points[static_cast<int64_t>(image) * k + i];
+  if (point < 0) return;
+  const uint32_t width = static_cast<uint32_t>(refined.w);
+  const int32_t y = static_cast<int32_t>(static_cast<uint32_t>(point) / width);
+  const int32_t x = static_cast<int32_t>(static_cast<uint32_t>(point) % width);
+  const int64_t c = static_cast<int64_t>(group) * kReplacePlanes;
+  const int64_t to = refined.offset(image, y, x) + c * refined.sc;
+  visit_patches(patches, AllBoxes{patches.boxes.count}, image, y, x, [&](auto& source) {
+    source.skip(c);
+#pragma unroll 1
+    for (int g = 0; g < kReplacePlanes && c + g < refined.c; ++g) {
+      refined.data[to + g * refined.sc] = source.next().value[0];
+    }
+  });
+}
+
+template <int kThreads>
+MAGNET_KERNEL(kThreads, 32)
+void stage_replace_labels(Global<const uint8_t> fine, Global<uint8_t> labels, Global<const int64_t> points, uint32_t k,
+                          uint32_t blocks_of_points, int64_t pixels) {
+  const uint32_t image = blockIdx.x / blocks_of_points;
+  const uint32_t i = (blockIdx.x - image * blocks_of_points) * kThreads + threadIdx.x;
+  if (i >= k) return;
+  const int64_t point = points[static_cast<int64_t>(image) * k + i];
+  if (point >= 0) labels[image * pixels + point] = fine[image * pixels + point];
+}
+
+}  // namespace magnet::cuda

@@ -1,0 +1,19 @@
+// The pixels of one map at given points, copied to another. Needs neither CUDA nor torch.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/launch.h"
+
+namespace magnet::cuda {
+
+// Points (N, K) of any strides, in elements, in any order, repeated or not; those outside the map replace nothing.
+struct PointList {
+  const int64_t* data;
+  int64_t k, sn, sk;
+};
+
+// `from` and `to` have the same shape and type.
+void replace_pixels(const Map& from, const Map& to, const PointList& points, const Stream& stream);
+
+}  // namespace magnet::cuda

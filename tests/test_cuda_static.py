@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from gpu.resources import KERNEL, budgets, parse
 
 import build_nvcc
 
@@ -21,49 +21,6 @@ pytestmark = pytest.mark.cuda_static
 
 SOURCES = sorted((build_nvcc.ROOT / "csrc" / "cuda").glob("*.cu"))
 ARCHITECTURES = [build_nvcc.number(word) for word in build_nvcc.ARCHITECTURES.split(";")]
-KERNEL = re.compile(r"MAGNET_KERNEL\([\w:]+,\s*(\d+)(?:,\s*\d+)?\)\s*void\s+(\w+)")
-
-
-class Resources(NamedTuple):
-    """Of one compiled kernel."""
-
-    kernel: str
-    symbol: str
-    architecture: str
-    registers: int
-    stack: int
-    spills: int
-
-
-def budgets() -> dict[str, int]:
-    """Kernel name: the most registers a thread may take, as its MAGNET_KERNEL says."""
-    found: dict[str, int] = {}
-    for path in sorted((build_nvcc.ROOT / "csrc" / "cuda").glob("*.cu*")):
-        for registers, name in KERNEL.findall(path.read_text()):
-            found[name] = max(int(registers), found.get(name, 0))
-    return found
-
-
-def parse(report: str) -> list[Resources]:
-    """The kernels in a report of ``nvcc --resource-usage``."""
-    result = []
-    for part in re.split(r"Compiling entry function ", report)[1:]:
-        symbol, architecture = re.match(r"'(\w+)' for 'sm_(\d+)'", part).groups()
-        stack, stores, loads = (
-            int(re.search(rf"(\d+) bytes {what}", part)[1]) for what in ("stack frame", "spill stores", "spill loads")
-        )
-        registers = int(re.search(r"Used (\d+) registers", part)[1])
-        result.append(Resources(kernel_name(symbol), symbol, architecture, registers, stack, stores + loads))
-    return result
-
-
-def kernel_name(symbol: str) -> str:
-    """The last of the nested names of a mangled function: "_ZN6magnet4cuda5scoreI..." -> "score"."""
-    rest, name = symbol.removeprefix("_ZN"), symbol
-    while match := re.match(r"(\d+)", rest):
-        start, size = match.end(), int(match[1])
-        name, rest = rest[start : start + size], rest[start + size :]
-    return name
 
 
 @pytest.fixture(scope="session")

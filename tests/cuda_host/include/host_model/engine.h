@@ -204,6 +204,11 @@ struct Machine {
 };
 inline Machine machine;
 
+// For tests: how many kernels have been launched.
+extern "C" __attribute__((used, visibility("default"))) inline uint64_t magnet_host_model_launches() {
+  return machine.launches;
+}
+
 inline std::string describe(const Location& at) {
   std::string file = at.file_name();
   for (const char* folder : {"csrc/", "tests/"}) {

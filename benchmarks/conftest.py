@@ -64,7 +64,7 @@ def _cpu_name() -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     report = config.stash.get(REPORT, None)
-    if report and (report.results or report.memory):
+    if report and (report.results or report.memory or report.dispatch):
         terminalreporter.section("magnet benchmarks")
         for line in report.lines(MOST_SCORE_MAPS):
             terminalreporter.write_line(line)
@@ -76,3 +76,4 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, outp
     output_json["environment"] = report.environment
     output_json["comparisons"] = report.comparisons()
     output_json["score_maps_of_refine_step_"] = report.memory
+    output_json["dispatch_us_of_refine_step"] = report.dispatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from targets import target_of
+from targets import MOST_DISPATCH_US, target_of
 
 OURS = "magnet"
 
@@ -39,6 +39,7 @@ class Report:
 
     results: list[Result] = field(default_factory=list)
     memory: dict[str, float] = field(default_factory=dict)
+    dispatch: dict[str, float] = field(default_factory=dict)  # microseconds of CPU time
     notes: set[str] = field(default_factory=set)
     environment: dict[str, object] = field(default_factory=dict)
 
@@ -93,6 +94,9 @@ class Report:
             ]
             for case, maps in self.memory.items():
                 lines.append(f"  {case:<16}{maps:6.2f}  {'yes' if maps <= most_score_maps else 'NO'}")
+        if self.dispatch:
+            lines += ["", f"CPU time of refine_step on 2x3x8x8 (overhead: at most {MOST_DISPATCH_US:g} us)"]
+            lines += [f"  {part:<48}{microseconds:6.1f} us" for part, microseconds in self.dispatch.items()]
         lines += [
             "",
             "ratio: the variant's median time / ours, the two measured in turns; +-: half the interquartile range",

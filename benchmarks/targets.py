@@ -31,6 +31,7 @@ TARGETS = (
     Target("refine_step", "compile", 1.2),
 )
 MOST_SCORE_MAPS = 3.0  # memory of refine_step_ beyond its inputs
+MOST_DISPATCH_US = 60.0  # CPU time of a call of refine_step beside its kernel
 
 
 def target_of(case: str, shape: str, rival: str) -> Target | None:

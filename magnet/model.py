@@ -194,12 +194,20 @@ class MagNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) images of any size, normalised -> (N, C, *scales[-1]) class probabilities, float32.
 
-        Runs in evaluation mode and records no gradients, whatever mode the modules are in.
+        Runs in evaluation mode and records no gradients, whatever mode the modules are in. Under torch.compile and
+        torch.export, where call ``eval()`` first, the images of a batch are worked on together, not one by one.
 
         Raises:
             TypeError, ValueError: ``images`` is no such tensor, or a network's output does not fit.
         """
         settings.check_images(images)
+        if torch.compiler.is_compiling():
+            if self.compat != "paper" or any(module.training for module in self.modules()):
+                raise RuntimeError(
+                    "MagNet: expected evaluation mode and compat='paper' to be traced; call eval() first, or call the "
+                    "model itself"
+                )
+            return walk.traced_walk(self, images)
         with self._evaluating(), self._bar(len(images)) as bar:
             first = self._walk(images[:1], bar, None)
             if len(images) == 1:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +50,73 @@ def paper_walk(
     if len(model.scales) > 1:
         return known
     return labels_at(known[0], model.scales[0])[None].byte() if labels_only else upsample(known, model.scales[0])
+
+
+def traced_walk(model: MagNet, images: Tensor) -> Tensor:
+    """``paper_walk`` of a whole batch (N, 3, H, W) as one graph, for torch.compile and torch.export.
+
+    Nothing in it depends on values, and N may be symbolic. The patches of all images go through the networks together.
+    """
+    images = images.to(model.device)
+    known = model.segment(_whole(images, model.scales[0], model.input_size)).contiguous()
+    for scale, size in enumerate(model.scales[1:], start=1):
+        grid, n_patches = patch_grid(size, model.patch_size), model.patches_at(scale)
+        count = len(grid) if n_patches is None else min(n_patches, len(grid))
+        n_points = model.n_points
+        if not isinstance(n_points, int):
+            if 0 < count < len(grid):
+                raise ValueError(
+                    f"n_points: expected an int (a count) to trace a model whose n_patches is {n_patches}, got "
+                    f"{n_points!r}: which pixels the patches cover is not known then"
+                )
+            n_points = int(count_covered(grid[:count]) * n_points)
+        boxes, patches = _look_traced(model, known, resize(images, size), scale, grid, count)
+        known, _ = refine_stage(
+            known,
+            patches,
+            boxes.flatten(0, 1),
+            size,
+            n_points=n_points,
+            kernel_size=model.kernel_size,
+            return_points=True,
+        )
+    return known if len(model.scales) > 1 else upsample(known, model.scales[0])
+
+
+def _look_traced(
+    model: MagNet, known: Tensor, images: Tensor, scale: int, grid: Sequence[Box], count: int
+) -> tuple[Tensor, Tensor]:
+    """As ``_look``, of ``count`` patches of each image: boxes (N, count, 5), and patches (N * count, C, h, w)."""
+    size, n = model.scales[scale], images.shape[0]
+    some = 0 < count < len(grid)
+    if some or (model.refiner_at(scale) is not None and model.input_size != model.patch_size):
+        known = upsample(known, size)
+    corners = torch.tensor(grid, dtype=torch.float64).expand(n, len(grid), 4)
+    image = torch.arange(n, dtype=torch.float64)[:, None, None].expand(n, len(grid), 1)
+    boxes = torch.cat([image, corners], dim=2)
+    if some:
+        boxes = boxes.to(known.device)
+        uncertainty = patch_uncertainty(known, boxes.flatten(0, 1)).view(n, len(grid))
+        chosen = uncertainty.argsort(dim=1, descending=True, stable=True)[:, :count].sort(dim=1).values
+        boxes = boxes.gather(1, chosen[..., None].expand(n, count, 5))
+    boxes = boxes[:, :count]
+    smaller = min(model.input_size[0], model.patch_size[0]), min(model.input_size[1], model.patch_size[1])
+    (h, w), classes = known.shape[-2:], known.shape[1]
+    there = boxes * boxes.new_tensor([1, w / size[1], h / size[0], w / size[1], h / size[0]])
+    patches = []
+    for first in range(0, count, model.patches_per_pass):
+        some_boxes = slice(first, min(first + model.patches_per_pass, count))
+        # boxes of whole pixels are copied exactly
+        crops = crop_patches(images, boxes[:, some_boxes].flatten(0, 1), model.patch_size)
+        fine = model.segment(resize(crops, model.input_size))
+        if model.refiner_at(scale) is not None:
+            fine = model.merge(
+                fine, crop_patches(known, there[:, some_boxes].float().flatten(0, 1), model.input_size), scale
+            )
+        patches.append(resize(fine, smaller).unflatten(0, (n, some_boxes.stop - first)))
+    if not patches:
+        return boxes, known.new_empty(0, classes, *smaller)
+    return boxes, torch.cat(patches, dim=1).flatten(0, 1)
 
 
 def make_stage(size: tuple[int, int], known: Tensor, points: Tensor | None = None, boxes: Sequence[Box] = ()) -> Stage:
@@ -120,10 +186,11 @@ def _patches(model: MagNet, known: Tensor, image: Tensor, boxes: Sequence[Box], 
 def count_covered(boxes: Sequence[Box]) -> int:
     """How many pixels lie in at least one of the boxes."""
     xs, ys = (sorted({v for box in boxes for v in (box[axis], box[axis + 2])}) for axis in (0, 1))
-    covered = np.zeros((max(len(ys) - 1, 0), max(len(xs) - 1, 0)), dtype=bool)  # of the cells between all edges
+    cells: set[tuple[int, int]] = set()  # between all edges
     for x0, y0, x1, y1 in boxes:
-        covered[ys.index(y0) : ys.index(y1), xs.index(x0) : xs.index(x1)] = True
-    return int(np.diff(ys) @ covered @ np.diff(xs)) if boxes else 0
+        rows, columns = range(ys.index(y0), ys.index(y1)), range(xs.index(x0), xs.index(x1))
+        cells.update((row, column) for row in rows for column in columns)
+    return sum((ys[row + 1] - ys[row]) * (xs[column + 1] - xs[column]) for row, column in cells)
 
 
 def count_patches(model: MagNet) -> int:

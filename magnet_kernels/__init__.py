@@ -5,7 +5,7 @@ Every operator is ``torch.ops.magnet_kernels.<name>``, with a plain-torch refere
 
 from __future__ import annotations
 
-from magnet_kernels import _loader
+from magnet_kernels import _backends
 from magnet_kernels._backends import available_backends
 from magnet_kernels._loader import build_info
 from magnet_kernels._version import __version__
@@ -21,7 +21,7 @@ from magnet_kernels.ops.stitch_patches import stitch_patches
 from magnet_kernels.ops.uncertainty_score import uncertainty_score
 from magnet_kernels.ops.upsample_confidence import upsample_confidence
 
-_loader.load()
+_backends.load()
 
 __all__ = [
     "__version__",

@@ -1,7 +1,8 @@
 """Which implementation runs: automatic choice, forced choice, and the reason for each one that cannot run.
 
-The compiled kernel of the tensors' device runs where it is live, else the reference. ``backend=`` or the environment
-variable ``MAGNET_BACKEND`` (read at import) forces one; a forced one that is not there is an error that says why.
+On a GPU the compiled CUDA kernel runs where it is live, then the Triton kernel, then the reference; on the CPU the
+compiled kernel, then the reference. ``backend=`` or the environment variable ``MAGNET_BACKEND`` (read at import) forces
+one; a forced one that is not there is an error that says why.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ from typing import Any
 
 import torch
 
-from magnet_kernels import _library, _loader
+from magnet_kernels import _library, _loader, _transforms, _triton
 
 BACKENDS = ("cuda", "triton", "cpu", "reference")
 _AUTO = "auto"
 _FORCED = os.environ.get("MAGNET_BACKEND") or _AUTO
 _REFERENCES: dict[str, Callable[..., Any]] = {}
-_ELSEWHERE: dict[str, str] = {}  # backend: the namespace of its operators, for tensors on the CPU
+_NAMESPACES = {"triton": _triton.NAMESPACE}  # of backends whose operators are not those that torch dispatches
+_DEVICES = {"cuda": ("cuda",), "triton": _triton.DEVICES, "cpu": ("cpu",)}
 
 
 def register_reference(operator: str, reference: Callable[..., Any]) -> None:
     """Record the reference of an operator, for forced choice and for reports."""
     _REFERENCES[operator] = reference
+
+
+def load() -> None:
+    """Load the compiled libraries and define the Triton operators, once every operator is registered."""
+    _loader.load()
+    _triton.register(_REFERENCES)
 
 
 def register_namespace(backend: str, namespace: str) -> None:
@@ -32,7 +40,7 @@ def register_namespace(backend: str, namespace: str) -> None:
     It runs only where it is asked for. The tests run CUDA kernels on the host in this way.
     """
     _library.mirror(namespace)
-    _ELSEWHERE[backend] = namespace
+    _NAMESPACES[backend], _DEVICES[backend] = namespace, ("cpu",)
 
 
 def why_not(operator: str, backend: str) -> str | None:
@@ -43,10 +51,10 @@ def why_not(operator: str, backend: str) -> str | None:
         return _loader.cpu_reason(operator)
     if backend == "cuda":
         return _loader.cuda_reason(operator)
-    if backend in _ELSEWHERE:
-        live = _library.has_kernel(_ELSEWHERE[backend], operator, "CPU")
-        return None if live else "the library holds no kernel of this operator"
-    return "this version has no Triton kernels"
+    if backend == "triton":
+        return _triton.reason(operator)
+    live = _library.has_kernel(_NAMESPACES[backend], operator, "CPU")
+    return None if live else "the library holds no kernel of this operator"
 
 
 def available_backends() -> dict[str, dict[str, str]]:
@@ -57,30 +65,46 @@ def available_backends() -> dict[str, dict[str, str]]:
     }
 
 
+def _best_on_gpu(operator: str) -> str:
+    """The backend that automatic choice takes for tensors on a GPU. A library that loads may not know this GPU."""
+    return next(backend for backend in ("cuda", "triton", "reference") if why_not(operator, backend) is None)
+
+
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler.
+_best_on_gpu._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def choose(operator: str, backend: str, device_type: str, dispatched: Callable[..., Any]) -> Callable[..., Any]:
-    """The callable that runs ``operator``: ``dispatched`` (the torch operator) or the reference itself.
+    """The callable that runs ``operator``: ``dispatched`` (the torch operator), another backend's, or the reference.
 
     Raises:
         ValueError: ``backend`` is not a backend's name.
         RuntimeError: a forced backend cannot run here; the message says why.
     """
+    run = _choose(operator, backend, device_type, dispatched)
+    if torch.compiler.is_compiling() or not _transforms.active():
+        return run
+    return _transforms.carried(operator, run)
+
+
+def _choose(operator: str, backend: str, device_type: str, dispatched: Callable[..., Any]) -> Callable[..., Any]:
     if backend == _AUTO:
         backend = _FORCED
         if backend == _AUTO:
-            if device_type == "cuda" and not torch.compiler.is_compiling() and _loader.cuda_reason(operator):
-                return _REFERENCES[operator]  # a library that loads may still not know this GPU
-            return dispatched
+            if device_type != "cuda":
+                return dispatched
+            backend = _best_on_gpu(operator)
     if backend == "reference":
         return _REFERENCES[operator]
-    if backend not in BACKENDS and backend not in _ELSEWHERE:
+    if backend not in BACKENDS and backend not in _NAMESPACES:
         raise ValueError(
             f"backend: expected 'auto' or one of {', '.join(BACKENDS)}, got {backend!r}; see 'magnet doctor'"
         )
     reason = why_not(operator, backend)
-    if reason is None and device_type != ("cpu" if backend in _ELSEWHERE else backend):
+    if reason is None and device_type not in _DEVICES[backend]:
         reason = f"the tensors are on {device_type}"
     if reason is not None:
         raise RuntimeError(
             f"backend: {backend!r} was asked for but cannot run {operator}: {reason}; use backend='auto'"
         )
-    return _library.overload(_ELSEWHERE[backend], operator) if backend in _ELSEWHERE else dispatched
+    return _library.overload(_NAMESPACES[backend], operator) if backend in _NAMESPACES else dispatched

@@ -13,7 +13,11 @@ FLOAT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 def _describe(value: object) -> str:
     if isinstance(value, Tensor):
+        if value.is_nested:  # has no shape
+            return f"a nested {value.dtype} tensor on {value.device}"
         return f"a {value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
+    if hasattr(value, "shape") and hasattr(value, "dtype") and value.shape != ():  # an array: not all its values
+        return f"a {value.dtype} {type(value).__name__} of shape {tuple(value.shape)}"
     return f"{value!r} ({type(value).__name__})"
 
 
@@ -24,19 +28,26 @@ def as_int(value: object) -> object:
     return int(value)
 
 
+def check_dense(name: str, x: Tensor) -> None:
+    """``x`` must be neither sparse nor nested."""
+    if x.is_nested:
+        raise TypeError(f"{name}: expected a dense tensor, got a nested one; pad it with torch.nested.to_padded_tensor")
+    if x.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got one of {x.layout}; convert it with {name}.to_dense()")
+
+
 def check_map(name: str, x: Tensor, *, min_channels: int = 1) -> None:
     """``x`` must be a floating-point (N, C, H, W) tensor with at least ``min_channels`` channels."""
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{name}: expected a torch.Tensor (N, C, H, W), got {_describe(x)}; convert it with torch.as_tensor"
         )
+    check_dense(name, x)
     if x.dtype not in FLOAT_TYPES:
         raise TypeError(
             f"{name}: expected float32, float16, bfloat16 or float64, got {_describe(x)}; "
             f"convert it with {name}.float()"
         )
-    if x.layout != torch.strided:
-        raise TypeError(f"{name}: expected a dense tensor, got one of {x.layout}; convert it with {name}.to_dense()")
     if x.dim() != 4:
         raise ValueError(
             f"{name}: expected 4 dimensions (N, C, H, W), got {_describe(x)}; add the missing ones with unsqueeze"
@@ -153,6 +164,7 @@ def check_mask(mask: Tensor | None, fine: Tensor) -> Tensor | None:
             f"mask: expected a bool tensor, True where fine is valid, got {_describe(mask)}; "
             "convert it with mask.bool()"
         )
+    check_dense("mask", mask)
     if mask.device != fine.device:
         raise ValueError(
             f"mask: expected the device of fine, {fine.device}, got {_describe(mask)}; "
@@ -175,6 +187,7 @@ def check_points(points: Tensor, coarse: Tensor) -> None:
         raise TypeError(
             f"points: expected an int64 tensor of flat indices y * W + x, got {_describe(points)}; see select_points()"
         )
+    check_dense("points", points)
     if points.dim() != 2 or points.shape[0] != coarse.shape[0]:
         raise ValueError(
             f"points: expected (N, K) with N = {coarse.shape[0]}, got {_describe(points)}; one row of indices an image"
@@ -188,11 +201,12 @@ def check_points(points: Tensor, coarse: Tensor) -> None:
 
 def check_boxes(boxes: Tensor, device: torch.device) -> None:
     """``boxes`` must be (P, 5) floats (image index, x0, y0, x1, y1) on ``device`` or on the CPU."""
-    if not isinstance(boxes, Tensor) or not boxes.is_floating_point():
+    if not isinstance(boxes, Tensor) or boxes.dtype not in FLOAT_TYPES:
         raise TypeError(
             f"boxes: expected a floating-point tensor (image index, x0, y0, x1, y1), got {_describe(boxes)}; "
             "convert it with boxes.float()"
         )
+    check_dense("boxes", boxes)
     if boxes.dim() != 2 or boxes.shape[1] != 5:
         raise ValueError(
             f"boxes: expected (P, 5): image index, x0, y0, x1, y1 in pixels, got {_describe(boxes)}; "
@@ -260,9 +274,10 @@ def count_points(n_points: int | float, height: int, width: int) -> int:
     if not isinstance(n_points, (int, float, torch.SymInt)) and isinstance(n_points, numbers.Real):
         n_points = float(n_points)  # numpy's floats of other sizes
     if isinstance(n_points, (int, torch.SymInt)) and not isinstance(n_points, bool) and n_points >= 0:
-        return min(n_points, total)
+        return torch.sym_min(n_points, total) if isinstance(total, torch.SymInt) else min(n_points, total)
     if isinstance(n_points, float) and 0.0 < n_points <= 1.0:
-        return int(total * n_points)
+        share = total * n_points
+        return int(share) if isinstance(share, float) else torch.sym_int(share)  # int() would fix a symbolic size
     raise ValueError(
         "n_points: expected an int >= 0 (a count) or a float in (0, 1] (a fraction of the pixels), "
         f"got {_describe(n_points)}; "

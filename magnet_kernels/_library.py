@@ -56,6 +56,11 @@ def mirror(namespace: str) -> None:
         _define_in(namespace, name)
 
 
+def implement(namespace: str, name: str, function: Callable[..., Any], key: str) -> None:
+    """Register an implementation for a dispatch key such as "CUDA"."""
+    _LIBRARIES[namespace].impl(name, function, key)
+
+
 def has_kernel(namespace: str, name: str, key: str) -> bool:
     """Whether an operator has an implementation of its own for a dispatch key such as "CPU"."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(f"{namespace}::{name}", key)

@@ -49,7 +49,7 @@ def load() -> None:
         warnings.warn(
             "magnet_kernels runs on its plain-torch reference, many times slower than its compiled kernels: "
             f"{_cpu_error}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

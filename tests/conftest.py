@@ -12,7 +12,9 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Hea
 settings.register_profile("dev", max_examples=40, **_COMMON)
 settings.register_profile("ci", max_examples=40, derandomize=True, database=None, **_COMMON)
 settings.register_profile("thorough", max_examples=1000, **_COMMON)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+settings.register_profile("interpreter", max_examples=5, derandomize=True, database=None, **_COMMON)
+_DEFAULT = "interpreter" if os.environ.get("TRITON_INTERPRET") == "1" else "ci" if os.environ.get("CI") else "dev"
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _DEFAULT))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,4 +33,5 @@ def restore_threads():
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes many seconds or several GB; leave out with -m 'not slow'")
     config.addinivalue_line("markers", "cuda_host: CUDA kernels on the CPU, under the model in tests/cuda_host")
+    config.addinivalue_line("markers", "triton: Triton kernels; on the CPU as TRITON_INTERPRET=1 pytest -m triton")
     config.addinivalue_line("markers", "cuda_static: what nvcc says of the CUDA kernels: registers, spills, loads")

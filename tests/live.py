@@ -17,8 +17,15 @@ import magnet_kernels
 from magnet_kernels import _backends, available_backends
 
 ROOT = Path(magnet_kernels.__file__).parent.parent
-DEVICES = {"reference": "cpu", "cpu": "cpu", "cuda": "cuda", "triton": "cuda", "cuda_host": "cpu"}
-_MARKS = {"cuda_host": pytest.mark.cuda_host}
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton kernels then run on the CPU: pytest -m triton
+DEVICES = {
+    "reference": "cpu",
+    "cpu": "cpu",
+    "cuda": "cuda",
+    "triton": "cpu" if INTERPRETED else "cuda",
+    "cuda_host": "cpu",
+}
+_MARKS = {"cuda_host": pytest.mark.cuda_host, "triton": pytest.mark.triton}
 
 
 @functools.cache
@@ -28,6 +35,8 @@ def cuda_host_reason() -> str | None:
 
     if os.environ.get("MAGNET_CUDA_HOST") == "0":
         return "MAGNET_CUDA_HOST=0"
+    if INTERPRETED:
+        return "Triton's interpreter has this process for itself"
     try:
         library = build.build()
     except build.NoCompiler as error:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magnet_kernels import _backends, _checks, _library
+from magnet_kernels import _backends, _checks, _library, _transforms
 from magnet_kernels.reference import crop_patches as reference
 from magnet_kernels.reference.refine_step import map_format
 
@@ -55,7 +55,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
     n, _, h, w = ctx.shape
-    return _crop_patches_backward(grad, ctx.saved_tensors[0], n, h, w, ctx.aligned), None, None, None, None
+    grad = _transforms.run(_crop_patches_backward, grad, ctx.saved_tensors[0], n, h, w, ctx.aligned)
+    return grad, None, None, None, None
 
 
 def _fake_backward(grad: Tensor, boxes: Tensor, batch_size: int, height: int, width: int, aligned: bool) -> Tensor:
@@ -69,7 +70,8 @@ def _setup_context_twice(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> N
 
 
 def _backward_twice(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return _crop_patches(grad, ctx.saved_tensors[0], *ctx.size, ctx.aligned), None, None, None, None, None
+    grad = _transforms.run(_crop_patches, grad, ctx.saved_tensors[0], *ctx.size, ctx.aligned)
+    return grad, None, None, None, None, None
 
 
 _crop_patches = _library.define(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magnet_kernels import _backends, _checks, _library
+from magnet_kernels import _backends, _checks, _library, _transforms
 from magnet_kernels.ops.replace_points import split_gradient
 from magnet_kernels.reference import refine_stage as reference
 from magnet_kernels.reference.refine_step import map_format
@@ -151,8 +151,10 @@ def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     points, boxes, patches = ctx.saved_tensors
     operators = torch.ops.magnet_kernels
     grad_coarse, grad_fine = split_gradient(grad, points)
-    grad_coarse = operators.upsample_backward(grad_coarse, *ctx.coarse_size)
-    grad_patches = operators.stitch_patches_backward(grad_fine, boxes.to(grad.device), *ctx.patch_size)
+    grad_coarse = _transforms.run(operators.upsample_backward.default, grad_coarse, *ctx.coarse_size)
+    grad_patches = _transforms.run(
+        operators.stitch_patches_backward.default, grad_fine, boxes.to(grad.device), *ctx.patch_size
+    )
     if patches is not None:
         grad_patches = reference.probabilities_backward(grad_patches, patches, True)
     return grad_coarse, grad_patches, None, None, None, None, None, None

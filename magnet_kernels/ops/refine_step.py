@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magnet_kernels import _backends, _checks, _library
+from magnet_kernels import _backends, _checks, _library, _transforms
 from magnet_kernels.ops.replace_points import split_gradient
 from magnet_kernels.reference import refine_step as reference
 
@@ -96,6 +96,7 @@ def _in_place(
             f"coarse: expected the size of fine, {tuple(fine.shape[2:])} (H, W), to refine in place, got "
             f"{tuple(coarse.shape[2:])}; use refine_step, which upsamples"
         )
+    _transforms.refuse("refine_step_", "refine_step")
     _checks.check_in_place("coarse", coarse)
     if coarse is not fine:
         _checks.check_apart("coarse", coarse, "fine", fine, "pass coarse.clone(), or use refine_step")
@@ -121,6 +122,7 @@ def _check_out(out: Tensor, coarse: Tensor, fine: Tensor) -> None:
     if (
         not isinstance(out, Tensor)
         or out.layout != torch.strided
+        or out.is_nested
         or out.shape != fine.shape
         or out.dtype != coarse.dtype
         or out.device != coarse.device
@@ -129,6 +131,7 @@ def _check_out(out: Tensor, coarse: Tensor, fine: Tensor) -> None:
             f"out: expected a {coarse.dtype} tensor of shape {tuple(fine.shape)} on {coarse.device}, got "
             f"{_checks._describe(out)}; make it with torch.empty_like(fine)"
         )
+    _transforms.refuse("refine_step with out=", "refine_step without it")
     _checks.check_in_place("out", out)
     if torch.is_grad_enabled() and (coarse.requires_grad or fine.requires_grad):
         raise ValueError(
@@ -172,7 +175,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     grad_coarse, grad_fine = split_gradient(grad, ctx.saved_tensors[0])
     if grad_coarse.shape != ctx.coarse_shape:
-        grad_coarse = torch.ops.magnet_kernels.upsample_backward(grad_coarse, *ctx.coarse_shape[2:])
+        upsample_backward = torch.ops.magnet_kernels.upsample_backward.default
+        grad_coarse = _transforms.run(upsample_backward, grad_coarse, *ctx.coarse_shape[2:])
     return grad_coarse, grad_fine, None, None, None, None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magnet_kernels import _backends, _checks, _library
+from magnet_kernels import _backends, _checks, _library, _transforms
 from magnet_kernels.reference import replace_points as reference
 
 
@@ -35,6 +35,7 @@ def replace_points(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: str
 def replace_points_(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: str = "auto") -> Tensor:
     """In place: write ``fine`` into ``coarse`` at ``points`` and return ``coarse``. Arguments as ``replace_points``."""
     _check(coarse, fine, points)
+    _transforms.refuse("replace_points_", "replace_points")
     _checks.check_in_place("coarse", coarse)
     if coarse is not fine:
         _checks.check_apart("coarse", coarse, "fine", fine, "pass coarse.clone(), or use replace_points")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magnet_kernels import _backends, _checks, _library
+from magnet_kernels import _backends, _checks, _library, _transforms
 from magnet_kernels.reference import stitch_patches as reference
 from magnet_kernels.reference.refine_step import map_format
 
@@ -65,7 +65,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, None, None, None, None]:
-    return _stitch_patches_backward(grad, ctx.saved_tensors[0], *ctx.size), None, None, None, None
+    return _transforms.run(_stitch_patches_backward, grad, ctx.saved_tensors[0], *ctx.size), None, None, None, None
 
 
 def _fake_backward(grad: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
@@ -80,7 +80,7 @@ def _setup_context_twice(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> N
 
 def _backward_twice(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
     n, _, h, w = ctx.shape
-    return _stitch_patches(grad, ctx.saved_tensors[0], h, w, n)[0], None, None, None
+    return _transforms.run(_stitch_patches, grad, ctx.saved_tensors[0], h, w, n)[0], None, None, None
 
 
 _stitch_patches = _library.define(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magnet_kernels import _backends, _checks, _library
+from magnet_kernels import _backends, _checks, _library, _transforms
 from magnet_kernels.reference import upsample_confidence as reference
 from magnet_kernels.reference.confidence import confidence_backward
 from magnet_kernels.reference.refine_step import map_format
@@ -55,7 +55,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 def _backward(ctx: Any, grad: Tensor, grad_confidence: Tensor) -> tuple[Tensor, None, None, None]:
     upsampled = ctx.saved_tensors[0]
     grad = grad + confidence_backward(grad_confidence, upsampled, ctx.from_logits)
-    return _upsample_backward(grad, *ctx.size), None, None, None
+    return _transforms.run(_upsample_backward, grad, *ctx.size), None, None, None
 
 
 def _fake_backward(grad: Tensor, height: int, width: int) -> Tensor:
@@ -67,7 +67,7 @@ def _setup_context_twice(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> N
 
 
 def _backward_twice(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-    return _upsample_confidence(grad, *ctx.size)[0], None, None
+    return _transforms.run(_upsample_confidence, grad, *ctx.size, False)[0], None, None
 
 
 _upsample_confidence = _library.define(

@@ -9,7 +9,7 @@ from torch import Tensor
 def point_mask(points: Tensor, height: int, width: int) -> Tensor:
     """(N, K) flat indices, -1 for none -> (N, 1, H, W) bool, True at the points."""
     total = height * width
-    chosen = torch.zeros(points.shape[0], total + 1, dtype=torch.bool, device=points.device)
+    chosen = points.new_zeros((points.shape[0], total + 1), dtype=torch.bool)
     chosen.scatter_(1, points.masked_fill(points < 0, total), True)
     return chosen[:, :total].view(points.shape[0], 1, height, width)
 

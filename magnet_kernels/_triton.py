@@ -1,0 +1,82 @@
+"""The Triton kernels as torch operators, in a namespace of their own beside the compiled ones.
+
+Nothing here imports triton before a kernel is to run or a report asks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from magnet_kernels import _library
+
+NAMESPACE = "magnet_kernels_triton"
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # then kernels run on the CPU, slowly
+DEVICES = ("cuda", "cpu") if INTERPRETED else ("cuda",)
+
+_failures: dict[str, str] = {}
+
+
+def register(references: dict[str, Callable[..., Any]]) -> None:
+    """Define every operator of ``references`` in this namespace; what fails to compile falls back to its reference."""
+    _library.mirror(NAMESPACE)
+    for operator, reference in references.items():
+        for device in DEVICES:
+            _library.implement(NAMESPACE, operator, _implementation(operator, reference), device.upper())
+
+
+def _implementation(operator: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        if operator in _failures:
+            return reference(*arguments)
+        try:
+            return _package().implementations[operator](*arguments)
+        except Exception as error:
+            if INTERPRETED or not _is_of_triton(error):
+                raise
+            # Kernels compile before they run, and the one that writes in place is the last: nothing is lost.
+            _failures[operator] = _one_line(error)
+            warnings.warn(
+                f"magnet_kernels: the Triton kernel of {operator} does not work here, and from now on its plain-torch "
+                f"reference runs instead: {_failures[operator]}",
+                stacklevel=2,
+            )
+            return reference(*arguments)
+
+    return run
+
+
+def _is_of_triton(error: Exception) -> bool:
+    """Whether compiling or loading a kernel failed, as opposed to the call or the device."""
+    import triton
+
+    if isinstance(error, (torch.OutOfMemoryError, ValueError, IndexError)):
+        return False
+    if isinstance(error, (triton.TritonError, OSError)) or type(error).__module__.startswith("triton"):
+        return True
+    words = str(error)
+    return isinstance(error, RuntimeError) and ("C compiler" in words or "PassManager" in words or "Triton" in words)
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
+
+
+def _package() -> Any:
+    return importlib.import_module("magnet_kernels.triton")
+
+
+def reason(operator: str) -> str | None:
+    """None where the Triton kernel of ``operator`` can run, else why not."""
+    if operator in _failures:
+        return f"it failed: {_failures[operator]}"
+    package = _package()
+    if (why := package.reason()) is not None:
+        return why
+    return None if operator in package.implementations else "there is no Triton kernel of this operator"

@@ -1,0 +1,48 @@
+"""The search for the K-th highest key of an image, digit by digit."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+# The digits of a key: 11, 11 and 10 bits. Workspace of an image: counts of each; then for the second, the third and the
+# end the digits before it, as the leading bits of the key, and how many of the keys that begin so are wanted.
+BINS = tl.constexpr(2048)
+STATE = tl.constexpr(3 * 2048)
+WORKSPACE = tl.constexpr(3 * 2048 + 3 * 2)
+
+
+@triton.jit
+def count_digits(histogram, digit, counted):
+    """Adds the digits of a block to the counts of its image."""
+    counts = tl.histogram(digit, BINS, mask=counted)
+    tl.atomic_add(histogram + tl.arange(0, BINS), counts, mask=counts != 0, sem="relaxed")
+
+
+@triton.jit
+def next_digit(workspace, n_points, block, DIGITS: tl.constexpr):
+    """(the first DIGITS digits of the K-th highest key, how many of the keys that begin so are wanted).
+
+    The last digit from its counts, those before it from the state, where block 0 leaves the result.
+    """
+    bins = tl.arange(0, BINS)
+    counts = tl.load(workspace + (DIGITS - 1) * BINS + bins)
+    if DIGITS == 1:
+        prefix = 0
+        wanted = n_points
+    else:
+        prefix = tl.load(workspace + STATE + (DIGITS - 2) * 2)
+        wanted = tl.load(workspace + STATE + (DIGITS - 2) * 2 + 1)
+    no_lower = tl.sum(counts, axis=0) - tl.cumsum(counts, axis=0) + counts  # keys whose digit is no lower
+    digit = tl.sum((no_lower >= wanted).to(tl.int32), axis=0) - 1
+    wanted -= tl.sum(tl.where(bins > digit, counts, 0), axis=0)
+    if DIGITS == 1:
+        prefix = digit - 1024
+    elif DIGITS == 2:
+        prefix = (prefix << 11) | digit
+    else:
+        prefix = (prefix << 10) | digit
+    if block == 0:
+        tl.store(workspace + STATE + (DIGITS - 1) * 2, prefix)
+        tl.store(workspace + STATE + (DIGITS - 1) * 2 + 1, wanted)
+    return prefix, wanted

@@ -1,0 +1,74 @@
+"""Launching kernels: on the device of their tensors, with floats computed as written; and what launches depend on."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from triton import knobs
+
+# Pixels of an image, and elements that offsets inside an image may reach, for which kernels count in 32 bits.
+MOST_PIXELS = 2**31 - 2**16
+
+INTERPRETED: bool = knobs.runtime.interpret
+
+
+def cdiv(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)
+
+
+def power_of_two_from(n: int) -> int:
+    """The lowest power of two that is not below ``n``."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+@functools.cache
+def multiprocessors(device: torch.device) -> int:
+    """How many programs run at once, at least; 1 in the interpreter, where nothing runs at once."""
+    return 1 if device.type == "cpu" else torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def smaller_blocks(block: int, least: int, items: int, device: torch.device) -> int:
+    """``block`` items a program, halved (down to ``least``) until there are two programs a multiprocessor."""
+    while block > least and items < 2 * multiprocessors(device) * block:
+        block //= 2
+    return block
+
+
+def wide(*maps: Tensor) -> bool:
+    """Whether offsets inside an image of any of these (N, C, H, W) maps need 64 bits."""
+    return any(sum((n - 1) * s for n, s in zip(m.shape[1:], m.stride()[1:], strict=True)) >= MOST_PIXELS for m in maps)
+
+
+def flat(*maps: Tensor) -> bool:
+    """Whether in all of these (N, C, H, W) maps rows follow each other like pixels, so that an image is one row."""
+    return all(m.shape[2] == 1 or m.stride(2) == m.shape[3] * m.stride(3) for m in maps)
+
+
+def _run(kernel: Any, programs: int, arguments: tuple[Any, ...], num_warps: int, constants: dict[str, Any]) -> None:
+    with _surroundings(next(a for a in arguments if isinstance(a, Tensor)).device):
+        # Without fused multiply-add, results are the same bits as those of the other backends.
+        kernel[(programs,)](*arguments, **constants, num_warps=num_warps, enable_fp_fusion=False)
+
+
+def _surroundings(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if device.type == "cpu":
+        import numpy as np
+
+        return np.errstate(all="ignore")  # the interpreter computes with numpy
+    return contextlib.nullcontext() if device.index == torch.cuda.current_device() else torch.cuda.device(device)
+
+
+# The tests put another function here, which compiles what would be launched.
+run: Callable[[Any, int, tuple[Any, ...], int, dict[str, Any]], None] = _run
+
+
+def launch(kernel: Any, programs: int, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
+    """Run ``kernel`` in as many programs; ``constants`` are its tl.constexpr arguments."""
+    if programs:
+        run(kernel, programs, arguments, num_warps, constants)

@@ -1,0 +1,152 @@
+"""Top-two margins of a block of pixels, in one pass over their classes: the loop that confidence and score share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from magnet_kernels.triton.launch import power_of_two_from, smaller_blocks
+from magnet_kernels.triton.values import bilinear_tap, narrow, widen
+
+
+class Tile(NamedTuple):
+    """What a program takes at a time: ``planes`` classes of ``pixels`` pixels."""
+
+    planes: int
+    pixels: int
+    num_warps: int
+
+
+def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = False) -> Tile:
+    """The tile of maps such as ``x``, whose programs share out ``pixels`` pixels, made larger or not.
+
+    scattered: they do not follow each other.
+
+    Planes: each thread has 16 bytes of some planes in flight, of pixels side by side, so that all that is done over the
+    classes stays in the thread. Pixels of consecutive classes: whole pixels, the classes across lanes.
+    """
+    if x.stride(1) == 1 and x.stride(3) != 1 and x.shape[1] > 1:
+        planes = min(power_of_two_from(x.shape[1]), 128)
+        return Tile(planes, max((512 if scattered else 1024) // planes, 8), 4)
+    in_a_row = x.stride(3) == 1 and not scattered
+    a_warp = 32 * (16 // x.element_size() if in_a_row else 1)
+    block = smaller_blocks(4 * a_warp, a_warp, pixels, x.device)
+    planes = 8 if x.element_size() > 2 or not in_a_row else 2 if upsample else 4
+    return Tile(planes, block, block // a_warp)
+
+
+def scale_of(size: int, larger: int) -> float:
+    """What kernels upsample an axis by, rounded to fp32 as torch does."""
+    return float(torch.tensor(size, dtype=torch.float32) / larger)
+
+
+@triton.jit
+def pixel_offsets(index, width, row_stride, column_stride, FLAT: tl.constexpr, WIDE: tl.constexpr):
+    """Offsets of pixels, given as y * width + x."""
+    if WIDE:
+        index = index.to(tl.int64)
+    if FLAT:
+        return index * column_stride
+    else:
+        y = index // width
+        return y * row_stride + (index - y * width) * column_stride
+
+
+@triton.jit
+def margins(
+    x,
+    plane_stride,
+    row_stride,
+    column_stride,
+    classes,
+    index,
+    exists,
+    width,
+    small_height,
+    small_width,
+    scale_y,
+    scale_x,
+    copy,
+    copy_plane_stride,
+    copy_row_stride,
+    copy_column_stride,
+    LOGITS: tl.constexpr,
+    UPSAMPLE: tl.constexpr,
+    COPY: tl.constexpr,
+    FLAT: tl.constexpr,
+    WIDE: tl.constexpr,
+    PLANES: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    """Top-1 minus top-2 of pixels ``index`` of the image at ``x``, 0 where that is not a number.
+
+    UPSAMPLE: the image is small_height x small_width and upsampled as it is loaded. COPY: what was loaded goes to
+    ``copy``. WIDE: offsets need 64 bits.
+    """
+    if UPSAMPLE:
+        row = index // width
+        column = index - row * width
+        low_y, step_y, weight_y = bilinear_tap(row, scale_y, small_height)
+        low_x, step_x, weight_x = bilinear_tap(column, scale_x, small_width)
+        if WIDE:
+            low_y = low_y.to(tl.int64)
+            low_x = low_x.to(tl.int64)
+            step_y = step_y.to(tl.int64)
+            step_x = step_x.to(tl.int64)
+        place = low_y * row_stride + low_x * column_stride
+        down = (step_y * row_stride)[None, :]
+        right = (step_x * column_stride)[None, :]
+        weight_y = weight_y[None, :]
+        weight_x = weight_x[None, :]
+    else:
+        place = pixel_offsets(index, width, row_stride, column_stride, FLAT, WIDE)
+    if COPY:
+        copy_place = pixel_offsets(index, width, copy_row_stride, copy_column_stride, FLAT, WIDE)
+    first = tl.full([PIXELS], float("-inf"), tl.float32)
+    second = tl.full([PIXELS], float("-inf"), tl.float32)
+    total = tl.full([PIXELS], 0.0, tl.float32)
+    nans = tl.full([PIXELS], 0, tl.int32)
+    for begin in range(0, classes, PLANES):
+        plane = begin + tl.arange(0, PLANES)
+        valid = (plane < classes)[:, None] & exists[None, :]
+        if WIDE:
+            plane = plane.to(tl.int64)
+        at = x + ((plane * plane_stride)[:, None] + place[None, :])
+        stored = tl.load(at, mask=valid, other=0.0)
+        value = widen(stored)
+        if UPSAMPLE:
+            upper = value
+            lower = widen(tl.load(at + down, mask=valid, other=0.0))
+            value = tl.where(weight_y == 0.0, upper, upper * (1.0 - weight_y) + lower * weight_y)
+            upper = widen(tl.load(at + right, mask=valid, other=0.0))
+            lower = widen(tl.load(at + right + down, mask=valid, other=0.0))
+            other = tl.where(weight_y == 0.0, upper, upper * (1.0 - weight_y) + lower * weight_y)
+            value = tl.where(weight_x == 0.0, value, value * (1.0 - weight_x) + other * weight_x)
+            stored = narrow(value, x.dtype.element_ty)
+            value = widen(stored)
+        if COPY:
+            tl.store(copy + ((plane * copy_plane_stride)[:, None] + copy_place[None, :]), stored, mask=valid)
+
+        is_nan = value != value
+        nans = nans | tl.max((valid & is_nan).to(tl.int32), axis=0)
+        value = tl.where(valid & (value == value), value, float("-inf"))
+        highest = tl.max(value, axis=0)
+        is_highest = value == highest[None, :]
+        next_highest = tl.max(tl.where(is_highest, float("-inf"), value), axis=0)
+        next_highest = tl.where(tl.sum(is_highest.to(tl.int32), axis=0) > 1, highest, next_highest)
+        second = tl.maximum(tl.maximum(second, next_highest), tl.minimum(first, highest))
+        before = first
+        first = tl.maximum(first, highest)
+        if LOGITS:
+            shift = tl.where(first == float("-inf"), 0.0, first)
+            total = total * tl.exp(before - shift) + tl.sum(tl.exp(value - shift[None, :]), axis=0)
+    if LOGITS:
+        shift = tl.where(first == float("-inf"), 0.0, first)
+        margin = (tl.exp(first - shift) - tl.exp(second - shift)) / total
+    else:
+        margin = first - second
+    return tl.where((nans != 0) | (margin != margin), 0.0, margin)

@@ -1,0 +1,254 @@
+"""median_blur: the median of a square window, zero padded. Found among order-preserving integer keys.
+
+Windows of 3 and 5 are sorted as far as needed by a network of exchanges in registers. Of larger ones the key is
+searched for whose rank is the middle: at most as many steps as a key has bits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from magnet_kernels.ops.median_blur import _reference as reference
+from magnet_kernels.triton.digits import count_digits
+from magnet_kernels.triton.launch import INTERPRETED, MOST_PIXELS, cdiv, launch, power_of_two_from, smaller_blocks, wide
+from magnet_kernels.triton.median_network import median_network
+from magnet_kernels.triton.values import from_order_key, narrow, order_key, selection_key, widen
+
+
+@triton.jit
+def window_key(x, row, column, height, width, row_stride, column_stride, WIDE: tl.constexpr):
+    """Keys of pixels (row, column), which may lie outside: +0 there."""
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    if WIDE:
+        row = row.to(tl.int64)
+        column = column.to(tl.int64)
+    return order_key(widen(tl.load(x + (row * row_stride + column * column_stride), mask=inside, other=0.0)))
+
+
+# Budget: 112 registers, no spills; 8 KiB shared memory.
+@triton.jit
+def median_kernel(
+    x,
+    result,
+    mask,
+    histogram,
+    x_n,
+    x_c,
+    x_h,
+    x_w,
+    result_n,
+    result_c,
+    result_h,
+    result_w,
+    mask_n,
+    mask_h,
+    mask_w,
+    histogram_n,
+    channels,
+    height,
+    width,
+    tiles,
+    tiles_x,
+    SIZE: tl.constexpr,
+    NETWORK: tl.constexpr,
+    KEYS: tl.constexpr,
+    MASK: tl.constexpr,
+    WIDE: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """A tile of a plane. KEYS: ``result`` gets keys to select by, whose first digit is counted in
+    ``histogram`` (N, 2048 or more); there are no channels."""
+    plane = tl.program_id(0) // tiles
+    tile = tl.program_id(0) - plane * tiles
+    tile_y = tile // tiles_x
+    image = plane // channels
+    channel = (plane - image * channels).to(tl.int64)
+    image = image.to(tl.int64)
+    row = (tile_y * ROWS + tl.arange(0, ROWS))[:, None]
+    column = ((tile - tile_y * tiles_x) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
+    x += image * x_n + channel * x_c
+    keys = ()
+    for i in tl.static_range(SIZE * SIZE):
+        keys += (  # type: ignore[assignment]
+            window_key(
+                x, row + (i // SIZE - SIZE // 2), column + (i % SIZE - SIZE // 2), height, width, x_h, x_w, WIDE
+            ),
+        )
+    for e in tl.static_range(len(NETWORK)):
+        low = tl.minimum(keys[NETWORK[e][0]], keys[NETWORK[e][1]])
+        high = tl.maximum(keys[NETWORK[e][0]], keys[NETWORK[e][1]])
+        keys = (
+            keys[: NETWORK[e][0]]  # noqa: RUF005 (the compiler knows no stars)
+            + (low,)
+            + keys[NETWORK[e][0] + 1 : NETWORK[e][1]]
+            + (high,)
+            + keys[NETWORK[e][1] + 1 :]
+        )
+    key = keys[SIZE * SIZE // 2]  # type: ignore[var-annotated]
+    exists = (row < height) & (column < width)
+    if WIDE:
+        row = row.to(tl.int64)
+        column = column.to(tl.int64)
+    if KEYS:
+        valid = exists
+        if MASK:
+            valid = tl.load(mask + (image * mask_n + row * mask_h + column * mask_w), mask=exists, other=0) != 0
+        key = selection_key(key, valid)
+        digit = tl.reshape((key >> 21) + 1024, [ROWS * COLUMNS])
+        count_digits(histogram + image * histogram_n, digit, tl.reshape(exists, [ROWS * COLUMNS]))
+        value = key
+    else:
+        value = narrow(from_order_key(key), result.dtype.element_ty)
+    at = result + (image * result_n + channel * result_c + row * result_h + column * result_w)
+    tl.store(at, value, mask=exists)
+
+
+# Budget: 96 registers, no spills; 1 KiB shared memory.
+@triton.jit
+def median_rank_kernel(
+    x,
+    result,
+    x_n,
+    x_c,
+    x_h,
+    x_w,
+    result_n,
+    result_c,
+    result_h,
+    result_w,
+    channels,
+    height,
+    width,
+    blocks,
+    SIZE: tl.constexpr,
+    WIDE: tl.constexpr,
+    WINDOW: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    """PIXELS consecutive pixels of a plane, whose windows are the columns of a tile of keys."""
+    plane = tl.program_id(0) // blocks
+    image = plane // channels
+    channel = (plane - image * channels).to(tl.int64)
+    image = image.to(tl.int64)
+    index = (tl.program_id(0) - plane * blocks) * PIXELS + tl.arange(0, PIXELS)
+    row = index // width
+    column = index - row * width
+    element = tl.arange(0, WINDOW)[:, None]
+    at_y = row[None, :] + (element // SIZE - SIZE // 2)
+    at_x = column[None, :] + (element % SIZE - SIZE // 2)
+    key = window_key(x + image * x_n + channel * x_c, at_y, at_x, height, width, x_h, x_w, WIDE)
+    highest_key = 0x7FFFFFFF
+    key = tl.where(element < SIZE * SIZE, key, highest_key)  # so that they do not count
+    low = tl.min(key, axis=0)
+    high = tl.max(tl.where(element < SIZE * SIZE, key, low[None, :]), axis=0)
+    while tl.max((low < high).to(tl.int32), axis=0) != 0:
+        middle = (low & high) + ((low ^ high) >> 1)
+        below = tl.sum((key <= middle[None, :]).to(tl.int32), axis=0)
+        enough = below > SIZE * SIZE // 2
+        high = tl.where(enough, middle, high)
+        low = tl.where(enough, low, tl.minimum(middle + 1, high))
+    if WIDE:
+        row = row.to(tl.int64)
+        column = column.to(tl.int64)
+    at = result + (image * result_n + channel * result_c + row * result_h + column * result_w)
+    tl.store(at, narrow(from_order_key(low), result.dtype.element_ty), mask=index < height * width)
+
+
+class Tile(NamedTuple):
+    """What a program takes."""
+
+    rows: int
+    columns: int
+    num_warps: int
+
+
+def tile_of(kernel_size: int, height: int, width: int) -> Tile:
+    """Of windows of 3 and 5: a few pixels a thread, in rows of 128 but for narrow maps."""
+    columns = min(max(power_of_two_from(width), 16), 128)
+    pixels = 512 if kernel_size == 3 else 256
+    if INTERPRETED:  # what costs time there is the number of programs
+        pixels = 2048
+    return Tile(pixels // columns, columns, 4)
+
+
+def rank_tile_of(kernel_size: int, pixels: int, device: torch.device) -> tuple[int, int]:
+    """Of larger windows: (elements of a window, pixels), 64 keys a thread."""
+    window = power_of_two_from(kernel_size**2)
+    keys = 2**17 if INTERPRETED else 2**13
+    return window, smaller_blocks(keys // window, 16, pixels, device)
+
+
+def launch_median(
+    x: Tensor, result: Tensor, kernel_size: int, mask: Tensor | None = None, histogram: Tensor | None = None
+) -> None:
+    """Medians of ``x`` (N, C, H, W) into ``result``.
+
+    histogram: (N, 2048 or more) int32 to count in; then ``result`` (N, 1, H, W) is int32 and gets keys to select by.
+    Windows of 3 and 5 only.
+    """
+    n, c, height, width = x.shape
+    strides = (*x.stride(), *result.stride())
+    maps = wide(*(m for m in (x, result, mask) if m is not None))
+    if kernel_size > 5:
+        window, pixels = rank_tile_of(kernel_size, x.numel(), x.device)
+        blocks = cdiv(height * width, pixels)
+        launch(
+            median_rank_kernel,
+            n * c * blocks,
+            x,
+            result,
+            *strides,
+            c,
+            height,
+            width,
+            blocks,
+            SIZE=kernel_size,
+            WIDE=maps,
+            WINDOW=window,
+            PIXELS=pixels,
+        )
+        return
+    tile = tile_of(kernel_size, height, width)
+    tiles_y, tiles_x = cdiv(height, tile.rows), cdiv(width, tile.columns)
+    launch(
+        median_kernel,
+        n * c * tiles_y * tiles_x,
+        x,
+        result,
+        None if mask is None else mask.view(torch.uint8),
+        histogram,
+        *strides,
+        *((0, 0, 0) if mask is None else (mask.stride(0), mask.stride(2), mask.stride(3))),
+        0 if histogram is None else histogram.stride(0),
+        c,
+        height,
+        width,
+        tiles_y * tiles_x,
+        tiles_x,
+        SIZE=kernel_size,
+        NETWORK=median_network(kernel_size**2),
+        KEYS=histogram is not None,
+        MASK=mask is not None,
+        WIDE=maps,
+        ROWS=tile.rows,
+        COLUMNS=tile.columns,
+        num_warps=tile.num_warps,
+    )
+
+
+def median_blur(x: Tensor, kernel_size: int = 3) -> Tensor:
+    """(N, C, H, W) -> same shape, type and layout. fp64 has keys of its own: the reference takes it."""
+    if x.dtype == torch.float64 or x.shape[2] * x.shape[3] >= MOST_PIXELS:
+        return reference(x, kernel_size)
+    result = torch.empty_like(x)
+    if kernel_size == 1:
+        return result.copy_(x)
+    if x.numel():
+        launch_median(x, result, kernel_size)
+    return result

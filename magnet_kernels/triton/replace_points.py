@@ -1,0 +1,117 @@
+"""replace_points: the values of fine at the points, of coarse elsewhere."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from magnet_kernels.reference import replace_points as reference
+from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, wide
+
+
+# Budget: 112 registers, no spills; 8 KiB shared memory.
+@triton.jit(do_not_specialize=["n_points"])
+def replace_kernel(
+    fine,
+    target,
+    points,
+    fine_n,
+    fine_c,
+    fine_h,
+    fine_w,
+    target_n,
+    target_c,
+    target_h,
+    target_w,
+    points_n,
+    points_k,
+    n_points,
+    classes,
+    pixels,
+    width,
+    blocks,
+    WIDE: tl.constexpr,
+    PLANES: tl.constexpr,
+    POINTS: tl.constexpr,
+):
+    """Points outside the map replace nothing."""
+    image = tl.program_id(0) // blocks
+    which = (tl.program_id(0) - image * blocks) * POINTS + tl.arange(0, POINTS)
+    image = image.to(tl.int64)
+    point = tl.load(points + image * points_n + which.to(tl.int64) * points_k, mask=which < n_points, other=-1)
+    exists = (point >= 0) & (point < pixels)
+    point = tl.where(exists, point, 0)
+    y = point // width
+    x = point - y * width
+    if not WIDE:
+        y = y.to(tl.int32)
+        x = x.to(tl.int32)
+    source = (y * fine_h + x * fine_w)[None, :]
+    destination = (y * target_h + x * target_w)[None, :]
+    fine += image * fine_n
+    target += image * target_n
+    for begin in range(0, classes, PLANES):
+        plane = begin + tl.arange(0, PLANES)[:, None]
+        wanted = (plane < classes) & exists[None, :]
+        if WIDE:
+            plane = plane.to(tl.int64)
+        value = tl.load(fine + (plane * fine_c + source), mask=wanted)
+        tl.store(target + (plane * target_c + destination), value, mask=wanted)
+
+
+def tile_of(target: Tensor) -> tuple[int, int]:
+    """(classes, points) at a time: whole pixels where their classes are side by side."""
+    if target.stride(1) == 1 and target.shape[1] > 1:
+        planes = min(power_of_two_from(target.shape[1]), 128)
+        return planes, max(2048 // planes, 16)
+    return 8, 128
+
+
+def launch_replace(target: Tensor, fine: Tensor, points: Tensor) -> None:
+    """Values of ``fine`` at ``points`` into ``target``, both (N, C, H, W)."""
+    n, n_points = points.shape
+    if fine.numel() == 0:
+        return
+    planes, block = tile_of(target)
+    blocks = cdiv(n_points, block)
+    launch(
+        replace_kernel,
+        n * blocks,
+        fine,
+        target,
+        points,
+        *fine.stride(),
+        *target.stride(),
+        *points.stride(),
+        n_points,
+        fine.shape[1],
+        fine.shape[2] * fine.shape[3],
+        fine.shape[3],
+        blocks,
+        WIDE=wide(fine, target),
+        PLANES=planes,
+        POINTS=block,
+    )
+
+
+def _check_range(points: Tensor, coarse: Tensor) -> None:
+    """As the reference does where nothing has to wait for it; a device does not report points outside the map."""
+    if points.device.type == "cpu":
+        reference._check_range(points, coarse.shape[2] * coarse.shape[3])
+
+
+def replace_points(coarse: Tensor, fine: Tensor, points: Tensor) -> Tensor:
+    """(N, C, H, W) twice, (N, K) -> (N, C, H, W) in the layout of ``coarse``."""
+    _check_range(points, coarse)
+    refined = torch.empty_like(coarse).copy_(coarse)
+    launch_replace(refined, fine, points)
+    return refined
+
+
+def replace_points_(coarse: Tensor, fine: Tensor, points: Tensor) -> None:
+    """In place; pixels that are not chosen keep their values."""
+    _check_range(points, coarse)
+    if coarse is not fine:
+        launch_replace(coarse, fine, points)

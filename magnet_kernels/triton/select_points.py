@@ -1,0 +1,295 @@
+"""select_points: the K highest scores of each image, ties to the lowest index, in ascending order.
+
+Keys are int32 of the order of the scores (values.py). Their K-th highest is found 11 bits at a time: each kernel counts
+the next digit of those that have the digits found so far, and the kernel after it looks the digit up. Then blocks
+count what they will list, one program an image adds the counts up, and blocks write the list from there. No program
+waits for another; integers are added up, so that their order does not matter.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from magnet_kernels.reference import select_points as reference
+from magnet_kernels.triton.digits import BINS, STATE, WORKSPACE, count_digits, next_digit
+from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, smaller_blocks, wide
+from magnet_kernels.triton.margin import pixel_offsets
+from magnet_kernels.triton.median_blur import launch_median
+from magnet_kernels.triton.replace_points import launch_replace
+from magnet_kernels.triton.values import KEY_OF_INVALID, order_key, selection_key, widen
+
+
+# Budget: 64 registers, no spills; 8 KiB shared memory.
+@triton.jit
+def key_kernel(
+    score,
+    mask,
+    keys,
+    workspace,
+    score_n,
+    score_h,
+    score_w,
+    mask_n,
+    mask_h,
+    mask_w,
+    pixels,
+    width,
+    blocks,
+    MASK: tl.constexpr,
+    FLAT: tl.constexpr,
+    WIDE: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    """Keys of scores, and counts of their first digit."""
+    image = tl.program_id(0) // blocks
+    index = (tl.program_id(0) - image * blocks) * PIXELS + tl.arange(0, PIXELS)
+    exists = index < pixels
+    image = image.to(tl.int64)
+    place = pixel_offsets(index, width, score_h, score_w, FLAT, WIDE)
+    value = widen(tl.load(score + image * score_n + place, mask=exists, other=0.0))
+    valid = exists
+    if MASK:
+        place = pixel_offsets(index, width, mask_h, mask_w, FLAT, WIDE)
+        valid = tl.load(mask + image * mask_n + place, mask=exists, other=0) != 0
+    key = selection_key(order_key(value), valid)
+    tl.store(keys + image * pixels + index, key, mask=exists)
+    count_digits(workspace + image * WORKSPACE, (key >> 21) + 1024, exists)
+
+
+# Budget: 80 registers, no spills; 8 KiB shared memory.
+@triton.jit(do_not_specialize=["n_points"])
+def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr, PIXELS: tl.constexpr):
+    """Counts the digit after the first DIGITS (1 or 2) of keys that have those of the K-th highest."""
+    image = tl.program_id(0) // blocks
+    block = tl.program_id(0) - image * blocks
+    index = block * PIXELS + tl.arange(0, PIXELS)
+    exists = index < pixels
+    image = image.to(tl.int64)
+    workspace += image * WORKSPACE
+    key = tl.load(keys + image * pixels + index, mask=exists, other=0)
+    prefix, _ = next_digit(workspace, n_points, block, DIGITS)
+    if DIGITS == 1:
+        digit = (key >> 10) & 2047
+        alike = (key >> 21) == prefix
+    else:
+        digit = key & 1023
+        alike = (key >> 10) == prefix
+    count_digits(workspace + DIGITS * BINS, digit, exists & alike)
+
+
+# Budget: 80 registers, no spills; 1 KiB shared memory.
+@triton.jit(do_not_specialize=["n_points"])
+def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.constexpr):
+    """For each block: how many keys lie above the K-th highest, and how many are equal to it, into counts (N, 2, B)."""
+    image = tl.program_id(0) // blocks
+    block = tl.program_id(0) - image * blocks
+    index = block * PIXELS + tl.arange(0, PIXELS)
+    image = image.to(tl.int64)
+    workspace += image * WORKSPACE
+    key = tl.load(keys + image * pixels + index, mask=index < pixels, other=KEY_OF_INVALID)
+    threshold, _ = next_digit(workspace, n_points, block, 3)
+    above = tl.sum((key > threshold).to(tl.int32), axis=0)
+    equal = tl.sum(((key == threshold) & (key != KEY_OF_INVALID)).to(tl.int32), axis=0)
+    counts += image * 2 * blocks + block
+    tl.store(counts, above)
+    tl.store(counts + blocks, equal)
+
+
+# Budget: 40 registers, no spills; 1 KiB shared memory.
+@triton.jit
+def scan_kernel(counts, blocks, BLOCKS: tl.constexpr):
+    """In place: what the blocks before have counted. A program for each of the two rows of each image."""
+    counts += tl.program_id(0).to(tl.int64) * blocks
+    total = 0
+    for begin in range(0, blocks, BLOCKS):
+        at = begin + tl.arange(0, BLOCKS)
+        count = tl.load(counts + at, mask=at < blocks, other=0)
+        tl.store(counts + at, total + tl.cumsum(count, axis=0) - count, mask=at < blocks)
+        total += tl.sum(count, axis=0)
+
+
+# Budget: 96 registers, no spills; 4 KiB shared memory.
+@triton.jit(do_not_specialize=["n_points"])
+def list_kernel(
+    keys,
+    workspace,
+    counts,
+    points,
+    fine,
+    target,
+    fine_n,
+    fine_c,
+    fine_h,
+    fine_w,
+    target_n,
+    target_c,
+    target_h,
+    target_w,
+    n_points,
+    classes,
+    pixels,
+    width,
+    blocks,
+    REPLACE: tl.constexpr,
+    FLAT: tl.constexpr,
+    WIDE: tl.constexpr,
+    PLANES: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    """Writes the points of a block. REPLACE: and the values of ``fine`` there into ``target``."""
+    image = tl.program_id(0) // blocks
+    block = tl.program_id(0) - image * blocks
+    index = block * PIXELS + tl.arange(0, PIXELS)
+    image = image.to(tl.int64)
+    key = tl.load(keys + image * pixels + index, mask=index < pixels, other=KEY_OF_INVALID)
+    threshold = tl.load(workspace + image * WORKSPACE + STATE + 4)
+    wanted = tl.load(workspace + image * WORKSPACE + STATE + 5)
+    above_before = tl.load(counts + image * 2 * blocks + block)
+    equal_before = tl.load(counts + image * 2 * blocks + blocks + block)
+    equal = (key == threshold) & (key != KEY_OF_INVALID)
+    tie = equal_before + tl.cumsum(equal.to(tl.int32), axis=0)
+    chosen = (key > threshold) | (equal & (tie <= wanted))
+    place = above_before + tl.minimum(equal_before, wanted) + tl.cumsum(chosen.to(tl.int32), axis=0) - 1
+    tl.store(points + image * n_points + place, index.to(tl.int64), mask=chosen)
+    if REPLACE:
+        fine += image * fine_n
+        target += image * target_n
+        source = pixel_offsets(index, width, fine_h, fine_w, FLAT, WIDE)[None, :]
+        destination = pixel_offsets(index, width, target_h, target_w, FLAT, WIDE)[None, :]
+        for begin in range(0, classes, PLANES):
+            plane = begin + tl.arange(0, PLANES)[:, None]
+            wanted_values = (plane < classes) & chosen[None, :]
+            if WIDE:
+                plane = plane.to(tl.int64)
+            value = tl.load(fine + (plane * fine_c + source), mask=wanted_values)
+            tl.store(target + (plane * target_c + destination), value, mask=wanted_values)
+
+
+def block_of(pixels: int, device: torch.device) -> int:
+    """Pixels of a program: 16 a thread."""
+    return smaller_blocks(2048, 512, pixels, device)
+
+
+class Selection:
+    """The K-th highest of each image, searched in the memory that one call needs."""
+
+    def __init__(self, like: Tensor, shape: tuple[int, int, int], n_points: int) -> None:
+        self.n, self.height, self.width = shape
+        self.pixels, self.n_points = self.height * self.width, n_points
+        self.block = block_of(self.n * self.pixels, like.device)
+        self.blocks = cdiv(self.pixels, self.block)
+        self.keys = like.new_empty((self.n, 1, self.height, self.width), dtype=torch.int32)
+        self.workspace = like.new_zeros((self.n, WORKSPACE.value), dtype=torch.int32)
+
+    def put(self, score: Tensor, mask: Tensor | None) -> None:
+        """Take scores (N, 1, H, W) of any strides."""
+        maps = (score,) if mask is None else (score, mask)
+        launch(
+            key_kernel,
+            self.n * self.blocks,
+            score,
+            None if mask is None else mask.view(torch.uint8),
+            self.keys,
+            self.workspace,
+            score.stride(0),
+            score.stride(2),
+            score.stride(3),
+            *((0, 0, 0) if mask is None else (mask.stride(0), mask.stride(2), mask.stride(3))),
+            self.pixels,
+            self.width,
+            self.blocks,
+            MASK=mask is not None,
+            FLAT=flat(*maps),
+            WIDE=wide(*maps),
+            PIXELS=self.block,
+        )
+
+    def put_medians(self, score: Tensor, kernel_size: int, mask: Tensor | None) -> None:
+        """Take the medians of scores (N, 1, H, W)."""
+        if kernel_size in (3, 5):
+            launch_median(score, self.keys, kernel_size, mask, self.workspace)
+        elif kernel_size == 1:
+            self.put(score, mask)
+        else:
+            medians = torch.empty_like(score)
+            launch_median(score, medians, kernel_size)
+            self.put(medians, mask)
+
+    def list(self, may_run_out: bool, fine: Tensor | None = None, target: Tensor | None = None) -> Tensor:
+        """The points; with the values of ``fine`` there put into ``target``, maps (N, C, H, W), on the way.
+
+        may_run_out: of valid pixels.
+        """
+        shape = (self.n, self.n_points)
+        points = self.keys.new_empty(shape, dtype=torch.int64)
+        if may_run_out:
+            points.fill_(-1)
+        programs = self.n * self.blocks
+        for digits in (1, 2):
+            launch(
+                digit_kernel,
+                programs,
+                self.keys,
+                self.workspace,
+                self.n_points,
+                self.pixels,
+                self.blocks,
+                DIGITS=digits,
+                PIXELS=self.block,
+            )
+        counts = self.keys.new_empty((self.n, 2, self.blocks))
+        launch(
+            count_kernel,
+            programs,
+            self.keys,
+            self.workspace,
+            counts,
+            self.n_points,
+            self.pixels,
+            self.blocks,
+            PIXELS=self.block,
+        )
+        launch(scan_kernel, 2 * self.n, counts, self.blocks, BLOCKS=1024)
+        replace = fine is not None and target is not None
+        last = replace and target.stride(1) == 1 and target.shape[1] > 1  # type: ignore[union-attr]
+        maps = [m for m in (fine, target) if m is not None]
+        launch(
+            list_kernel,
+            programs,
+            self.keys,
+            self.workspace,
+            counts,
+            points,
+            fine,
+            target,
+            *((0, 0, 0, 0) if fine is None else fine.stride()),
+            *((0, 0, 0, 0) if target is None else target.stride()),
+            self.n_points,
+            0 if fine is None else fine.shape[1],
+            self.pixels,
+            self.width,
+            self.blocks,
+            REPLACE=replace and not last,
+            FLAT=flat(*maps),
+            WIDE=wide(*maps),
+            PLANES=2,
+            PIXELS=self.block,
+        )
+        if last:  # pixels of consecutive classes are taken one by one
+            launch_replace(target, fine, points)  # type: ignore[arg-type]
+        return points
+
+
+def select_points(score: Tensor, mask: Tensor | None, n_points: int) -> Tensor:
+    """(N, 1, H, W), mask (N, 1, H, W) -> (N, K) int64 flat indices; rows end in -1 where valid pixels run out."""
+    n, _, height, width = score.shape
+    if score.dtype == torch.float64 or height * width >= MOST_PIXELS:
+        return reference.select_points(score, mask, n_points)
+    if n == 0 or n_points == 0:
+        return score.new_empty((n, n_points), dtype=torch.int64)
+    selection = Selection(score, (n, height, width), n_points)
+    selection.put(score, mask)
+    return selection.list(mask is not None)

@@ -1,0 +1,182 @@
+"""uncertainty_score: high where coarse is unsure and fine is sure."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from magnet_kernels.reference import uncertainty_score as reference
+from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, wide
+from magnet_kernels.triton.margin import margins, pixel_offsets, scale_of, tile_of
+from magnet_kernels.triton.median_blur import launch_median
+
+
+# Budget: 168 registers, no spills; 4 KiB shared memory.
+@triton.jit
+def score_kernel(
+    coarse,
+    fine,
+    mask,
+    copy,
+    score,
+    coarse_n,
+    coarse_c,
+    coarse_h,
+    coarse_w,
+    fine_n,
+    fine_c,
+    fine_h,
+    fine_w,
+    mask_n,
+    mask_h,
+    mask_w,
+    copy_n,
+    copy_c,
+    copy_h,
+    copy_w,
+    classes,
+    pixels,
+    width,
+    small_height,
+    small_width,
+    scale_y,
+    scale_x,
+    blocks,
+    LOGITS: tl.constexpr,
+    UPSAMPLE: tl.constexpr,
+    MASK: tl.constexpr,
+    COPY: tl.constexpr,
+    FLAT: tl.constexpr,
+    WIDE: tl.constexpr,
+    PLANES: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    image = tl.program_id(0) // blocks
+    index = (tl.program_id(0) - image * blocks) * PIXELS + tl.arange(0, PIXELS)
+    exists = index < pixels
+    image = image.to(tl.int64)
+    if COPY:
+        copy += image * copy_n
+    unsure = 1.0 - margins(
+        coarse + image * coarse_n,
+        coarse_c,
+        coarse_h,
+        coarse_w,
+        classes,
+        index,
+        exists,
+        width,
+        small_height,
+        small_width,
+        scale_y,
+        scale_x,
+        copy,
+        copy_c,
+        copy_h,
+        copy_w,
+        LOGITS,
+        UPSAMPLE,
+        COPY,
+        FLAT,
+        WIDE,
+        PLANES,
+        PIXELS,
+    )
+    sure = margins(
+        fine + image * fine_n,
+        fine_c,
+        fine_h,
+        fine_w,
+        classes,
+        index,
+        exists,
+        width,
+        0,
+        0,
+        0.0,
+        0.0,
+        None,
+        0,
+        0,
+        0,
+        LOGITS,
+        False,
+        False,
+        FLAT,
+        WIDE,
+        PLANES,
+        PIXELS,
+    )
+    value = unsure * sure
+    value = tl.where(value != value, 0.0, value)
+    if MASK:
+        place = pixel_offsets(index, width, mask_h, mask_w, FLAT, WIDE)
+        value = tl.where(tl.load(mask + image * mask_n + place, mask=exists, other=0) != 0, value, 0.0)
+    tl.store(score + image * pixels + index, value, mask=exists)
+
+
+def launch_score(
+    coarse: Tensor,
+    fine: Tensor,
+    mask: Tensor | None,
+    score: Tensor,
+    from_logits: bool,
+    copy: Tensor | None = None,
+) -> None:
+    """The score before the median, into ``score`` (N, 1, H, W) fp32 without gaps.
+
+    A smaller ``coarse`` is upsampled on the way. copy: (N, C, H, W) to store ``coarse`` in.
+    """
+    n, _, height, width = fine.shape
+    upsample = coarse.shape[2:] != fine.shape[2:]
+    tile = tile_of(fine, n * height * width, upsample)
+    blocks = cdiv(height * width, tile.pixels)
+    maps = [m for m in (coarse, fine, mask, copy) if m is not None]
+    launch(
+        score_kernel,
+        n * blocks,
+        coarse,
+        fine,
+        None if mask is None else mask.view(torch.uint8),
+        copy,
+        score,
+        *coarse.stride(),
+        *fine.stride(),
+        *((0, 0, 0) if mask is None else (mask.stride(0), mask.stride(2), mask.stride(3))),
+        *((0, 0, 0, 0) if copy is None else copy.stride()),
+        fine.shape[1],
+        height * width,
+        width,
+        coarse.shape[2],
+        coarse.shape[3],
+        scale_of(coarse.shape[2], height),
+        scale_of(coarse.shape[3], width),
+        blocks,
+        LOGITS=from_logits,
+        UPSAMPLE=upsample,
+        MASK=mask is not None,
+        COPY=copy is not None,
+        FLAT=flat(*maps[upsample:]),
+        WIDE=wide(*maps),
+        PLANES=tile.planes,
+        PIXELS=tile.pixels,
+        num_warps=tile.num_warps,
+    )
+
+
+def uncertainty_score(
+    coarse: Tensor, fine: Tensor, mask: Tensor | None = None, kernel_size: int = 3, from_logits: bool = False
+) -> Tensor:
+    """(N, C, H, W) twice, mask (N, 1, H, W) -> (N, 1, H, W) float32."""
+    n, _, height, width = fine.shape
+    if height * width >= MOST_PIXELS:
+        return reference.uncertainty_score(coarse, fine, mask, kernel_size, from_logits)
+    score = fine.new_empty((n, 1, height, width), dtype=torch.float32)
+    launch_score(coarse, fine, mask, score, from_logits)
+    if kernel_size == 1 or score.numel() == 0:
+        return score
+    result = torch.empty_like(score)
+    launch_median(score, result, kernel_size)
+    return result

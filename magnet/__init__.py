@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from magnet.model import MagNet
     from magnet.networks import RefinementModule, build_segmenter
     from magnet.prediction import Prediction
+    from magnet.wrapping import wrap
     from magnet_kernels import __version__, refine_step, refine_step_
 
 # Loaded on first use, torch included, so that the command line answers at once.
@@ -24,6 +25,7 @@ _LAZY = {
     "load_official": "magnet.checkpoints",
     "refine_step": "magnet_kernels",
     "refine_step_": "magnet_kernels",
+    "wrap": "magnet.wrapping",
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "load_official",
     "refine_step",
     "refine_step_",
+    "wrap",
 ]
 
 

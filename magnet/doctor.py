@@ -31,6 +31,11 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _gpu(index: int) -> str:
+    major, minor = torch.cuda.get_device_capability(index)
+    return f"{torch.cuda.get_device_name(index)} (compute capability {major}.{minor})"
+
+
 def _devices() -> list[str]:
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -49,7 +54,8 @@ def _live(reasons: dict[str, str], device: str, forced: str | None) -> dict[str,
     missing: list[str] = []
     for backend in _COMPILED[device]:
         if reasons.get(backend) == "ok":
-            return {"backend": backend, "reason": "; ".join(["compiled", *missing])}
+            how = "made by Triton at the first call" if backend == "triton" else "compiled"
+            return {"backend": backend, "reason": "; ".join([how, *missing])}
         missing.append(f"{backend}: {reasons.get(backend, 'not known')}")
     return {"backend": "reference", "reason": "; ".join(missing)}
 
@@ -214,7 +220,7 @@ def examine() -> dict[str, Any]:
             "platform": platform.platform(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
-            "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
+            "gpus": [_gpu(k) for k in range(torch.cuda.device_count())],
         },
         "build": mk.build_info(),
         "forced_backend": forced,

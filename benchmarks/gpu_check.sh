@@ -84,14 +84,14 @@ build() {
 
 # The files whose tests run on each backend; those of the model layer need packages that kernels do not.
 test_files() {
-  grep -lE 'live import|cuda' tests/test_*.py | grep -vE 'test_(cuda_.*|gpu|gpu_check|install)\.py' |
+  grep -lE 'live import|cuda' tests/test_*.py | grep -vE 'test_(cuda_.*|gpu|gpu_check|install|triton_aot|triton_kernels)\.py' |
     xargs grep -LE '^(from|import) magnet(\.| |$)'
 }
 
-# test_file FILE END CHOSEN: those of its tests, until the time END; several files at once use idle cores
+# test_file FILE END CHOSEN FOLDER: those of its tests, until the time END; several files at once use idle cores
 test_file() {
   local here left=$(($2 - $(date +%s))) workers=""
-  here=$work/tests/$(basename "$1" .py)
+  here=$work/$4/$(basename "$1" .py)
   "$PYTHON" -c 'import xdist' 2> /dev/null && workers="-n 3"
   HYPOTHESIS_PROFILE=ci MAGNET_CUDA_HOST=0 OMP_NUM_THREADS=2 timeout -k 10 $((left > 1 ? left : 1)) \
     "$PYTHON" -m pytest "$1" -q -p no:cacheprovider $workers -k "$3" > "$here.log" 2>&1
@@ -100,14 +100,14 @@ test_file() {
 export -f test_file
 export work PYTHON
 
-# judge_tests NAME START FILES: one line of the summary for what test_file left behind
+# judge_tests NAME FOLDER START FILES: one line of the summary for what test_file left behind
 judge_tests() {
-  local name=$1 start=$2 code=0 passed=0 bad="" file count
-  shift 2
+  local name=$1 folder=$2 start=$3 code=0 passed=0 bad="" file count
+  shift 3
   for file in "$@"; do
-    file=$work/tests/$(basename "$file" .py)
+    file=$work/$folder/$(basename "$file" .py)
     case $(cat "$file.code" 2> /dev/null || echo 124) in
-      0 | 5) ;; # 5: the file holds no test for CUDA
+      0 | 5) ;; # 5: the file holds no such test
       124 | 137) code=124 bad+=" $(basename "$file")" ;;
       *) [ $code -eq 124 ] || code=1; bad+=" $(basename "$file")" ;;
     esac
@@ -116,24 +116,26 @@ judge_tests() {
     passed=$((passed + ${count:-0}))
     cat "$file.log" >> "$out/tests.log" 2> /dev/null
   done
-  [ "$passed" -gt 0 ] || { [ $code -ne 0 ] || code=1; bad+=" no test ran: is the CUDA backend live?"; }
+  [ "$passed" -gt 0 ] || { [ $code -ne 0 ] || code=1; bad+=" no test ran: is the backend live?"; }
   log "$name" $code $((SECONDS - start)) "$passed passed${bad:+; look at:$bad}"
 }
 
+# tests NAME FOLDER CHOSEN
 tests() {
   local start=$SECONDS end files
+  mkdir -p "$work/$2"
   end=$(($(date +%s) + $(remaining $CHECKS)))
   mapfile -t files < <(test_files)
-  printf '%s\n' "${files[@]}" | xargs -P 8 -I{} bash -c "test_file {} $end 'cuda and not cuda_host'"
-  judge_tests "tests on CUDA" "$start" "${files[@]}"
+  printf '%s\n' "${files[@]}" | xargs -P 8 -I{} bash -c "test_file {} $end '$3' $2"
+  judge_tests "$1" "$2" "$start" "${files[@]}"
 }
 
 # What only a GPU can show, memory running out included: by itself.
 gpu_tests() {
   local start=$SECONDS
   [ -e tests/test_gpu.py ] || return
-  test_file tests/test_gpu.py $(($(date +%s) + $(remaining $ALONE))) ""
-  judge_tests "tests of the GPU" "$start" tests/test_gpu.py
+  test_file tests/test_gpu.py $(($(date +%s) + $(remaining $ALONE))) "" tests
+  judge_tests "tests of the GPU" tests "$start" tests/test_gpu.py
 }
 
 sanitizer() {
@@ -159,7 +161,8 @@ sanitize() {
 checks() {
   mkdir -p "$work/tests"
   : > "$out/tests.log"
-  tests &
+  tests "tests on CUDA" tests "cuda and not cuda_host" &
+  tests "tests on Triton" triton "triton and not large and not many_blocks and not all_backends" &
   sanitize memcheck "--report-api-errors no" &
   sanitize racecheck "" &
   sanitize initcheck "" &

@@ -670,14 +670,16 @@ def stand_ins(tmp_path) -> Callable[..., tuple[subprocess.CompletedProcess[str],
 def test_script_runs_every_step(stand_ins):
     run, record, out = stand_ins()
     assert run.returncode == 0, run.stdout
-    for step in ("build", "tests on CUDA", "memcheck", "racecheck", "initcheck", "benchmarks"):
+    for step in ("build", "tests on CUDA", "tests on Triton", "memcheck", "racecheck", "initcheck", "benchmarks"):
         assert f"ok         {step}" in run.stdout
     assert record.count("gpu.awkward") == 3 and "compile-only" in record
     assert "made up table" in run.stdout and "12 passed" in run.stdout
     files = {path.name for path in out.iterdir()}
     assert files == {"build.log", "tests.log", "sanitizer.log", "benchmark.log", "summary.txt"}
     tested = [line for line in record.splitlines() if "-m pytest" in line]
-    assert len(tested) > 5 and all("cuda and not cuda_host" in line for line in tested if "test_gpu.py" not in line)
+    for chosen in ("cuda and not cuda_host", "triton and not large"):
+        assert sum(f"-k {chosen}" in line for line in tested) > 5
+    assert all("cuda and not" in line or "triton and not" in line for line in tested if "test_gpu.py" not in line)
     assert not any("test_train" in line or "test_cli" in line or "gpu_check" in line for line in tested)
 
 

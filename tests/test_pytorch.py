@@ -21,7 +21,7 @@ from torch.library import opcheck
 
 import magnet
 import magnet_kernels as mk
-from magnet_kernels import _library, available_backends
+from magnet_kernels import _backends, _library, available_backends
 
 H, W = 9, 12
 Maps = dict[str, Tensor]
@@ -122,6 +122,30 @@ def test_opcheck_of_refine_stage_with_gradients(device, labels):
     maps = [m[part].requires_grad_(not labels) for part in ("coarse", "fine")]
     operator = torch.ops.magnet_kernels.refine_stage_labels if labels else torch.ops.magnet_kernels.refine_stage
     opcheck(operator.default, (*maps, m["boxes"], 11, 13, 30, 3, True))
+
+
+@each_pair
+def test_opcheck_on_each_backend(name, backend, monkeypatch):
+    """With the arguments that the public function passes on."""
+    calls = []
+    choose = _backends.choose
+
+    def recording(operator: str, *how: Any) -> Callable[..., Any]:
+        run = choose(operator, *how)
+
+        def call(*arguments: Any) -> Any:
+            calls.append((run, arguments))
+            return run(*arguments)
+
+        return call
+
+    if backend == "reference":
+        pytest.skip("the reference is no operator by itself")
+    monkeypatch.setattr(_backends, "choose", recording)
+    results(name, inputs(DEVICES[backend]), backend=backend)
+    ((operator, arguments),) = calls
+    assert operator._schema.name.endswith(f"::{name}")
+    opcheck(operator, arguments)
 
 
 # torch.use_deterministic_algorithms: empty memory is filled with NaN, True or the largest int, so that what no kernel

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import build_nvcc
 import pytest
 import torch
 
-import build_nvcc
 from magnet_kernels import _loader
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,7 +92,7 @@ def small_source(tmp_path) -> Path:
     pytest.importorskip("setuptools", minversion="77")
     pytest.importorskip("pybind11")
     source = tmp_path / "source"
-    for name in ("setup.py", "build_nvcc.py", "pyproject.toml", "magnet_kernels/_version.py"):
+    for name in ("setup.py", "csrc/build_nvcc.py", "pyproject.toml", "magnet_kernels/_version.py"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     files = {

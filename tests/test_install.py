@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> Path:
         shutil.copytree(
             ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "_build_record.json")
         )
-    for name in ("setup.py", "build_backend.py", "build_nvcc.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+    for name in ("setup.py", "build_backend.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, copy / name)
     return copy
 

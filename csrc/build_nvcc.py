@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "nvcc"
 FLAGS = ["-O3", "-std=c++20", "-fmad=false", "--expt-relaxed-constexpr", "-I", str(ROOT / "csrc")]
 ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0;12.0+PTX"  # every NVIDIA GPU from A100 on; the last as PTX for later ones

@@ -25,10 +25,11 @@ from gpu.clock import BETWEEN_EVENTS, FLUSH, GRAPH_REPLAY, CudaClock
 from gpu.measure import DeviceLost, Inputs, Measurement
 from gpu.picture import BARS, COLOURS, LABELS, LINE, TOP, draw, write_png
 from gpu.results import MISSED, OPEN, REACHED, Report, Row, judge, table, write_csv, write_json
-from live import ROOT, environment_of_a_program
+from live import environment_of_a_program
 from PIL import Image
 from targets import GPU_TARGETS, GpuTarget
 
+ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "benchmarks" / "gpu_check.sh"
 
 

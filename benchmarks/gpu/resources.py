@@ -1,6 +1,6 @@
 """What the compiler says of every CUDA kernel: registers, stack and spills, against the budget that the kernel states.
 
-    PYTHONPATH=csrc:benchmarks python -m gpu.resources     # a table; compiles csrc/cuda/*.cu where they changed
+PYTHONPATH=csrc:benchmarks python -m gpu.resources     # a table; compiles csrc/cuda/*.cu where they changed
 """
 
 from __future__ import annotations

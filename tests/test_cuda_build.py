@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import build_nvcc
 import pytest
 import torch
 
+import build_nvcc
 from magnet_kernels import _loader
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from magnet import official, settings, walk
-from magnet.images import normalize, read_image, rgb_array, to_tensor
+from magnet.choice import CHOICES
+from magnet.colours import match_channels
+from magnet.images import IMAGENET_MEAN, IMAGENET_STD, normalize, read_image, rgb_array, to_tensor
+from magnet.plan import Plan, plan_walk
 
 if TYPE_CHECKING:
     from magnet.prediction import Prediction, Stage
@@ -38,7 +41,8 @@ class MagNet(nn.Module):
     one is sure.
 
     The scales are sizes that every image is resized to, so an image of another aspect is squeezed: give scales of the
-    aspect that the images have. Patches are spread evenly, the last one flush with the border, and overlaps averaged.
+    aspect that the images have, or ``follow_image=True``. Patches are spread evenly, the last one flush with the
+    border, and overlaps averaged.
 
     Args:
         segmenter: maps normalised images (N, 3, h, w) to logits (N, C, h, w).
@@ -52,16 +56,25 @@ class MagNet(nn.Module):
         n_patches: None is MagNet, which looks at all patches; a number is MagNet-Fast, which looks at the most
             uncertain ones; 0 leaves the coarse prediction. Or a list of these, one for each scale after the first.
         kernel_size: of the median filter on the scores, odd, 1 to 15.
+        follow_image: let the scales follow each image: its aspect is kept, and no scale is larger than the image, so
+            that small images have fewer of them; magnification from scale to scale stays (see ``magnet.plan``).
+        points_by: how the pixels to replace are chosen: "score" is the paper's, unsure before and sure now;
+            "uncertainty" asks only where the map was unsure; "random" takes any. All pixels: ``n_points=1.0``.
         compat: "paper" is the method as published; "official" gives the numbers of the public release, quirks
             included (see ``magnet.official``).
         batch_size: patches in one forward pass of the networks; None: 1 to 16, fewer the larger they are, which keeps
             memory in bounds.
         amp: "bf16" runs the networks under bfloat16 autocast; maps and scores stay in float32.
         progress: show a progress bar; None: on a terminal, once the walk has taken two seconds.
+        colour_statistics: mean and standard deviation of R, G and B in [0, 1] over the training images, ((3), (3)),
+            kept with the model.
+        match_colours: bring the mean and deviation of each image's channels to ``colour_statistics`` first, for images
+            of another camera, lighting or staining than those trained on.
         class_names: one name for each class, kept with the model.
         colours: one RGB triple (0..255) for each class, kept with the model.
 
-    ``n_points``, ``n_patches``, ``kernel_size``, ``batch_size``, ``amp`` and ``progress`` may be changed later.
+    ``n_points``, ``n_patches``, ``kernel_size``, ``follow_image``, ``points_by``, ``match_colours``,
+    ``batch_size``, ``amp`` and ``progress`` may be changed later.
 
     Raises:
         TypeError, ValueError: an argument is not as above, or segmenter and refiner differ in their classes.
@@ -78,10 +91,14 @@ class MagNet(nn.Module):
         n_points: int | float,
         n_patches: int | Sequence[int | None] | None = None,
         kernel_size: int = 3,
+        follow_image: bool = False,
+        points_by: str = "score",
         compat: Compat = "paper",
         batch_size: int | None = None,
         amp: Literal["none", "bf16"] = "none",
         progress: bool | None = None,
+        colour_statistics: Sequence[Sequence[float]] | None = None,
+        match_colours: bool = False,
         class_names: Sequence[str] | None = None,
         colours: Sequence[Sequence[int]] | None = None,
     ) -> None:
@@ -95,9 +112,13 @@ class MagNet(nn.Module):
         self.n_points = n_points
         self.n_patches = n_patches
         self.kernel_size = kernel_size
+        self.follow_image = follow_image
+        self.points_by = points_by
         self.batch_size = batch_size
         self.amp = amp
         self.progress = progress
+        self.colour_statistics = settings.check_colour_statistics(colour_statistics)
+        self.match_colours = match_colours
         self.info: dict[str, Any] | None = None  # what save_pretrained keeps beside the settings
 
         refiners = settings.check_refiners(refiner, len(self.scales))
@@ -131,6 +152,36 @@ class MagNet(nn.Module):
     @kernel_size.setter
     def kernel_size(self, value: int) -> None:
         self._kernel_size = settings.check_kernel_size(value)
+
+    @property
+    def follow_image(self) -> bool:
+        return self._follow_image
+
+    @follow_image.setter
+    def follow_image(self, value: bool) -> None:
+        self._follow_image = settings.check_paper_only("follow_image", value, False, (False, True), self.compat)
+
+    @property
+    def points_by(self) -> str:
+        return self._points_by
+
+    @points_by.setter
+    def points_by(self, value: str) -> None:
+        self._points_by = settings.check_paper_only("points_by", value, "score", CHOICES, self.compat)
+
+    @property
+    def match_colours(self) -> bool:
+        return self._match_colours
+
+    @match_colours.setter
+    def match_colours(self, value: bool) -> None:
+        value = settings.check_paper_only("match_colours", value, False, (False, True), self.compat)
+        if value and self.colour_statistics is None:
+            raise ValueError(
+                "match_colours: expected a model that keeps colour_statistics, got one without; train it again, or "
+                "pass colour_statistics=(mean, deviation) of R, G and B in [0, 1] over its training images"
+            )
+        self._match_colours = value
 
     @property
     def batch_size(self) -> int | None:
@@ -167,9 +218,19 @@ class MagNet(nn.Module):
         """How many patches are looked at in ``scale`` (1 is the first after the coarse one); None: all."""
         return self.n_patches[scale - 1] if isinstance(self.n_patches, list) else self.n_patches
 
+    def plan(self, size: Size) -> Plan:
+        """The sizes that the walk takes for an image of ``size`` (H, W)."""
+        return plan_walk(self, settings.check_size("size", size))
+
     def refiner_at(self, scale: int) -> nn.Module | None:
         """The refiner of ``scale``; None where there is none."""
         return self.refiners[min(scale, len(self.refiners)) - 1] if len(self.refiners) else None
+
+    def matched(self, images: Tensor) -> Tensor:
+        """RGB (N, 3, H, W) in [0, 1] -> the same, in the colours of the training images if ``match_colours``."""
+        if not self.match_colours or self.colour_statistics is None:
+            return images
+        return match_channels(images, *self.colour_statistics)
 
     def segment(self, images: Tensor) -> Tensor:
         """Class probabilities (N, C, h, w), float32, of normalised images (N, 3, h, w), without any refinement."""
@@ -194,6 +255,8 @@ class MagNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) images of any size, normalised -> (N, C, *scales[-1]) class probabilities, float32.
 
+        With ``follow_image`` their size is that of the last scale of :meth:`plan`.
+
         Runs in evaluation mode and records no gradients, whatever mode the modules are in. Under torch.compile and
         torch.export, where call ``eval()`` first, the images of a batch are worked on together, not one by one.
 
@@ -201,6 +264,9 @@ class MagNet(nn.Module):
             TypeError, ValueError: ``images`` is no such tensor, or a network's output does not fit.
         """
         settings.check_images(images)
+        if self.match_colours:
+            mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+            images = normalize(self.matched(images * std + mean))
         if torch.compiler.is_compiling():
             if self.compat != "paper" or any(module.training for module in self.modules()):
                 raise RuntimeError(
@@ -208,7 +274,7 @@ class MagNet(nn.Module):
                     "model itself"
                 )
             return walk.traced_walk(self, images)
-        with self._evaluating(), self._bar(len(images)) as bar:
+        with self._evaluating(), self._bar(len(images), images.shape[-2:]) as bar:
             first = self._walk(images[:1], bar, None)
             if len(images) == 1:
                 return first
@@ -224,6 +290,7 @@ class MagNet(nn.Module):
         *,
         return_stages: bool = False,
         probabilities: bool = True,
+        on_map: Callable[[Tensor], None] | None = None,
     ) -> Prediction:
         """Segment one image.
 
@@ -232,6 +299,8 @@ class MagNet(nn.Module):
             return_stages: keep what each scale saw and did, for pictures; this keeps the map of every scale.
             probabilities: False returns labels alone, the same ones, and where the image has the size of the last scale
                 no probabilities are made there, which saves time and memory.
+            on_map: called with the map (1, C, h, w) that each later scale starts from, coarse first; it must not
+                change them. It sees every scale but the last, and nothing is kept.
 
         Returns:
             A :class:`magnet.Prediction`; labels at the size of the image, probabilities at the last scale,
@@ -247,13 +316,16 @@ class MagNet(nn.Module):
         size = _size_of(pixels)
         start = time.perf_counter()
         stages: list[Stage] | None = [] if return_stages else None
-        with torch.inference_mode(), self._evaluating(), self._bar(1) as bar:
-            source = pixels if self.compat == "official" else normalize(_floats(pixels, self.device))[None]
+        with torch.inference_mode(), self._evaluating(), self._bar(1, size) as bar:
+            source = (
+                pixels if self.compat == "official" else normalize(self.matched(_floats(pixels, self.device)[None]))
+            )
             if self._makes_labels(size) and not (probabilities or return_stages):
                 result = None
-                labels = walk.paper_walk(self, cast(Tensor, source), bar, None, labels_only=True)[0].long()
+                made = walk.paper_walk(self, cast(Tensor, source), bar, None, labels_only=True, on_map=on_map)
+                labels = made[0].long()
             else:
-                result = self._walk(source, bar, stages)[0]
+                result = self._walk(source, bar, stages, on_map)[0]
                 labels = walk.labels_at(result, size)
         seconds = time.perf_counter() - start
         kept = result if probabilities else None
@@ -262,12 +334,18 @@ class MagNet(nn.Module):
     def _makes_labels(self, size: tuple[int, int]) -> bool:
         """Whether the walk can end in labels of ``size`` without probabilities."""
         few = self.num_classes is not None and self.num_classes <= 256  # labels are bytes
-        return self.compat == "paper" and few and size == self.scales[-1]
+        return self.compat == "paper" and few and size == self.plan(size).scales[-1]
 
-    def _walk(self, image: Tensor | np.ndarray, bar: Any, stages: list[Stage] | None) -> Tensor:
+    def _walk(
+        self,
+        image: Tensor | np.ndarray,
+        bar: Any,
+        stages: list[Stage] | None,
+        on_map: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
         if self.compat == "official":
-            return official.official_walk(self, image, bar, stages)
-        return walk.paper_walk(self, cast(Tensor, image), bar, stages)
+            return official.official_walk(self, image, bar, stages, on_map=on_map)
+        return walk.paper_walk(self, cast(Tensor, image), bar, stages, on_map=on_map)
 
     @property
     def _memory_format(self) -> torch.memory_format:
@@ -305,9 +383,9 @@ class MagNet(nn.Module):
             for module in training:
                 module.training = True
 
-    def _bar(self, images: int) -> Any:
+    def _bar(self, images: int, size: Size) -> Any:
         hidden = None if self.progress is None else not self.progress
-        total = images * walk.count_patches(self)
+        total = images * walk.count_patches(self, plan_walk(self, (size[0], size[1])))
         return tqdm(
             total=total, desc="MagNet", unit="patch", leave=False, disable=hidden, delay=2 if hidden is None else 0
         )
@@ -347,8 +425,9 @@ class MagNet(nn.Module):
         return from_pretrained(cls, folder, changes)
 
     def extra_repr(self) -> str:
-        names = ("scales", "patch_size", "input_size", "n_points", "n_patches", "kernel_size", "compat")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        sizes = ("scales", "patch_size", "input_size")
+        choices = ("n_points", "n_patches", "kernel_size", "follow_image", "points_by", "match_colours", "compat")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in (*sizes, *choices))
 
 
 def _pixels(image: Any) -> np.ndarray | Tensor:

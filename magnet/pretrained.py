@@ -27,6 +27,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
 _FORMAT = 1
 _SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "kernel_size", "compat", "batch_size")
+_LATER = ("follow_image", "points_by", "colour_statistics", "match_colours")  # not in folders of older versions
 _LOOKS = ("class_names", "colours")
 
 
@@ -44,7 +45,7 @@ def save_pretrained(
         "segmenter": _segmenter_name(model.segmenter),
         "num_classes": model.num_classes,
         "refiners": _count_refiners(model),
-        **{name: getattr(model, name) for name in (*_SETTINGS, *_LOOKS)},
+        **{name: getattr(model, name) for name in (*_SETTINGS, *_LATER, *_LOOKS)},
         "info": {**(model.info or {}), **(info or {})},
     }
     try:
@@ -73,10 +74,10 @@ def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: M
             f"num_classes: expected {wanted} classes, but the model '{path}' has {config['num_classes']}; "
             "choose another model, or train one for your classes"
         )
-    unknown = sorted(set(changes) - {*_SETTINGS, *_LOOKS, "amp", "progress"})
+    unknown = sorted(set(changes) - {*_SETTINGS, *_LATER, *_LOOKS, "amp", "progress"})
     if unknown:
         raise TypeError(f"from_pretrained: unknown arguments: {', '.join(unknown)}; the networks come from the files")
-    stored: dict[str, Any] = {name: config.get(name) for name in (*_SETTINGS, *_LOOKS) if name in config}
+    stored: dict[str, Any] = {name: config.get(name) for name in (*_SETTINGS, *_LATER, *_LOOKS) if name in config}
     try:
         segmenter, refiners = _build(config)
         model = cls(segmenter, refiners, **stored)

@@ -90,6 +90,16 @@ def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
     raise ValueError(f"n_patches: expected None (all patches), an int >= 0, or a list of these, got {value!r}")
 
 
+def check_paper_only(name: str, value: Any, default: Any, allowed: Sequence[Any], compat: str) -> Any:
+    """One of ``allowed``; with ``compat="official"``, whose numbers are the release's, only ``default``."""
+    if not any(type(value) is type(one) and value == one for one in allowed):
+        choices = ", ".join(repr(one) for one in allowed)
+        raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
+    if compat == "official" and value != default:
+        raise ValueError(f"{name}: expected {default!r} with compat='official', got {value!r}; use compat='paper'")
+    return value
+
+
 def check_count(name: str, value: Any) -> int:
     """A positive int."""
     value = _as_number(value)
@@ -147,6 +157,22 @@ def check_class_names(names: Any, num_classes: int | None) -> list[str] | None:
     if num_classes is not None and len(names) != num_classes:
         raise ValueError(f"class_names: expected one for each of {num_classes} classes, got {len(names)}")
     return list(names)
+
+
+def check_colour_statistics(value: Any) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of R, G and B: twice three numbers in [0, 1]."""
+    if value is None:
+        return None
+    try:
+        mean, std = ([float(v) for v in part] for part in value)
+    except (TypeError, ValueError):
+        mean = std = []
+    if len(mean) != 3 or len(std) != 3 or not all(0 <= v <= 1 for v in (*mean, *std)):
+        raise ValueError(
+            "colour_statistics: expected (mean, deviation), each of R, G and B in [0, 1], "
+            f"got {value!r}; magnet.colours.channel_statistics makes them"
+        )
+    return mean, std
 
 
 def check_colours(colours: Any, num_classes: int | None) -> list[tuple[int, int, int]] | None:

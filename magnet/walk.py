@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from magnet.choice import refine_by
 from magnet.grid import Box, as_boxes, patch_grid
 from magnet.images import resize
+from magnet.plan import Plan, plan_walk
 from magnet_kernels import crop_patches, patch_uncertainty, refine_stage, upsample_confidence
 
 if TYPE_CHECKING:
@@ -20,36 +22,58 @@ _STRIP = 256  # rows of labels made at a time
 
 
 def paper_walk(
-    model: MagNet, image: Tensor, bar: Any, stages: list[Stage] | None, *, labels_only: bool = False
+    model: MagNet,
+    image: Tensor,
+    bar: Any,
+    stages: list[Stage] | None,
+    *,
+    labels_only: bool = False,
+    on_map: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """(1, 3, H, W) normalised -> (1, C, *scales[-1]) probabilities, or (1, *scales[-1]) uint8 labels.
 
     ``bar`` counts patches; ``stages`` are appended. ``labels_only`` makes no probabilities of the last scale, so that
-    there can be no ``stages``.
+    there can be no ``stages``. ``on_map`` is called with the map (1, C, h, w) that each later scale starts from.
     """
     image = image.to(model.device)
-    known = model.segment(_whole(image, model.scales[0], model.input_size)).contiguous()
+    plan = plan_walk(model, (image.shape[-2], image.shape[-1]))
+    known = model.segment(whole_image(image, plan.scales[0], plan.whole)).contiguous()
     bar.update()
     if stages is not None:
-        stages.append(make_stage(model.scales[0], known))
-    for scale, size in enumerate(model.scales[1:], start=1):
-        boxes, patches = _look(model, known, resize(image, size), scale, bar)
+        stages.append(make_stage(plan.scales[0], known))
+    for scale, size in enumerate(plan.scales[1:], start=1):
+        if on_map is not None:
+            on_map(known)
+        boxes, patches = _look(model, plan, known, resize(image, size), scale, bar)
         n_points = model.n_points if isinstance(model.n_points, int) else int(count_covered(boxes) * model.n_points)
-        known, points = refine_stage(
-            known,
-            patches,
-            as_boxes(boxes),
-            size,
-            n_points=n_points,
-            kernel_size=model.kernel_size,
-            labels_only=labels_only and scale == len(model.scales) - 1,
-            return_points=True,
-        )
+        last = labels_only and scale == len(plan.scales) - 1
+        if model.points_by != "score":
+            known, points = refine_by(
+                model.points_by,
+                upsample(known, size).clone(),
+                patches,
+                as_boxes(boxes),
+                n_points=n_points,
+                kernel_size=model.kernel_size,
+                seed=scale,
+            )
+            known = known.argmax(dim=1).byte() if last else known
+        else:
+            known, points = refine_stage(
+                known,
+                patches,
+                as_boxes(boxes),
+                size,
+                n_points=n_points,
+                kernel_size=model.kernel_size,
+                labels_only=last,
+                return_points=True,
+            )
         if stages is not None:
             stages.append(make_stage(size, known, points[points >= 0], boxes))
-    if len(model.scales) > 1:
+    if len(plan.scales) > 1:
         return known
-    return labels_at(known[0], model.scales[0])[None].byte() if labels_only else upsample(known, model.scales[0])
+    return labels_at(known[0], plan.scales[0])[None].byte() if labels_only else upsample(known, plan.scales[0])
 
 
 def traced_walk(model: MagNet, images: Tensor) -> Tensor:
@@ -57,10 +81,13 @@ def traced_walk(model: MagNet, images: Tensor) -> Tensor:
 
     Nothing in it depends on values, and N may be symbolic. The patches of all images go through the networks together.
     """
+    if model.points_by != "score":
+        raise ValueError(f"points_by: expected 'score' to trace the model, got {model.points_by!r}")
     images = images.to(model.device)
-    known = model.segment(_whole(images, model.scales[0], model.input_size)).contiguous()
-    for scale, size in enumerate(model.scales[1:], start=1):
-        grid, n_patches = patch_grid(size, model.patch_size), model.patches_at(scale)
+    plan = plan_walk(model, (images.shape[-2], images.shape[-1]))
+    known = model.segment(whole_image(images, plan.scales[0], plan.whole)).contiguous()
+    for scale, size in enumerate(plan.scales[1:], start=1):
+        grid, n_patches = patch_grid(size, plan.patch_size), model.patches_at(scale)
         count = len(grid) if n_patches is None else min(n_patches, len(grid))
         n_points = model.n_points
         if not isinstance(n_points, int):
@@ -70,7 +97,7 @@ def traced_walk(model: MagNet, images: Tensor) -> Tensor:
                     f"{n_points!r}: which pixels the patches cover is not known then"
                 )
             n_points = int(count_covered(grid[:count]) * n_points)
-        boxes, patches = _look_traced(model, known, resize(images, size), scale, grid, count)
+        boxes, patches = _look_traced(model, plan, known, resize(images, size), scale, grid, count)
         known, _ = refine_stage(
             known,
             patches,
@@ -80,16 +107,16 @@ def traced_walk(model: MagNet, images: Tensor) -> Tensor:
             kernel_size=model.kernel_size,
             return_points=True,
         )
-    return known if len(model.scales) > 1 else upsample(known, model.scales[0])
+    return known if len(plan.scales) > 1 else upsample(known, plan.scales[0])
 
 
 def _look_traced(
-    model: MagNet, known: Tensor, images: Tensor, scale: int, grid: Sequence[Box], count: int
+    model: MagNet, plan: Plan, known: Tensor, images: Tensor, scale: int, grid: Sequence[Box], count: int
 ) -> tuple[Tensor, Tensor]:
     """As ``_look``, of ``count`` patches of each image: boxes (N, count, 5), and patches (N * count, C, h, w)."""
-    size, n = model.scales[scale], images.shape[0]
+    size, n = plan.scales[scale], images.shape[0]
     some = 0 < count < len(grid)
-    if some or (model.refiner_at(scale) is not None and model.input_size != model.patch_size):
+    if some or (model.refiner_at(scale) is not None and plan.input_size != plan.patch_size):
         known = upsample(known, size)
     corners = torch.tensor(grid, dtype=torch.float64).expand(n, len(grid), 4)
     image = torch.arange(n, dtype=torch.float64)[:, None, None].expand(n, len(grid), 1)
@@ -100,18 +127,18 @@ def _look_traced(
         chosen = uncertainty.argsort(dim=1, descending=True, stable=True)[:, :count].sort(dim=1).values
         boxes = boxes.gather(1, chosen[..., None].expand(n, count, 5))
     boxes = boxes[:, :count]
-    smaller = min(model.input_size[0], model.patch_size[0]), min(model.input_size[1], model.patch_size[1])
+    smaller = min(plan.input_size[0], plan.patch_size[0]), min(plan.input_size[1], plan.patch_size[1])
     (h, w), classes = known.shape[-2:], known.shape[1]
     there = boxes * boxes.new_tensor([1, w / size[1], h / size[0], w / size[1], h / size[0]])
     patches = []
     for first in range(0, count, model.patches_per_pass):
         some_boxes = slice(first, min(first + model.patches_per_pass, count))
         # boxes of whole pixels are copied exactly
-        crops = crop_patches(images, boxes[:, some_boxes].flatten(0, 1), model.patch_size)
-        fine = model.segment(resize(crops, model.input_size))
+        crops = crop_patches(images, boxes[:, some_boxes].flatten(0, 1), plan.patch_size)
+        fine = model.segment(resize(crops, plan.input_size))
         if model.refiner_at(scale) is not None:
             fine = model.merge(
-                fine, crop_patches(known, there[:, some_boxes].float().flatten(0, 1), model.input_size), scale
+                fine, crop_patches(known, there[:, some_boxes].float().flatten(0, 1), plan.input_size), scale
             )
         patches.append(resize(fine, smaller).unflatten(0, (n, some_boxes.stop - first)))
     if not patches:
@@ -126,7 +153,7 @@ def make_stage(size: tuple[int, int], known: Tensor, points: Tensor | None = Non
     return Stage(scale=size, probabilities=known[0], points=points, boxes=list(boxes))
 
 
-def _whole(image: Tensor, scale: tuple[int, int], input_size: tuple[int, int]) -> Tensor:
+def whole_image(image: Tensor, scale: tuple[int, int], input_size: tuple[int, int]) -> Tensor:
     """The whole image at ``input_size``, showing no more than its first scale does."""
     if input_size[0] > scale[0] or input_size[1] > scale[1]:
         image = resize(image, scale)
@@ -150,37 +177,37 @@ def most_uncertain(known: Tensor, grid: Sequence[Box], n_patches: int | None) ->
     return sorted(uncertainty.argsort(descending=True, stable=True)[:n_patches].tolist())
 
 
-def _look(model: MagNet, known: Tensor, image: Tensor, scale: int, bar: Any) -> tuple[list[Box], Tensor]:
+def _look(model: MagNet, plan: Plan, known: Tensor, image: Tensor, scale: int, bar: Any) -> tuple[list[Box], Tensor]:
     """The patches of a scale: boxes, and refined probabilities (P, C, h, w), h and w ``patch_size`` or smaller.
 
     ``known`` is the map of the scale before, ``image`` has the size of this one.
     """
-    size, n_patches = model.scales[scale], model.patches_at(scale)
-    grid = patch_grid(size, model.patch_size)
+    size, n_patches = plan.scales[scale], model.patches_at(scale)
+    grid = patch_grid(size, plan.patch_size)
     # What is cut out of a map in its own resolution need not be upsampled as a whole.
-    resized = model.refiner_at(scale) is not None and model.input_size != model.patch_size
+    resized = model.refiner_at(scale) is not None and plan.input_size != plan.patch_size
     if resized or (n_patches is not None and 0 < n_patches < len(grid)):
         known = upsample(known, size)
     boxes = [grid[i] for i in most_uncertain(known, grid, n_patches)]
-    smaller = min(model.input_size[0], model.patch_size[0]), min(model.input_size[1], model.patch_size[1])
+    smaller = min(plan.input_size[0], plan.patch_size[0]), min(plan.input_size[1], plan.patch_size[1])
     patches = known.new_empty(len(boxes), known.shape[1], *smaller)
     for first in range(0, len(boxes), model.patches_per_pass):
         batch = boxes[first : first + model.patches_per_pass]
         # shrunk with antialiasing; enlarged when they are stitched
-        patches[first : first + len(batch)] = resize(_patches(model, known, image, batch, scale), smaller)
+        patches[first : first + len(batch)] = resize(_patches(model, plan, known, image, batch, scale), smaller)
         bar.update(len(batch))
     return boxes, patches
 
 
-def _patches(model: MagNet, known: Tensor, image: Tensor, boxes: Sequence[Box], scale: int) -> Tensor:
+def _patches(model: MagNet, plan: Plan, known: Tensor, image: Tensor, boxes: Sequence[Box], scale: int) -> Tensor:
     """Refined probabilities (P, C, *input_size) of patches of one scale."""
     crops = torch.cat([image[..., y0:y1, x0:x1] for x0, y0, x1, y1 in boxes])
-    fine = model.segment(resize(crops, model.input_size))
+    fine = model.segment(resize(crops, plan.input_size))
     if model.refiner_at(scale) is None:
         return fine
     (h, w), (height, width) = known.shape[-2:], image.shape[-2:]
     there = [(x0 * w / width, y0 * h / height, x1 * w / width, y1 * h / height) for x0, y0, x1, y1 in boxes]
-    return model.merge(fine, crop_patches(known, as_boxes(there, known.device), model.input_size), scale)
+    return model.merge(fine, crop_patches(known, as_boxes(there, known.device), plan.input_size), scale)
 
 
 def count_covered(boxes: Sequence[Box]) -> int:
@@ -193,11 +220,11 @@ def count_covered(boxes: Sequence[Box]) -> int:
     return sum((ys[row + 1] - ys[row]) * (xs[column + 1] - xs[column]) for row, column in cells)
 
 
-def count_patches(model: MagNet) -> int:
+def count_patches(model: MagNet, plan: Plan) -> int:
     """How often the segmenter looks at one image, the first scale included."""
     total = 1
-    for scale, size in enumerate(model.scales[1:], start=1):
-        n_patches, all_patches = model.patches_at(scale), len(patch_grid(size, model.patch_size))
+    for scale, size in enumerate(plan.scales[1:], start=1):
+        n_patches, all_patches = model.patches_at(scale), len(patch_grid(size, plan.patch_size))
         total += all_patches if n_patches is None else min(n_patches, all_patches)
     return total
 

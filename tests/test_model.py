@@ -169,7 +169,7 @@ def test_a_fast_stage_is_what_its_operators_give(n_points: int | float) -> None:
     fine, count = torch.zeros_like(known), torch.zeros(1, 1, 50, 62)
     assert len(after.boxes) == 2
     with torch.inference_mode():
-        patches = walk._patches(model, known, resize(image, (50, 62)), after.boxes, 2)
+        patches = walk._patches(model, model.plan((8, 8)), known, resize(image, (50, 62)), after.boxes, 2)
         for patch, (x0, y0, x1, y1) in zip(patches, after.boxes, strict=True):
             fine[0, :, y0:y1, x0:x1] += patch
             count[..., y0:y1, x0:x1] += 1
@@ -486,4 +486,4 @@ def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
     model.progress = False
     model(image_of())
     assert capsys.readouterr().err == ""
-    assert walk.count_patches(model) == 25
+    assert walk.count_patches(model, model.plan((8, 8))) == 25

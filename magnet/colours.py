@@ -1,0 +1,37 @@
+"""Bringing the colours of an image to those of the images that a model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+__all__ = ["channel_statistics", "match_channels"]
+
+Statistics = tuple[list[float], list[float]]
+
+
+def channel_statistics(images: Iterable[np.ndarray]) -> Statistics:
+    """Mean and standard deviation of R, G and B in [0, 1], each image counting alike.
+
+    Args:
+        images: (H, W, 3) uint8.
+    """
+    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    for image in images:
+        pixels = image.reshape(-1, 3).astype(np.float32) / 255
+        count, total, squares = count + 1, total + pixels.mean(0), squares + np.square(pixels).mean(0)
+    mean = total / max(count, 1)
+    std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0))
+    return [round(float(v), 4) for v in mean], [round(float(v), 4) for v in std]
+
+
+def match_channels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Each image's channels (N, 3, H, W), shifted and scaled to ``mean`` and ``std``; flat ones are only shifted."""
+    own_mean = images.mean(dim=(2, 3), keepdim=True)
+    own_std = images.std(dim=(2, 3), keepdim=True, correction=0)
+    target_mean, target_std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    scale = target_std / own_std
+    scale = scale.where(own_std > 1e-4, scale.new_ones(()))
+    return (images - own_mean) * scale + target_mean

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
-__all__ = ["Parser", "count", "kernel_size", "n_patches", "n_points"]
+__all__ = [
+    "Parser",
+    "add_image_options",
+    "count",
+    "image_options",
+    "kernel_size",
+    "n_patches",
+    "n_points",
+    "size",
+]
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,3 +66,31 @@ def kernel_size(text: str) -> int:
     if not 1 <= value <= 15 or value % 2 == 0:
         raise argparse.ArgumentTypeError(f"expected an odd number from 1 to 15 (1 = no median), got '{text}'")
     return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """A size HxW as 128x256."""
+    height, _, width = text.partition("x")
+    if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a size HxW as 128x256, got '{text}'")
+    return int(height), int(width)
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Options for images that differ from those a model was trained on."""
+    parser.add_argument(
+        "--follow-image",
+        action=argparse.BooleanOptionalAction,
+        help="scales keep the image's aspect and end at its own size (default: the model's)",
+    )
+    parser.add_argument(
+        "--match-colours",
+        action=argparse.BooleanOptionalAction,
+        help="first bring the image's colours to those of the training images (default: the model's)",
+    )
+
+
+def image_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What was given of ``add_image_options``, as arguments of MagNet."""
+    given = {"follow_image": args.follow_image, "match_colours": args.match_colours}
+    return {name: value for name, value in given.items() if value is not None}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
+import pickletools
+import re
+import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,6 +35,7 @@ _DAMAGE = (
     AttributeError,
     TypeError,
 )  # what a damaged pickle raises
+_HARMLESS = ("torch.", "collections.OrderedDict", "_codecs.encode")  # in state dicts, too
 _HALF_MAX = torch.finfo(torch.float16).max
 
 
@@ -73,6 +78,34 @@ class LoadReport:
     ignored: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class KeyReport:
+    """What a checkpoint has for a network, key by key.
+
+    Attributes:
+        source: the file.
+        prefix: what stands before the network's keys, such as "model."; "" if nothing.
+        matched: keys of the network, of the right shape and kind in the checkpoint.
+        ignored: key of the checkpoint -> why it is not the network's.
+        missing: keys of the network that the checkpoint lacks.
+        unexpected: keys of the checkpoint that the network lacks.
+        mismatched: key -> (checkpoint's, network's) shape or dtype.
+    """
+
+    source: str
+    prefix: str
+    matched: tuple[str, ...]
+    ignored: dict[str, str]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: dict[str, tuple[str, str]]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the network can be loaded from it."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
 def _listed(items: Sequence[str]) -> str:
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(items[:_SHOWN]) + more
@@ -113,20 +146,11 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | o
             of classes, it says both numbers.
     """
     expected = model.state_dict()
-    missing = [key for key in expected if key not in state]
-    unexpected = [key for key in state if key not in expected]
-    mismatched: dict[str, tuple[str, str]] = {}
-    for key, own in expected.items():
-        other = state.get(key)
-        if other is None:
-            continue
-        if other.shape != own.shape:
-            mismatched[key] = (_shape(other), _shape(own))
-        elif other.is_floating_point() != own.is_floating_point():
-            mismatched[key] = (str(other.dtype), str(own.dtype))
-    if not (missing or unexpected or mismatched):
+    report = _compare(model, state, source)
+    if report.fits:
         model.load_state_dict(dict(state), strict=True)
         return
+    missing, unexpected, mismatched = report.missing, report.unexpected, report.mismatched
 
     parts = []
     counts = _class_counts(model, state, expected) if mismatched and not missing and not unexpected else None
@@ -145,6 +169,35 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | o
     fix = "" if counts is not None else "; build the network that the checkpoint was made for"
     message = f"weights: '{source}' does not fit {type(model).__name__} ({len(expected)} keys): {'; '.join(parts)}{fix}"
     raise CheckpointError(message, missing, unexpected, mismatched)
+
+
+def _compare(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str | os.PathLike[str],
+    prefix: str = "",
+    ignored: Mapping[str, str] | None = None,
+) -> KeyReport:
+    """Every key of ``state``, its prefix gone, against the network's."""
+    expected = model.state_dict()
+    mismatched: dict[str, tuple[str, str]] = {}
+    for key, own in expected.items():
+        other = state.get(key)
+        if other is None:
+            continue
+        if other.shape != own.shape:
+            mismatched[key] = (_shape(other), _shape(own))
+        elif other.is_floating_point() != own.is_floating_point():
+            mismatched[key] = (str(other.dtype), str(own.dtype))
+    return KeyReport(
+        source=str(source),
+        prefix=prefix,
+        matched=tuple(key for key in expected if key in state and key not in mismatched),
+        ignored=dict(ignored or {}),
+        missing=tuple(key for key in expected if key not in state),
+        unexpected=tuple(key for key in state if key not in expected),
+        mismatched=mismatched,
+    )
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> MagNetError:
@@ -176,12 +229,16 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 damaged = archive.testzip()  # torch does not look at the checksums
             if damaged is not None:
                 raise ValueError(f"the checksum of '{damaged}' in it is wrong")
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of old and new pickles; what cannot be read is an error
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):  # whole, so not a damaged file
+        refused = _refused(path)
+        if refused or zipfile.is_zipfile(path):  # whole, so not a damaged file
             raise MagNetError(
-                f"weights: '{path}' holds more than tensors, and reading such a file could run code in it; "
-                "save a plain state dict: torch.save(model.state_dict(), path)"
+                f"weights: '{path}' holds more than tensors{f' ({refused})' if refused else ''}, and reading such a "
+                "file could run code in it, so nothing of it was read; save a plain state dict: "
+                "torch.save(model.state_dict(), path)"
             ) from error
         raise _unreadable(path, error) from error
     except (*_DAMAGE, OSError, RuntimeError, ValueError) as error:
@@ -197,6 +254,32 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             + "; save one with torch.save(model.state_dict(), path)"
         )
     return {str(key): value for key, value in content.items()}
+
+
+def _refused(path: str | os.PathLike[str]) -> str:
+    """Names of what a pickle asks for beyond tensors, read from it without running it; "" where none are found."""
+    names: set[str] = set()
+    with contextlib.suppress(Exception):  # of any kind: it is given a file that may be anything
+        if zipfile.is_zipfile(path):
+            names.update(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        else:
+            with open(path, "rb") as file:
+                names.update(_globals(file))
+    printable = (name for name in names if re.fullmatch(r"[\w.]+", name))  # a damaged file may hold anything
+    return _listed(sorted(name for name in printable if not name.startswith(_HARMLESS)))
+
+
+def _globals(file: BinaryIO) -> Iterator[str]:
+    """What the pickles in a file import, found by reading their instructions."""
+    texts: list[str] = []
+    while True:
+        for instruction, argument, _ in pickletools.genops(file):
+            if instruction.name == "GLOBAL":
+                yield str(argument).replace(" ", ".")
+            elif instruction.name == "STACK_GLOBAL" and len(texts) >= 2:
+                yield ".".join(texts[-2:])
+            elif isinstance(argument, str) and "UNICODE" in instruction.name:
+                texts.append(argument)
 
 
 def _find_prefix(keys: Sequence[str], expected: Sequence[str]) -> str:
@@ -230,6 +313,28 @@ def load_official(path: str | os.PathLike[str], model: nn.Module, *, prefix: str
         CheckpointError: keys are missing, unexpected or mis-shaped (all in one error), or another number of classes.
         MagNetError: the file is missing, truncated or corrupt.
     """
+    own, report = match_official(path, model, prefix=prefix)
+    load_state(model, own, source=path)
+    ignored = tuple(report.ignored)
+    if ignored:
+        _LOG.warning("'%s': ignored %d keys that are not the network's: %s", path, len(ignored), _listed(ignored))
+    return LoadReport(str(path), report.prefix, report.matched, ignored)
+
+
+def match_official(
+    path: str | os.PathLike[str], model: nn.Module, *, prefix: str | None = None
+) -> tuple[dict[str, Tensor], KeyReport]:
+    """Read a checkpoint of the public release and compare it with a network, which is left as it is.
+
+    Args:
+        path, model, prefix: as :func:`load_official`.
+
+    Returns:
+        The tensors by the network's keys, for :func:`load_state`, and what became of every key.
+
+    Raises:
+        MagNetError: the file is missing, truncated, corrupt, or holds more than tensors.
+    """
     state = read_state_dict(path)
     expected = list(model.state_dict())
     if prefix is None:
@@ -239,17 +344,16 @@ def load_official(path: str | os.PathLike[str], model: nn.Module, *, prefix: str
         raise MagNetError(f"prefix: no key of '{path}' starts with {prefix!r}; its keys start with {_listed(tops)}")
 
     own: dict[str, Tensor] = {}
-    ignored = []
+    ignored: dict[str, str] = {}
     for key, tensor in state.items():
         name = key.removeprefix(prefix)
-        if not key.startswith(prefix) or (name.startswith(_WRAPPER_ONLY) and name not in expected):
-            ignored.append(key)
+        if name.startswith(_WRAPPER_ONLY) and name not in expected:
+            ignored[key] = "of the loss that the network was trained with"
+        elif not key.startswith(prefix):
+            ignored[key] = f"not under '{prefix}', where the network's keys are"
         else:
             own[name] = tensor
-    load_state(model, own, source=path)
-    if ignored:
-        _LOG.warning("'%s': ignored %d keys that are not the network's: %s", path, len(ignored), _listed(ignored))
-    return LoadReport(str(path), prefix, tuple(expected), tuple(ignored))
+    return own, _compare(model, own, path, prefix, ignored)
 
 
 def load_weights(path: str | os.PathLike[str], model: nn.Module) -> None:

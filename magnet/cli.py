@@ -31,6 +31,8 @@ _COMMANDS = {
     "predict": _Command("magnet.predict", "segment images"),
     "train": _Command("magnet.train", "train a segmenter and its refiner on a folder of images and labels"),
     "eval": _Command("magnet.evaluate", "coarse and refined mIoU, time and memory on labelled images"),
+    "data": _Command("magnet.data.command", "check labelled images: counts, sizes, classes, and all that is wrong"),
+    "convert": _Command("magnet.convert", "turn checkpoints of the public release into a model folder"),
     "scenes": _Command("magnet.scenes.command", "write generated scenes with exact labels as a data folder"),
 }
 

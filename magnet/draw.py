@@ -10,8 +10,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 __all__ = [
+    "Sheet",
     "Window",
+    "changes_picture",
+    "colour_table",
     "default_colours",
+    "framed",
     "heat_map",
     "label_image",
     "label_picture",
@@ -41,7 +45,8 @@ def default_colours(num_classes: int) -> list[tuple[int, int, int]]:
     return colours
 
 
-def _table(colours: Colours) -> np.ndarray:
+def colour_table(colours: Colours) -> np.ndarray:
+    """(256, 3) uint8 RGB of each value of a label; values beyond the classes are black."""
     table = np.zeros((256, 3), np.uint8)
     table[:] = IGNORED
     table[: len(colours)] = np.asarray(colours, np.uint8).reshape(-1, 3)
@@ -59,13 +64,13 @@ def _check_labels(labels: np.ndarray) -> np.ndarray:
 
 def label_picture(labels: np.ndarray, colours: Colours) -> np.ndarray:
     """(H, W) classes -> (H, W, 3) uint8 in the colours of the classes; others, such as 255, are black."""
-    return _table(colours)[_check_labels(labels)]
+    return colour_table(colours)[_check_labels(labels)]
 
 
 def label_image(labels: np.ndarray, colours: Colours) -> Image.Image:
     """(H, W) classes -> 8-bit palette image: its pixels are the classes, viewers show their colours."""
     image = Image.fromarray(_check_labels(labels))
-    image.putpalette(_table(colours).tobytes())
+    image.putpalette(colour_table(colours).tobytes())
     return image
 
 
@@ -104,6 +109,26 @@ def points_picture(image: np.ndarray, points: np.ndarray, changed: np.ndarray | 
         share = share * np.where(changed, np.float32(1), np.float32(0.3))[..., None]
     shown += (np.array((255, 214, 10), np.float32) - shown) * share
     return np.rint(shown).astype(np.uint8)
+
+
+RIGHTED, SPOILT, STILL_WRONG = (60, 220, 90), (255, 50, 50), (255, 214, 10)  # pixels whose class changed
+
+
+def changes_picture(
+    image: np.ndarray, coarse: np.ndarray, refined: np.ndarray, truth: np.ndarray, ignore_index: int = 255
+) -> np.ndarray:
+    """The pixels whose class differs, over the darkened image: put right, spoilt, or wrong before and after.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        coarse, refined, truth: (H, W) labels; changes where ``truth`` is ``ignore_index`` are not shown.
+    """
+    shown = np.repeat(np.rint(image.mean(axis=2, keepdims=True, dtype=np.float32) * 0.4), 3, axis=2).astype(np.uint8)
+    changed = (coarse != refined) & (truth != ignore_index)
+    shown[changed] = STILL_WRONG
+    shown[changed & (refined == truth)] = RIGHTED
+    shown[changed & (coarse == truth)] = SPOILT
+    return shown
 
 
 @dataclass(frozen=True)
@@ -160,7 +185,7 @@ def most_improved(
     return windows
 
 
-class _Sheet:
+class Sheet:
     """Rows of captioned pictures on white paper."""
 
     def __init__(self, width: int, gap: int = 16, text: int = 22) -> None:
@@ -207,7 +232,8 @@ class _Sheet:
         return image
 
 
-def _framed(picture: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
+def framed(picture: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
+    """A copy of an (H, W, 3) picture with the windows outlined."""
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     thick = max(1, round(picture.shape[1] / 400))
@@ -261,8 +287,8 @@ def picture_sheet(
     heat, dots = heat_map(_fit(uncertainty, size)), points_picture(image, points, coarse != refined)
     share = f"{100 * float(points.mean()):.1f}%"
 
-    sheet = _Sheet(width)
-    panels = [("image", _framed(image, windows)), (f"coarse{told[0]}", rough), (f"refined{told[1]}", fine)]
+    sheet = Sheet(width)
+    panels = [("image", framed(image, windows)), (f"coarse{told[0]}", rough), (f"refined{told[1]}", fine)]
     maps = [("uncertainty of coarse", heat), (f"points replaced at the last scale ({share}), bright: new class", dots)]
     columns = 3
     if truth is None:

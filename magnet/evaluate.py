@@ -3,183 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import resource
-import statistics
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from magnet import arguments
+from magnet import arguments, distributed
 from magnet.arguments import Parser
-from magnet.data import DataFolder, Dataset
-from magnet.errors import MagNetError
+from magnet.data import DataFolder, Dataset, colours_of, detect_format, open_split
+from magnet.draw import default_colours
+from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
+from magnet.evaluation.report import EXTREMES, content_of, table, to_json, write_folder
 from magnet.files import atomic_path, check_output_dir
-from magnet.images import normalize, resize, to_tensor
-from magnet.metrics import confusion_matrix, frequency_weighted_iou, iou_per_class, mean_iou
-from magnet.sliding import sliding_window
 from magnet.training.loop import pick_device, to_device
-from magnet.walk import labels_at
 
 if TYPE_CHECKING:
-    from magnet.model import MagNet
+    from magnet.training.config import TrainConfig
 
-__all__ = ["MODES", "evaluate", "main"]
-
-MODES = ("coarse", "sliding", "magnet", "fast")
-
-
-class _PeakMemory:
-    """Highest memory of the process since ``reset``: resident on the CPU (Linux), allocated on a GPU. MiB."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def reset(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-            return
-        with contextlib.suppress(OSError):  # the figure is then the peak of the whole run
-            Path("/proc/self/clear_refs").write_text("5")
-
-    def read(self) -> float:
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device) / 2**20
-        try:
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) / 1024
-        except OSError:
-            pass
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
-
-
-def _predict(
-    model: MagNet, image: np.ndarray, size: tuple[int, int], mode: str, n_patches: int | Sequence[int | None]
-) -> Tensor:
-    """Labels (H, W) of one image at ``size``."""
-    input_size = model.input_size
-    if mode in ("coarse", "sliding"):
-        pixels = to_tensor(image)[None].to(model.device)
-        if mode == "coarse":
-            probabilities = model.segment(normalize(resize(pixels, input_size)))
-        else:
-            (h, w), (ph, pw) = model.scales[-1], model.patch_size
-            # the density of pixels at which the network sees patches of the last scale
-            seen = (round(h * input_size[0] / ph), round(w * input_size[1] / pw))
-            probabilities = sliding_window(model.segment, resize(pixels, seen), input_size)
-        return labels_at(probabilities[0], size).cpu()
-    model.n_patches = None if mode == "magnet" else n_patches
-    return torch.as_tensor(model.predict(image, probabilities=False).labels).cpu()
-
-
-@torch.inference_mode()
-def evaluate(
-    model: MagNet,
-    dataset: Dataset,
-    *,
-    modes: Sequence[str] = MODES,
-    n_patches: int | Sequence[int | None] = 4,
-    limit: int = 0,
-    report: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """Score a MagNet on labelled images, each mode in turn on each image.
-
-    Args:
-        model: a ``magnet.MagNet``.
-        dataset: labelled images.
-        modes: of "coarse" (the first scale alone), "sliding" (the same network on patches of the last scale, without
-            refinement), "magnet" (every patch of every scale) and "fast" (``n_patches`` a scale).
-        n_patches: patches of MagNet-Fast: one number, or one for each later scale.
-        limit: number of images; 0 = all.
-        report: called with a line of text after each image.
-
-    Returns:
-        For each mode: class-mean and frequency-weighted IoU and IoU of each class (percent; None where a class is
-        absent), mean and median seconds an image, peak memory in MiB.
-
-    Raises:
-        MagNetError: the data have other classes than the model, or a bad image.
-    """
-    unknown = [m for m in modes if m not in MODES]
-    if unknown or not modes:
-        raise MagNetError(f"modes: expected some of {', '.join(MODES)}, got {', '.join(unknown) or 'none'}")
-    num_classes = dataset.num_classes
-    own = model.num_classes
-    if own is not None and own != num_classes:
-        raise MagNetError(
-            f"data: has {num_classes} classes ({', '.join(dataset.class_names)}), but the model {own}; "
-            "evaluate on data with the model's classes"
-        )
-    memory = _PeakMemory(model.device)
-    confusion = {m: torch.zeros(num_classes, num_classes, dtype=torch.int64) for m in modes}
-    seconds: dict[str, list[float]] = {m: [] for m in modes}
-    peak: dict[str, float] = dict.fromkeys(modes, 0.0)
-    before, bar = model.n_patches, model.progress
-    model.progress = False
-    count = min(limit, len(dataset)) if limit else len(dataset)
-    try:
-        for index in tqdm(range(count), desc="evaluating", disable=None):
-            image, labels = dataset.load(index)
-            target = torch.from_numpy(labels)
-            line = []
-            for mode in modes:
-                memory.reset()
-                start = time.perf_counter()
-                predicted = _predict(model, image, (labels.shape[0], labels.shape[1]), mode, n_patches)
-                seconds[mode].append(time.perf_counter() - start)
-                peak[mode] = max(peak[mode], memory.read())
-                matrix = confusion_matrix(predicted, target, num_classes)
-                confusion[mode] += matrix
-                line.append(f"{mode} {mean_iou(matrix) * 100:.2f} ({seconds[mode][-1]:.1f} s)")
-            if report:
-                report(f"{dataset.name(index)}: {', '.join(line)}")
-    finally:
-        model.n_patches, model.progress = before, bar
-    return {
-        mode: {
-            "mean_iou": round(mean_iou(confusion[mode]) * 100, 3),
-            "frequency_weighted_iou": round(frequency_weighted_iou(confusion[mode]) * 100, 3),
-            "iou": {
-                name: None if value != value else round(value * 100, 3)
-                for name, value in zip(dataset.class_names, iou_per_class(confusion[mode]).tolist(), strict=True)
-            },
-            "seconds_mean": round(statistics.mean(seconds[mode]), 3),
-            "seconds_median": round(statistics.median(seconds[mode]), 3),
-            "peak_memory_mib": round(peak[mode], 1),
-        }
-        for mode in modes
-    }
-
-
-def table(result: dict[str, Any]) -> str:
-    """The figures of ``evaluate`` as text."""
-    rows = [f"{'':10}{'mean IoU':>10}{'fw IoU':>9}{'s/image':>9}{'MiB':>8}"]
-    for mode, r in result.items():
-        rows.append(
-            f"{mode:10}{r['mean_iou']:10.2f}{r['frequency_weighted_iou']:9.2f}{r['seconds_median']:9.2f}"
-            f"{r['peak_memory_mib']:8.0f}"
-        )
-    names = list(next(iter(result.values()))["iou"])
-    width = max(9, *(len(n) for n in names)) + 1
-    rows += ["", " " * width + "".join(f"{m:>9}" for m in result)]
-    for name in names:
-        values = (result[m]["iou"][name] for m in result)
-        rows.append(f"{name:{width}}" + "".join(f"{'-' if v is None else format(v, '.2f'):>9}" for v in values))
-    return "\n".join(rows)
+__all__ = ["MODES", "add_eval_arguments", "build_eval_parser", "evaluate", "main"]
 
 
 def build_eval_parser(prog: str = "magnet eval") -> argparse.ArgumentParser:
     """The parser of ``magnet eval``."""
-    parser = Parser(prog=prog, description="Coarse and refined mIoU, time and memory of a model.")
+    parser = Parser(
+        prog=prog,
+        description="Accuracy, time and memory of a model: coarse, sliding window, MagNet and MagNet-Fast side by "
+        "side, and after every scale. Under torchrun the images are shared out.",
+    )
     add_eval_arguments(parser)
     return parser
 
@@ -193,9 +44,15 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         "its keys can be set too, as --data.root DIR",
     )
     add("--model", help="folder of a model, or the name of a bundled one")
-    add("--data", help="a data folder: images/, labels/, classes.txt and a list for each split")
+    add("--data", help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set")
     add("--split", default="test", help="test (default), val or train")
-    add("--modes", type=_modes, default=list(MODES), help=f"comma-separated, of {', '.join(MODES)}")
+    add(
+        "--modes",
+        type=_modes,
+        default=list(MODES),
+        help=f"comma-separated, of {', '.join(ALL_MODES)}; the last, which is left out unless asked for, is one pass "
+        "over the whole image as large as the last scale sees it",
+    )
     add(
         "--n-patches",
         type=arguments.n_patches,
@@ -203,17 +60,38 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--n-points", type=arguments.n_points, help="pixels replaced at each scale: a count, or a fraction like 0.5")
     add("--kernel-size", type=arguments.kernel_size, help="median filter of the score")
+    arguments.add_image_options(parser)
+    add(
+        "--boundary-width",
+        type=_boundary_width,
+        default=0.02,
+        help="of the boundary IoU: pixels, or a fraction of the image diagonal (default 0.02); 0 leaves it out",
+    )
     add("--limit", type=arguments.count, default=0, help="first images only")
     add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
     add("--device", default="auto")
-    add("--out", help="JSON file to write")
+    add(
+        "--out",
+        help="a folder for metrics.json, report.md, confusion.png and pictures of the images where refinement gained "
+        "and lost most; or a file FILE.json, which is metrics.json alone",
+    )
 
 
 def _modes(text: str) -> list[str]:
     modes = [mode.strip() for mode in text.split(",") if mode.strip()]
-    if not modes or set(modes) - set(MODES):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(MODES)}, got '{text}'")
+    if not modes or set(modes) - set(ALL_MODES):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(ALL_MODES)}, got '{text}'")
     return list(dict.fromkeys(modes))
+
+
+def _boundary_width(text: str) -> float:
+    try:
+        value: float = int(text) if text.isdigit() else float(text)
+    except ValueError:
+        value = -1.0
+    if not (isinstance(value, int) or 0 <= value < 1):
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, or a fraction in (0, 1) as 0.02, got '{text}'")
+    return value
 
 
 def main(argv: Sequence[str]) -> int:
@@ -224,23 +102,24 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if not args.config and not (args.model and args.data):
         parser.error("expected --config FILE, or --model DIR and --data DIR")
+    with distributed.session(args.device):
+        return _run(args, rest, parser.prog)
+
+
+def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
     out = Path(args.out) if args.out else None
+    # a path without .json, or a folder that is there, is a folder
+    file = out if out and out.suffix.lower() == ".json" and not out.is_dir() else None
     if out:
-        check_output_dir(out.parent, "--out")
-        if out.is_dir():
-            raise MagNetError(f"--out: expected a JSON file to write, but '{out}' is a folder; add a file name")
+        check_output_dir(file.parent if file else out, "--out")
     config, amp, n_patches = None, args.amp or "none", args.n_patches
     if args.config:
-        from magnet.train import build_train_parser, open_split, parse_config
+        from magnet.train import build_train_parser, parse_config
 
-        config = parse_config(["--config", args.config, *rest], build_train_parser(parser.prog))
+        config = parse_config(["--config", args.config, *rest], build_train_parser(prog))
         amp = args.amp or config.amp
         n_patches = n_patches or config.walk.n_patches
-    if args.data:
-        dataset: Dataset = DataFolder(args.data, args.split)
-    else:
-        assert config is not None
-        dataset = open_split(config.data, args.split)[0]
+    dataset = _open(args.data, args.split, config)
     from magnet.model import MagNet
 
     name = args.model
@@ -248,38 +127,73 @@ def main(argv: Sequence[str]) -> int:
         assert config is not None
         trained = Path(config.out) / config.name / "model"
         name = str(trained) if trained.is_dir() else config.name  # a shipped one of that name
-    model = MagNet.from_pretrained(name, amp=amp)
+    model = MagNet.from_pretrained(name, amp=amp, **arguments.image_options(args))
     to_device(model, pick_device(args.device))
     if args.n_points is not None:
         model.n_points = args.n_points
     if args.kernel_size is not None:
         model.kernel_size = args.kernel_size
     n_patches = n_patches or model.n_patches or 4
-    result = evaluate(
+    evaluation = run_evaluation(
         model,
         dataset,
         modes=args.modes,
         n_patches=n_patches,
         limit=args.limit,
         report=tqdm.write,
+        boundary_width=args.boundary_width,
+        extremes=EXTREMES if out and not file else 0,
     )
-    print(table(result))
-    if out:
-        content = {
+    print(table(evaluation.results))
+    if out and distributed.is_main():
+        settings: dict[str, Any] = {
             "model": name,
-            "data": args.data or (config.data.folders if config and config.data.folders else "generated"),
+            "data": _place(args.data, config),
             "split": args.split,
-            "images": min(args.limit, len(dataset)) if args.limit else len(dataset),
+            "images": len(evaluation.images),
             "amp": amp,
-            "threads": torch.get_num_threads(),
             "device": str(model.device),
+            "processes": distributed.world_size(),
             "scales": [list(s) for s in model.scales],
+            "patch_size": list(model.patch_size),
+            "input_size": list(model.input_size),
             "n_points": model.n_points,
             "n_patches": n_patches,
             "kernel_size": model.kernel_size,
-            "results": result,
+            "follow_image": model.follow_image,
+            "points_by": model.points_by,
+            "match_colours": model.match_colours,
+            "compat": model.compat,
+            "boundary_width": args.boundary_width,
         }
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        content = content_of(evaluation, settings)
+        if file:
+            with atomic_path(file) as temporary:
+                temporary.write_text(to_json(content), encoding="utf-8")
+        else:
+            colours = model.colours or colours_of(dataset) or default_colours(dataset.num_classes)
+            write_folder(out, evaluation, content, dataset, colours)
         print(f"written: {out}")
     return 0
+
+
+def _open(data: str | None, split: str, config: TrainConfig | None) -> Dataset:
+    """The data set at a path, or that of a configuration."""
+    if not data:
+        assert config is not None
+        return open_split(config.data, split)[0]
+    kind = detect_format(Path(data))
+    if kind == "folder":
+        return DataFolder(data, split)
+    from magnet.training.config import DataConfig
+
+    where = {"root": str(Path(data).parent), "file": Path(data).name} if kind == "yaml" else {"root": data}
+    return open_split(DataConfig(format=kind, **where), split)[0]  # type: ignore[arg-type]
+
+
+def _place(data: str | None, config: TrainConfig | None) -> Any:
+    """Where the images come from, for the record."""
+    if data:
+        return data
+    assert config is not None
+    return config.data.folders or config.data.root or "generated"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Delete what killed processes left of files that ``atomic_path`` was making in ``folder``."""
+    for path in Path(folder).glob(".*"):
+        if re.fullmatch(r"\..{0,32}\.[0-9a-f]{16}(\..*)?", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def check_output_dir(path: str | os.PathLike[str], argument: str = "--out") -> Path:

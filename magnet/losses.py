@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from magnet.distributed import all_reduce_sum, global_kth_smallest, global_sum, world_size
 
 
 def _check(logits: Tensor, target: Tensor, ignore_index: int, weight: Tensor | None) -> Tensor:
@@ -39,6 +41,20 @@ def _pixel_losses(logits: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     return F.cross_entropy(logits.float(), target.long(), ignore_index=ignore_index, reduction="none")
 
 
+def _ratio(total: Tensor, count: Tensor, all_ranks: bool) -> Tensor:
+    """total / count, 0 where nothing counts; with ``all_ranks``, of the sums over all processes."""
+    if all_ranks and world_size() > 1:
+        total, count = global_sum(torch.stack((total.double(), count.double()))).to(total.dtype)
+    return total / torch.where(count > 0, count, torch.ones_like(count))
+
+
+def _of_pair(loss: Callable[[Tensor], Tensor], logits: Sequence[Tensor], aux_weight: float) -> Tensor:
+    """main + ``aux_weight`` * auxiliary."""
+    if len(logits) != 2:
+        raise ValueError(f"logits: expected a tensor or a pair (main, auxiliary), got {len(logits)} tensors")
+    return loss(logits[0]) + aux_weight * loss(logits[1])
+
+
 def cross_entropy(
     logits: Tensor | Sequence[Tensor],
     target: Tensor,
@@ -46,6 +62,7 @@ def cross_entropy(
     ignore_index: int = 255,
     weight: Tensor | None = None,
     aux_weight: float = 0.4,
+    all_ranks: bool = False,
 ) -> Tensor:
     """Mean cross-entropy of the pixels that count; of main + ``aux_weight`` * auxiliary for a pair of logits.
 
@@ -55,6 +72,8 @@ def cross_entropy(
         ignore_index: label of pixels that do not count.
         weight: (C,) class weights; the mean is then the weighted one.
         aux_weight: weight of the auxiliary loss.
+        all_ranks: the loss of the batch of all processes, of which each gives its part (any part, none too). Every
+            process must call; the gradient is scaled for DistributedDataParallel, which averages over them.
 
     Returns:
         A scalar; 0 where no pixel counts.
@@ -63,44 +82,46 @@ def cross_entropy(
         ValueError, TypeError: shapes do not match, or labels lie outside the classes.
     """
     if not isinstance(logits, Tensor):
-        if len(logits) != 2:
-            raise ValueError(f"logits: expected a tensor or a pair (main, auxiliary), got {len(logits)} tensors")
-        main, aux = (
-            cross_entropy(item, target, ignore_index=ignore_index, weight=weight, aux_weight=aux_weight)
-            for item in logits
+        return _of_pair(
+            lambda one: cross_entropy(one, target, ignore_index=ignore_index, weight=weight, all_ranks=all_ranks),
+            logits,
+            aux_weight,
         )
-        return main + aux_weight * aux
     valid = _check(logits, target, ignore_index, weight)
     losses = _pixel_losses(logits, target, ignore_index)
     if weight is None:
-        return losses.sum() / valid.sum().clamp(min=1)
+        return _ratio(losses.sum(), valid.sum(), all_ranks)
     weights = weight.float()[target.long().masked_fill(~valid, 0)] * valid
-    total = weights.sum()
-    return (losses * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    return _ratio((losses * weights).sum(), weights.sum(), all_ranks)
 
 
 def ohem_cross_entropy(
-    logits: Tensor,
+    logits: Tensor | Sequence[Tensor],
     target: Tensor,
     *,
     threshold: float = 0.7,
     min_kept: int = 100_000,
     ignore_index: int = 255,
     weight: Tensor | None = None,
+    aux_weight: float = 0.4,
+    all_ranks: bool = False,
 ) -> Tensor:
-    """Cross-entropy of the hard pixels only (online hard example mining).
+    """Cross-entropy of the hard pixels only (online hard example mining); of a pair, main + ``aux_weight`` * auxiliary.
 
     Kept are the pixels whose true class has a probability below ``threshold``, or below that of the pixel ranked
     ``min_kept`` (the hardest has rank 0) where that is higher. With at most ``min_kept`` pixels that count, the easiest
     one is therefore left out: the release's rule, kept for its numbers.
 
     Args:
-        logits: (N, C, H, W).
+        logits: (N, C, H, W), or a pair (main, auxiliary) of them; each has hard pixels of its own.
         target: (N, H, W) integer labels.
         threshold: probability in (0, 1] under which a pixel is hard.
         min_kept: pixels of the batch to keep at least.
         ignore_index: label of pixels that do not count.
         weight: (C,) factors for the losses of each class; the mean is over the kept pixels.
+        aux_weight: weight of the auxiliary loss.
+        all_ranks: the loss of the batch of all processes, of which each gives its part (any part, none too). Every
+            process must call; the gradient is scaled for DistributedDataParallel, which averages over them.
 
     Returns:
         A scalar; 0 where no pixel counts.
@@ -112,16 +133,33 @@ def ohem_cross_entropy(
         raise ValueError(f"threshold: expected a probability in (0, 1], got {threshold}")
     if isinstance(min_kept, bool) or not isinstance(min_kept, int) or min_kept < 0:
         raise ValueError(f"min_kept: expected a count of pixels, 0 or more, got {min_kept!r}")
+    if not isinstance(logits, Tensor):
+        return _of_pair(
+            lambda one: ohem_cross_entropy(
+                one,
+                target,
+                threshold=threshold,
+                min_kept=min_kept,
+                ignore_index=ignore_index,
+                weight=weight,
+                all_ranks=all_ranks,
+            ),
+            logits,
+            aux_weight,
+        )
     valid = _check(logits, target, ignore_index, weight)
     losses = _pixel_losses(logits, target, ignore_index)[valid]
-    count = losses.numel()
+    several = all_ranks and world_size() > 1
+    count = int(all_reduce_sum(valid.sum())) if several else losses.numel()
     if count == 0:
         return logits.float().sum() * 0  # keeps the graph, so that backward() works on such a batch too
     probability = torch.exp(-losses.detach())
-    limit = probability.kthvalue(min(min_kept, count - 1) + 1).values.clamp(min=threshold)
-    hard = probability < limit
-    if not hard.any():  # every pixel ties at the limit
+    rank = min(min_kept, count - 1)
+    ranked = global_kth_smallest(probability, rank) if several else probability.kthvalue(rank + 1).values
+    hard = probability < ranked.clamp(min=threshold)
+    kept = hard.sum()
+    if int(all_reduce_sum(kept) if several else kept) == 0:  # every pixel ties at the limit
         hard = torch.ones_like(hard)
     if weight is not None:
         losses = losses * weight.float()[target[valid].long()]
-    return losses[hard].mean()
+    return _ratio(losses[hard].sum(), hard.sum(), True) if several else losses[hard].mean()

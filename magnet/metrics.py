@@ -8,12 +8,51 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_PART = {"cpu": 1 << 20, "cuda": 1 << 25}  # pixels counted at a time: what stays in a CPU's cache
+
 
 def _labels(name: str, value: Tensor | np.ndarray) -> Tensor:
     tensor = torch.as_tensor(value)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name}: expected integer labels, got {tensor.dtype}; take argmax(dim=1) of scores first")
     return tensor.flatten()
+
+
+def count_values(values: Tensor, bins: int) -> Tensor:
+    """How often each of 0..bins-1 is among the integers ``values``: (bins,) int64, on their device.
+
+    Values outside are an error on the CPU and undefined on a GPU, where the host is not waited for.
+    """
+    values = values.flatten()
+    if values.device.type == "cpu":
+        return torch.bincount(values, minlength=bins)
+    ones = torch.ones((), dtype=torch.int64, device=values.device).expand(values.shape)
+    return ones.new_zeros(bins).scatter_add_(0, values.long(), ones)
+
+
+def pair_counts(pred: Tensor, target: Tensor, num_classes: int, ignore_index: int | None = 255) -> Tensor:
+    """The counts of ``confusion_matrix`` without its checks, which wait for the device: for sums over many images.
+
+    Args:
+        pred, target: integer labels of the same shape on the same device.
+        num_classes: number of classes C.
+        ignore_index: label in ``target`` of pixels that do not count; None: all count.
+
+    Returns:
+        (C * C + 1,) int64: the matrix row by row, and last how many pixels have a label or prediction outside 0..C-1.
+    """
+    square = num_classes**2
+    dtype = torch.int16 if square + 2 <= 1 << 15 else torch.int64
+    labels, predictions = target.flatten(), pred.flatten()
+    total = torch.zeros(square + 2, dtype=torch.int64, device=labels.device)
+    size = _PART.get(labels.device.type, 1 << 20)
+    for t, p in zip(labels.split(size), predictions.split(size), strict=True):
+        inside = (t >= 0) & (t < num_classes) & (p >= 0) & (p < num_classes)
+        index = (t.to(dtype) * num_classes + p.to(dtype)).masked_fill_(~inside, square)
+        if ignore_index is not None:
+            index.masked_fill_(t == ignore_index, square + 1)
+        total += count_values(index, square + 2)
+    return total[:-1]
 
 
 def confusion_matrix(
@@ -42,20 +81,24 @@ def confusion_matrix(
         )
     labels, predictions = _labels("target", target), _labels("pred", pred)
     predictions = predictions.to(labels.device)
+    counts = pair_counts(predictions, labels, num_classes, ignore_index)
+    if counts[-1] > 0:
+        _raise_outside(predictions, labels, num_classes, ignore_index)
+    return counts[:-1].view(num_classes, num_classes)
+
+
+def _raise_outside(predictions: Tensor, labels: Tensor, num_classes: int, ignore_index: int | None) -> None:
     if ignore_index is not None:
         valid = labels != ignore_index
         labels, predictions = labels[valid], predictions[valid]
-    allowed = f"0..{num_classes - 1}"
     for name, values in (("target", labels), ("pred", predictions)):
         outside = (values < 0) | (values >= num_classes)
         if outside.any():
             found = sorted(set(values[outside].tolist()))[:5]
             extra = f" or {ignore_index} (ignored)" if name == "target" and ignore_index is not None else ""
             raise ValueError(
-                f"{name}: expected labels {allowed}{extra}, got {found}; check num_classes = {num_classes}"
+                f"{name}: expected labels 0..{num_classes - 1}{extra}, got {found}; check num_classes = {num_classes}"
             )
-    index = labels.long() * num_classes + predictions.long()
-    return torch.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _parts(confusion: Tensor | np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,6 +120,23 @@ def iou_per_class(confusion: Tensor | np.ndarray) -> Tensor:
 def mean_iou(confusion: Tensor | np.ndarray) -> float:
     """Mean IoU over the classes present in labels or predictions; NaN where nothing was counted."""
     return iou_per_class(confusion).nanmean().item()
+
+
+def pixel_accuracy(confusion: Tensor | np.ndarray) -> float:
+    """Share of the pixels that are predicted as labelled; NaN where nothing was counted."""
+    intersection, _, label_count = _parts(confusion)
+    return (intersection.sum() / label_count.sum()).item()
+
+
+def accuracy_per_class(confusion: Tensor | np.ndarray) -> Tensor:
+    """Share of each class's labels that are predicted so (recall), (C,) float64; NaN where a class has no labels."""
+    intersection, _, label_count = _parts(confusion)
+    return intersection / label_count
+
+
+def mean_class_accuracy(confusion: Tensor | np.ndarray) -> float:
+    """Mean accuracy over the classes present in the labels; NaN where nothing was counted."""
+    return accuracy_per_class(confusion).nanmean().item()
 
 
 def official_mean_iou(confusion: Tensor | np.ndarray, classes: Sequence[int] | None = None) -> float:

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from magnet import official, settings, walk
 from magnet.choice import CHOICES
 from magnet.colours import match_channels
-from magnet.images import IMAGENET_MEAN, IMAGENET_STD, normalize, read_image, rgb_array, to_tensor
+from magnet.images import IMAGENET_MEAN, IMAGENET_STD, normalize, rgb_array, to_tensor
 from magnet.plan import Plan, plan_walk
+from magnet.windows import open_image
 
 if TYPE_CHECKING:
     from magnet.prediction import Prediction, Stage
@@ -296,6 +297,7 @@ class MagNet(nn.Module):
 
         Args:
             image: a path, a PIL image, an (H, W, 3) uint8 RGB array, or a (3, H, W) tensor: uint8, or floats in [0, 1].
+                A file past Pillow's size limit is shrunk to the last scale while it is read, strip by strip.
             return_stages: keep what each scale saw and did, for pictures; this keeps the map of every scale.
             probabilities: False returns labels alone, the same ones, and where the image has the size of the last scale
                 no probabilities are made there, which saves time and memory.
@@ -303,8 +305,9 @@ class MagNet(nn.Module):
                 change them. It sees every scale but the last, and nothing is kept.
 
         Returns:
-            A :class:`magnet.Prediction`; labels at the size of the image, probabilities at the last scale,
-            None where they were not asked for.
+            A :class:`magnet.Prediction`; labels at the size of the image (of a file past Pillow's size limit: at the
+            last scale; see ``Prediction.labels_in``), probabilities at the last scale, None where they were not asked
+            for.
 
         Raises:
             MagNetError: the file is missing, corrupt or not an image.
@@ -312,6 +315,10 @@ class MagNet(nn.Module):
         """
         from magnet.prediction import Prediction
 
+        image_size = None
+        if isinstance(image, (str, os.PathLike)):
+            opened = open_image(image)
+            image, image_size = opened.at_most(self.plan(opened.size).scales[-1]), opened.size
         pixels = _pixels(image)
         size = _size_of(pixels)
         start = time.perf_counter()
@@ -329,7 +336,7 @@ class MagNet(nn.Module):
                 labels = walk.labels_at(result, size)
         seconds = time.perf_counter() - start
         kept = result if probabilities else None
-        return Prediction(labels=labels, probabilities=kept, stages=stages, seconds=seconds)
+        return Prediction(labels, kept, stages, seconds, image_size or size)
 
     def _makes_labels(self, size: tuple[int, int]) -> bool:
         """Whether the walk can end in labels of ``size`` without probabilities."""
@@ -431,9 +438,7 @@ class MagNet(nn.Module):
 
 
 def _pixels(image: Any) -> np.ndarray | Tensor:
-    """Anything that :meth:`MagNet.predict` takes -> (H, W, 3) uint8 array or (3, H, W) float tensor in [0, 1]."""
-    if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
+    """What :meth:`MagNet.predict` takes, paths aside -> (H, W, 3) uint8 or (3, H, W) float tensor in [0, 1]."""
     if isinstance(image, Image.Image):
         return rgb_array(image)
     if isinstance(image, np.ndarray):

@@ -12,7 +12,7 @@ else it is a fraction of these pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 RIM = 10  # pixels at each side of a patch that do not count as covered
 
 
-def official_walk(model: MagNet, image: np.ndarray | Tensor, bar: Any, stages: list[Stage] | None) -> Tensor:
+def official_walk(
+    model: MagNet,
+    image: np.ndarray | Tensor,
+    bar: Any,
+    stages: list[Stage] | None,
+    *,
+    on_map: Callable[[Tensor], None] | None = None,
+) -> Tensor:
     """The release's walk over one image.
 
     Args:
@@ -41,6 +48,7 @@ def official_walk(model: MagNet, image: np.ndarray | Tensor, bar: Any, stages: l
         image: (H, W, 3) uint8 RGB, (3, H, W) floats in [0, 1], or (1, 3, H, W) normalised floats.
         bar: counts patches.
         stages: appended to, if given.
+        on_map: called with the map (1, C, h, w) that each later scale starts from.
 
     Returns:
         (1, C, *scales[-1]) probabilities.
@@ -53,6 +61,8 @@ def official_walk(model: MagNet, image: np.ndarray | Tensor, bar: Any, stages: l
     if stages is not None:
         stages.append(make_stage(model.scales[0], known))
     for scale, size in enumerate(model.scales[1:], start=1):
+        if on_map is not None:
+            on_map(known)
         if model.patches_at(scale) == 0:
             break
         known, chosen, points = _step(model, known, _resize(image, size), scale, bar)

@@ -12,18 +12,17 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from magnet.arguments import Parser, kernel_size, n_patches, n_points
+from magnet.arguments import Parser, add_image_options, image_options, kernel_size, n_patches, n_points
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
-from magnet.images import read_image
+from magnet.images import IMAGE_SUFFIXES, CorruptImageError
+from magnet.windows import open_image
 
 if TYPE_CHECKING:
     from magnet.model import MagNet
     from magnet.prediction import Prediction
 
 __all__ = ["SAVE", "find_images", "main", "save_prediction"]
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
 # what --save takes, and the file each one writes
 SAVE = {
@@ -33,7 +32,9 @@ SAVE = {
     "uncertainty": "_uncertainty.png",
     "probabilities": "_probabilities.npy",
     "sheet": "_sheet.png",
+    "full_labels": "_full_labels.png",
 }
+_STRIP = 256  # rows of full_labels made at a time
 
 
 def find_images(paths: Iterable[str]) -> list[Path]:
@@ -66,8 +67,9 @@ def find_images(paths: Iterable[str]) -> list[Path]:
 
 
 def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[str, Callable[[Path], None]]:
-    """For each kind of result, what writes it to a path."""
+    """For each kind of result, what writes it to a path: of the size of ``image``, full_labels of that of the file."""
     from magnet import draw
+    from magnet.png import write_palette_png
 
     size = (image.shape[0], image.shape[1])
     colours: draw.Colours = draw.default_colours(model.num_classes or int(prediction.labels.max()) + 1)
@@ -101,7 +103,15 @@ def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[s
         assert prediction.probabilities is not None
         np.save(path, prediction.probabilities.half().cpu().numpy())
 
+    def full_labels(path: Path) -> None:
+        height, width = prediction.image_size
+        tops = range(0, height, _STRIP)
+        strips = (prediction.labels_in((0, y, width, min(y + _STRIP, height))).cpu().numpy() for y in tops)
+        indices = (np.asarray(draw.label_image(strip, colours)) for strip in strips)
+        write_palette_png(path, (height, width), draw.colour_table(colours), indices)
+
     return {
+        "full_labels": full_labels,
         "labels": lambda path: draw.label_image(labels, colours).save(path),
         "overlay": lambda path: Image.fromarray(draw.overlay(image, labels, colours)).save(path, quality=92),
         "coarse": lambda path: draw.label_image(coarse(), colours).save(path),
@@ -144,6 +154,14 @@ def build_parser() -> Parser:
     add("--n-patches", type=n_patches, help="look at this many patches a scale (MagNet-Fast); default: the model's")
     add("--n-points", type=n_points, help="pixels replaced a scale: a count, or a fraction as 0.5")
     add("--kernel-size", type=kernel_size, help="median filter of the scores, odd, 1 to 15")
+    add_image_options(parser)
+    add(
+        "--corrupt",
+        choices=("error", "skip"),
+        default="error",
+        help="files that cannot be read are named and the others done; error: the exit code is then 1 (default); "
+        "skip: they are counted, and it is 1 only where none could be read",
+    )
     add("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16, faster (none)")
     add("--device", help="cpu or cuda; default: cuda where there is one")
     return parser
@@ -171,7 +189,14 @@ def load_model(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns 0, or 1 where some images could not be read; raises MagNetError; exits with 2 on wrong arguments."""
+    """``magnet predict``. Images past Pillow's size limit have results at the last scale, and full_labels at their own.
+
+    Returns:
+        0; 1 where some images could not be read (with ``--corrupt skip``: none could be read).
+
+    Raises:
+        MagNetError: nothing could be begun. Exits with 2 on wrong arguments.
+    """
     args = build_parser().parse_args(argv)
     images = find_images(args.images)
     folder = check_output_dir(args.out)
@@ -182,23 +207,37 @@ def main(argv: Sequence[str]) -> int:
         n_patches=args.n_patches,
         n_points=args.n_points,
         kernel_size=args.kernel_size,
+        **image_options(args),
     )
     several = len(images) > 1
     if several:
         model.progress = False  # one bar is enough
     stages = bool({"coarse", "sheet"} & set(args.save))
-    probabilities = bool({"uncertainty", "probabilities"} & set(args.save))
-    failed = 0
+    maps = bool({"uncertainty", "probabilities"} & set(args.save))
+    failed = corrupt = 0
     for path in tqdm(images, desc="predicting", unit="image", disable=None if several else True):
         try:
-            image = read_image(path)
+            opened = open_image(path)
+            image = opened.at_most(model.plan(opened.size).scales[-1])
         except MagNetError as error:
-            failed += 1
-            tqdm.write(f"magnet: error: {error}", file=sys.stderr)
+            skipped = args.corrupt == "skip" and isinstance(error, CorruptImageError)
+            failed, corrupt = failed + (not skipped), corrupt + skipped
+            tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {error}", file=sys.stderr)
             continue
+        probabilities = maps or (opened.large and "full_labels" in args.save)
         prediction = model.predict(image, return_stages=stages, probabilities=probabilities)
+        prediction.image_size = opened.size
         written = save_prediction(model, image, prediction, folder, path.stem, args.save)
-        tqdm.write(f"{path}: {prediction.seconds:.1f} s, {', '.join(map(str, written))}", file=sys.stdout)
+        told = f"{path}: {prediction.seconds:.1f} s, {', '.join(map(str, written))}"
+        if opened.large:
+            (h, w), (height, width) = image.shape[:2], opened.size
+            told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
+            told += ")" if "full_labels" in args.save else "; --save full_labels writes labels of every pixel)"
+        tqdm.write(told, file=sys.stdout)
     if failed and several:
         print(f"magnet: error: {failed} of {len(images)} images could not be read", file=sys.stderr)
+    if corrupt:
+        print(f"magnet: skipped {corrupt} of {len(images)} images, which could not be read", file=sys.stderr)
+    if corrupt == len(images):
+        return 1
     return 1 if failed else 0

@@ -7,13 +7,17 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from magnet.data import IGNORE_INDEX
-from magnet.images import normalize, to_tensor
+from magnet.images import IMAGENET_MEAN, normalize, to_tensor
 from magnet.training.config import AugmentConfig
 
-__all__ = ["Colour", "cut", "random_sample"]
+__all__ = ["Colour", "cut", "magnified", "random_sample"]
+
+_MEAN_COLOUR = [round(value * 255) for value in IMAGENET_MEAN]
+_TRIES = 4  # other places, where one has next to nothing to learn from
 
 
 class Colour:
@@ -30,9 +34,13 @@ class Colour:
         self.tint = torch.tensor([around_one(config.tint) for _ in range(3)]).view(3, 1, 1)
         self.noise = config.noise * float(rng.uniform(0, 1))
         self.noise_seed = int(rng.integers(2**62))
+        amounts = (config.brightness, config.contrast, config.saturation, config.tint, config.gamma, config.noise)
+        self._changes = any(amount != 0 for amount in amounts)
 
     def __call__(self, image: Tensor) -> Tensor:
         """(3, H, W) in [0, 1] -> the same, changed."""
+        if not self._changes:
+            return image
         image = image.clamp(0, 1).pow(self.gamma)
         grey = image.mean(dim=0, keepdim=True)
         image = grey + (image - grey) * self.saturation
@@ -83,22 +91,103 @@ def cut(
     return pixels.flip(turned), target.flip(turned)
 
 
+def magnified(
+    image: np.ndarray, labels: np.ndarray, whole: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window of an image resized to ``whole`` (H, W), of which only the window is made.
+
+    Args:
+        image: (H, W, 3) uint8.
+        labels: (H, W) uint8.
+        whole: size (H, W) that the image is resized to.
+        corner: (y, x) of the window there, which may lie outside.
+        size: (H, W) of the window.
+
+    Returns:
+        The window of the image, antialiased where it shrinks, and of the labels, by nearest pixel. Outside, the image
+        is ImageNet's mean colour, which is 0 for the network, and the labels are ignored.
+    """
+    (height, width), (h, w), (y0, x0) = labels.shape, size, corner
+    top, left, bottom, right = max(y0, 0), max(x0, 0), min(y0 + h, whole[0]), min(x0 + w, whole[1])
+    pixels = np.empty((h, w, 3), np.uint8)
+    pixels[:] = _MEAN_COLOUR
+    target = np.full(size, IGNORE_INDEX, np.uint8)
+    if bottom <= top or right <= left:
+        return pixels, target
+    ratio_y, ratio_x = height / whole[0], width / whole[1]
+    box = (left * ratio_x, top * ratio_y, min(right * ratio_x, width), min(bottom * ratio_y, height))
+    inside = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
+    shown = Image.fromarray(image).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
+    pixels[inside] = np.asarray(shown)
+    rows = ((np.arange(top, bottom) + 0.5) * ratio_y).astype(np.int64)
+    columns = ((np.arange(left, right) + 0.5) * ratio_x).astype(np.int64)
+    target[inside] = labels[rows[:, None], columns[None, :]]
+    return pixels, target
+
+
+def _enough(labels: np.ndarray) -> bool:
+    """Whether there is something to learn from."""
+    return bool((labels[::4, ::4] != IGNORE_INDEX).mean() > 0.2)
+
+
+def _cut_from_magnified(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    labels: np.ndarray,
+    size: tuple[int, int],
+    config: AugmentConfig,
+    base: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """``random_sample`` with crop "random", before the changes of colour."""
+    zoom = float(rng.uniform(*config.zoom))
+    whole = (max(1, round(base[0] * zoom)), max(1, round(base[1] * zoom)))
+    angle = math.radians(config.rotate * float(rng.uniform(-1, 1)))
+    flip = (bool(rng.random() < config.flip_vertical), bool(rng.random() < config.flip))
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    # what a turned patch shows lies in this window
+    window = (math.ceil(size[0] * cos + size[1] * sin), math.ceil(size[0] * sin + size[1] * cos)) if angle else size
+    for _ in range(_TRIES):
+        spare = [whole[i] - size[i] for i in (0, 1)]
+        y, x = (int(rng.integers(min(s, 0), max(s, 0) + 1)) - (window[i] - size[i]) // 2 for i, s in enumerate(spare))
+        pixels, target = magnified(image, labels, whole, (y, x), window)
+        if _enough(target):
+            break
+    return cut(pixels, target, (window[0] / 2, window[1] / 2), size, angle=angle, flip=flip)
+
+
 def random_sample(
     rng: np.random.Generator,
     image: np.ndarray,
     labels: np.ndarray,
     size: tuple[int, int],
     config: AugmentConfig,
+    *,
+    base: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A random patch of ``size`` (H, W), the whole image where it has that size, changed as ``config`` says.
 
-    Returns a normalised image (3, H, W) and labels (H, W) int64.
+    Args:
+        rng: everything random comes from here.
+        image: (H, W, 3) uint8.
+        labels: (H, W) uint8.
+        size: (H, W) of the patch.
+        config: what is changed, and how the patch is placed.
+        base: with crop "random", the size (H, W) that a magnification of 1 stands for; ``image`` may be a finer copy,
+            so that what is magnified keeps its detail. None: the image's own.
+
+    Returns:
+        A normalised image (3, H, W) and labels (H, W) int64.
     """
+    if config.crop == "random":
+        pixels, target = _cut_from_magnified(
+            rng, image, labels, size, config, base or (labels.shape[0], labels.shape[1])
+        )
+        return normalize(Colour(rng, config)(pixels)), target
     h, w = size
     height, width = labels.shape
-    for _ in range(4):  # another place if this one has next to nothing to learn from
+    for _ in range(_TRIES):
         y0, x0 = int(rng.integers(max(height - h, 0) + 1)), int(rng.integers(max(width - w, 0) + 1))
-        if (labels[y0 : y0 + h : 4, x0 : x0 + w : 4] != IGNORE_INDEX).mean() > 0.2:
+        if _enough(labels[y0 : y0 + h, x0 : x0 + w]):
             break
     angle = math.radians(config.rotate * float(rng.uniform(-1, 1)))
     low, high = config.zoom

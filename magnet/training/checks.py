@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from magnet import settings
 from magnet.errors import MagNetError
 from magnet.networks import SEGMENTERS
+from magnet.training.backbone import BACKBONES
 from magnet.training.config import AugmentConfig, OptimConfig, RefinerConfig, SegmenterConfig, TrainConfig
 
 __all__ = ["check_config"]
@@ -22,6 +25,11 @@ def check_config(config: TrainConfig) -> None:
     """
     if config.name in ("", ".", "..") or any(mark in config.name for mark in "/\\"):
         raise MagNetError(f"name: expected the name of a folder to make in --out, got '{config.name}'")
+    for key in ("workers", "cache_mb"):
+        value = getattr(config.data, key)
+        _need(f"data.{key}", value, value >= 0, "an int of at least 0")
+    every = config.checkpoint_every
+    _need("checkpoint_every", every, every >= 0, "an int of at least 0 (0 = only when stopped and at the end)")
     _need("seed", config.seed, config.seed >= 0, "an int of at least 0")
     _check_walk(config)
     if config.segmenter.network not in SEGMENTERS:
@@ -31,8 +39,17 @@ def check_config(config: TrainConfig) -> None:
     weights, count = config.segmenter.scale_weights, len(config.walk.scales)
     if weights and (len(weights) != count or min(weights) < 0 or sum(weights) <= 0):
         raise MagNetError(f"segmenter.scale_weights: expected {count} weights, one a scale, got {list(weights)}")
+    _check_weights(config.segmenter)
     _check_stage("segmenter", config.segmenter)
     _check_stage("refiner", config.refiner)
+    for name in ("segmenter", "refiner"):
+        if config.stage in (name, "all"):
+            _check_length(name, getattr(config, name))
+    plain, augment = AugmentConfig(), config.refiner.augment
+    for key in ("rotate", "crop", "zoom"):
+        value = getattr(augment, key)
+        holds = value == getattr(plain, key)
+        _need(f"refiner.augment.{key}", value, holds, f"{getattr(plain, key)!r}, as its patches follow one another")
     crop, size = config.refiner.crop, config.input_size
     if crop is not None and not all(1 <= c <= s for c, s in zip(crop, size, strict=True)):
         raise MagNetError(f"refiner.crop: expected a size (H, W) of at most {size}, what the network sees, got {crop}")
@@ -69,11 +86,40 @@ def _as_of_the_model(check: Callable[..., Any], *arguments: object) -> None:
         raise MagNetError(f"walk.{error}") from error
 
 
+def _check_weights(segmenter: SegmenterConfig) -> None:
+    weights = segmenter.weights
+    if weights and segmenter.init:
+        raise MagNetError(
+            f"segmenter.weights: expected none where segmenter.init starts from a whole model, got '{weights}'"
+        )
+    if weights and not Path(weights).is_file():
+        raise MagNetError(f"segmenter.weights: expected a file, but '{weights}' does not exist; check the path")
+    if weights and segmenter.network not in BACKBONES:
+        raise MagNetError(
+            f"segmenter.weights: expected none for '{segmenter.network}', only for {', '.join(BACKBONES)}; "
+            "segmenter.init starts from a model of this library"
+        )
+    _need("segmenter.aux_weight", segmenter.aux_weight, segmenter.aux_weight >= 0, "a weight of at least 0")
+
+
+def _check_length(name: str, stage: SegmenterConfig | RefinerConfig) -> None:
+    """A stage that is to run is as long as one of two keys says."""
+    if (stage.iterations > 0) == (stage.epochs > 0):
+        given = f"iterations {stage.iterations} and epochs {stage.epochs:g}" if stage.epochs else "neither"
+        raise MagNetError(f"{name}.iterations: expected either iterations or epochs above 0, the other 0, got {given}")
+
+
 def _check_stage(name: str, stage: SegmenterConfig | RefinerConfig) -> None:
-    for key in ("iterations", "batch_size"):
-        value = getattr(stage, key)
-        _need(f"{name}.{key}", value, value >= 1, "an int of at least 1")
+    _need(f"{name}.iterations", stage.iterations, stage.iterations >= 0, "an int of at least 1, or 0 for epochs")
+    _need(f"{name}.epochs", stage.epochs, 0 <= stage.epochs < math.inf, "a number of at least 0 (0 = by iterations)")
+    _need(f"{name}.batch_size", stage.batch_size, stage.batch_size >= 1, "an int of at least 1")
+    parts = stage.accumulate
+    _need(f"{name}.accumulate", parts, 1 <= parts <= stage.batch_size, f"1 to batch_size, {stage.batch_size}")
+    _need(f"{name}.patience", stage.patience, stage.patience >= 0, "an int of at least 0 (0 = never stop early)")
     _need(f"{name}.val_every", stage.val_every, stage.val_every >= 0, "an int of at least 0 (0 = only at the end)")
+    threshold, kept = stage.ohem_threshold, stage.ohem_min_kept
+    _need(f"{name}.ohem_threshold", threshold, 0 < threshold <= 1, "a probability above 0, up to 1")
+    _need(f"{name}.ohem_min_kept", kept, kept >= 0, "a count of pixels, 0 or more")
     _need(f"{name}.dice", stage.dice, stage.dice >= 0, "a weight of at least 0")
     _check_class_weights(f"{name}.class_weights", stage.class_weights)
     _check_optimiser(f"{name}.optim", stage.optim)
@@ -86,7 +132,9 @@ def _check_class_weights(key: str, weights: Sequence[float]) -> None:
 
 
 def _check_optimiser(key: str, optim: OptimConfig) -> None:
-    _need(f"{key}.lr", optim.lr, optim.lr > 0, "a learning rate above 0")
+    _need(f"{key}.lr", optim.lr, 0 < optim.lr < math.inf, "a learning rate above 0")
+    _need(f"{key}.momentum", optim.momentum, 0 <= optim.momentum < 1, "a number from 0 to below 1")
+    _need(f"{key}.steps", optim.steps, all(0 <= s <= 1 for s in optim.steps), "fractions of the run, 0 to 1")
     _need(f"{key}.weight_decay", optim.weight_decay, optim.weight_decay >= 0, "a number of at least 0")
     _need(f"{key}.warmup", optim.warmup, 0 <= optim.warmup <= 1, "a fraction of the run, 0 to 1")
     _need(f"{key}.clip", optim.clip, optim.clip >= 0, "a number of at least 0 (0 = no limit)")
@@ -95,7 +143,10 @@ def _check_optimiser(key: str, optim: OptimConfig) -> None:
 
 def _check_augment(key: str, augment: AugmentConfig) -> None:
     low, high = augment.zoom
-    _need(f"{key}.zoom", augment.zoom, 0 < low <= high, "two magnifications above 0, least and largest")
+    _need(f"{key}.zoom", augment.zoom, 0 < low <= high < math.inf, "two magnifications above 0, least and largest")
     for name in ("flip", "flip_vertical"):
         value = getattr(augment, name)
         _need(f"{key}.{name}", value, 0 <= value <= 1, "a probability, 0 to 1")
+    for name in ("rotate", "brightness", "contrast", "saturation", "tint", "gamma", "noise"):
+        value = getattr(augment, name)
+        _need(f"{key}.{name}", value, 0 <= value < math.inf, "a number of at least 0 (0 = no change)")

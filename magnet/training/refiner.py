@@ -6,7 +6,8 @@ the coarse input of every scale can be what inference feeds there: the map accum
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,18 +15,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from magnet.data import IGNORE_INDEX, ScaleCache
+from magnet.colours import channel_statistics
+from magnet.data import IGNORE_INDEX, Dataset, ScaleCache, colours_of
+from magnet.distributed import all_reduce_sum, barrier, global_max, shard
 from magnet.errors import MagNetError
 from magnet.images import normalize, to_tensor
 from magnet.metrics import confusion_matrix, mean_iou
 from magnet.networks import RefinementModule, build_segmenter
+from magnet.training import engine
 from magnet.training.augment import Colour
 from magnet.training.config import AugmentConfig, TrainConfig
-from magnet.training.loop import Average, Loss, Optimiser, RunLog, autocast, save_weights, to_device
+from magnet.training.loop import Loss, autocast, to_device
+from magnet.training.parallel import has_sync_batch_norm
+from magnet.training.pictures import PICTURES, class_colours, rgb, sheet
+from magnet.training.runlog import RunLog
+from magnet.training.state import seed_everything
 
-__all__ = ["Chain", "draw_chain", "load_segmenter", "train_refiner"]
+__all__ = ["Chain", "RefinerTask", "check_scales", "draw_chain", "load_segmenter", "save_model", "train_refiner"]
 
 _MARGIN = 8  # pixels around what the next scale sees, as the refinement module looks about that far
 
@@ -33,28 +40,71 @@ _MARGIN = 8  # pixels around what the next scale sees, as the refinement module 
 class Chain(NamedTuple):
     """One patch of each scale, each inside the one before; the first is the whole image.
 
-    images: (S, 3, h, w) normalised; labels: (S, h, w); origins: (y, x) of each patch in pixels of its scale.
+    images: (S, 3, h, w) normalised, flipped as ``flip`` (upside down, left-right) says; labels: (S, h, w) uint8, not
+    flipped; origins: (y, x) of each patch in pixels of its scale; crops: (y, x), in each patch after the first, of the
+    part that the loss is taken on, or nothing; name: of the image.
     """
 
     images: Tensor
     labels: Tensor
     origins: list[tuple[int, int]]
     flip: tuple[bool, bool]
+    crops: list[tuple[int, int]]
+    name: str
+
+
+class ChainBatch(NamedTuple):
+    """Chains of any depths as tensors. images, labels: of all chains, one after the other; depths: scales of each."""
+
+    images: Tensor
+    labels: Tensor
+    depths: list[int]
+    origins: list[list[tuple[int, int]]]
+    flips: list[tuple[bool, bool]]
+    crops: list[list[tuple[int, int]]]
+    names: list[str]
+
+    def chains(self) -> list[Chain]:
+        parts = zip(
+            self.images.split(self.depths),
+            self.labels.split(self.depths),
+            self.origins,
+            self.flips,
+            self.crops,
+            self.names,
+            strict=True,
+        )
+        return [Chain(*part) for part in parts]
 
 
 def draw_chain(
-    rng: np.random.Generator, cache: ScaleCache, index: int, size: tuple[int, int], augment: AugmentConfig | None
+    rng: np.random.Generator,
+    cache: ScaleCache,
+    index: int,
+    size: tuple[int, int],
+    augment: AugmentConfig | None,
+    crop: tuple[int, int] | None = None,
 ) -> Chain:
-    """Draw nested patches of ``size`` (H, W) in one image; without ``augment`` its pixels are as they are."""
+    """Draw nested patches in one image.
+
+    Args:
+        rng: what the chain depends on.
+        cache: images at each scale.
+        index: the image.
+        size: (H, W) of a patch.
+        augment: random changes; None: the pixels are as they are, and so are labels that could be drawn.
+        crop: (H, W) of the part of each patch that the loss is taken on; None: the whole patch.
+    """
     h, w = size
+    scaled = cache.open(index, rng if augment else None)
     colour = Colour(rng, augment) if augment else None
     flip = (False, False)
     if augment:
         flip = (bool(rng.random() < augment.flip_vertical), bool(rng.random() < augment.flip))
     turned = [dim for dim, wanted in zip((-2, -1), flip, strict=True) if wanted]
     images, labels, origins = [], [], [(0, 0)]
-    for scale in cache.scales_of(index):
-        image, ids = cache.get(index, scale)
+    for scale in scaled.scales:
+        image, ids = scaled.get(scale)
         if scale:
             ratio = [image.shape[i] / cache.sizes[scale - 1][i] for i in (0, 1)]
             for _ in range(4):  # another place if this one has next to nothing to learn from
@@ -66,8 +116,18 @@ def draw_chain(
         pixels = to_tensor(image[y : y + h, x : x + w])
         pixels = normalize(colour(pixels) if colour else pixels)
         images.append(pixels.flip(turned))
-        labels.append(torch.from_numpy(ids[y : y + h, x : x + w].astype(np.int64)))
-    return Chain(torch.stack(images), torch.stack(labels), origins, flip)
+        labels.append(torch.from_numpy(ids[y : y + h, x : x + w].copy()))
+    crops = [] if crop is None else [_draw_crop(rng, part, crop) for part in labels[1:]]
+    return Chain(torch.stack(images), torch.stack(labels), origins, flip, crops, cache.dataset.name(index))
+
+
+def _draw_crop(rng: np.random.Generator, labels: Tensor, crop: tuple[int, int]) -> tuple[int, int]:
+    (height, width), (h, w) = labels.shape, crop
+    for _ in range(4):  # another place if this one has next to nothing to learn from
+        y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+        if (labels[y : y + h, x : x + w] != IGNORE_INDEX).float().mean() > 0.2:
+            break
+    return y, x
 
 
 def _child(rng: np.random.Generator, parent: int, length: int, ratio: float, whole: int) -> int:
@@ -90,8 +150,8 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-class _Stage:
-    """Makes the (fine, coarse, labels) pairs of chains, scale by scale."""
+class _PairMaker:
+    """Makes the (fine, coarse) pairs of chains, scale by scale."""
 
     def __init__(
         self, config: TrainConfig, segmenter: nn.Module, sizes: Sequence[tuple[int, int]], device: torch.device
@@ -103,7 +163,9 @@ class _Stage:
     @torch.no_grad()
     def predict(self, chains: Sequence[Chain]) -> list[Tensor]:
         """Probabilities (S, C, h, w) of each chain."""
-        images = torch.cat([c.images for c in chains]).to(self.device, memory_format=torch.channels_last)
+        images = torch.cat([c.images for c in chains]).to(
+            self.device, memory_format=torch.channels_last, non_blocking=True
+        )
         with autocast(self.device, self.config.amp):
             logits = self.segmenter(images)
         parts = logits.float().softmax(dim=1).split([len(c.images) for c in chains])
@@ -111,32 +173,25 @@ class _Stage:
         return [p.flip(t) if t else p for p, t in zip(parts, turned, strict=True)]
 
     @torch.no_grad()
-    def pairs(
-        self,
-        chains: Sequence[Chain],
-        refiners: Sequence[nn.Module] | None,
-        crop: tuple[int, int] | None,
-        rng: np.random.Generator,
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """For each later scale, batches of fine (N, C, h, w), coarse and labels (N, h, w).
+    def pairs(self, chains: Sequence[Chain], refiners: Refiners | None) -> dict[int, tuple[Tensor, Tensor]]:
+        """Fine and coarse (N, C, h, w) at each later scale, of the N chains that reach it.
 
         ``refiners`` merge the map that the next scale starts from; None takes the fine prediction itself.
         """
         predictions = self.predict(chains)
         maps = [p[:1] for p in predictions]
-        result = []
+        result = {}
         depth = max(len(p) for p in predictions)
         for scale in range(1, depth):
             reached = [i for i, p in enumerate(predictions) if len(p) > scale]
             fine = torch.cat([predictions[i][scale : scale + 1] for i in reached])
             coarse = torch.cat([self._coarse(chains[i], maps[i], scale) for i in reached])
-            labels = torch.stack([chains[i].labels[scale] for i in reached]).to(self.device)
             if self.config.refiner.pairs == "accumulated" and scale + 1 < depth:
                 for i, known in zip(
                     reached, self._accumulate(chains, reached, fine, coarse, refiners, scale), strict=True
                 ):
                     maps[i] = known
-            result.append(_crop(fine, coarse, labels, crop, rng))
+            result[scale] = fine, coarse
         return result
 
     def _accumulate(
@@ -145,7 +200,7 @@ class _Stage:
         reached: Sequence[int],
         fine: Tensor,
         coarse: Tensor,
-        refiners: Sequence[nn.Module] | None,
+        refiners: Refiners | None,
         scale: int,
     ) -> list[Tensor]:
         """The maps (1, C, h, w) of a scale after refinement, refined where the next scale's patch will look."""
@@ -158,7 +213,7 @@ class _Stage:
         )
         merged = fine_part
         if refiners is not None:
-            refiner = refiners[min(scale, len(refiners)) - 1]
+            refiner = refiners.of(scale)
             was_training = refiner.training
             refiner.eval()
             with autocast(self.device, self.config.amp):
@@ -190,21 +245,184 @@ class _Stage:
         return _enlarge(known, chain.origins[start], chain.origins[scale], (h1 / h0, w1 / w0))
 
 
-def _crop(
-    fine: Tensor, coarse: Tensor, labels: Tensor, crop: tuple[int, int] | None, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    height, width = labels.shape[-2:]
-    if crop is None or (crop[0] >= height and crop[1] >= width):
-        return fine, coarse, labels
-    h, w = min(crop[0], height), min(crop[1], width)
-    parts = []
-    for row in range(len(labels)):
-        for _ in range(4):
-            y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-            if (labels[row, y : y + h, x : x + w] != IGNORE_INDEX).float().mean() > 0.2:
-                break
-        parts.append(tuple(t[row, ..., y : y + h, x : x + w] for t in (fine, coarse, labels)))
-    return torch.stack([p[0] for p in parts]), torch.stack([p[1] for p in parts]), torch.stack([p[2] for p in parts])
+def _cropped(values: Tensor, chains: Sequence[Chain], scale: int, crop: tuple[int, int] | None) -> Tensor:
+    """The parts that the loss is taken on, of (N, ..., h, w) values of the N chains that reach a scale."""
+    if crop is None:
+        return values
+    h, w = crop
+    places = [chain.crops[scale - 1] for chain in chains if len(chain.labels) > scale]
+    if not places:
+        return values[..., :h, :w]
+    return torch.stack([part[..., y : y + h, x : x + w] for part, (y, x) in zip(values, places, strict=True)])
+
+
+class Refiners(nn.ModuleList):
+    """One refinement module for all later scales, or one for each; keys as of a ModuleList."""
+
+    def of(self, scale: int) -> nn.Module:
+        """The module of a scale (1 is the first after the coarse one)."""
+        return self[min(scale, len(self)) - 1]
+
+    def forward(self, pairs: dict[int, tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
+        """Logits of (fine, coarse) pairs by scale; all in one call, as DistributedDataParallel needs."""
+        return {scale: self._refine(scale, *pair) for scale, pair in pairs.items()}
+
+    def _refine(self, scale: int, fine: Tensor, coarse: Tensor) -> Tensor:
+        module = self.of(scale)
+        if self.training and not len(fine) and not has_sync_batch_norm(module):
+            # other processes have images at this scale, this one has not: its own norms have nothing to learn from
+            module.eval()
+            logits = module(fine, coarse)
+            module.train()
+            return logits  # type: ignore[no-any-return]
+        return module(_channels_last(fine), _channels_last(coarse))  # type: ignore[no-any-return]
+
+
+class ChainSamples:
+    """Chains of images that reach the second scale, evenly over the depths that images reach.
+
+    Images that reach fewer scales may be many more, and must not crowd out the last scale.
+    """
+
+    def __init__(
+        self,
+        caches: Sequence[ScaleCache],
+        size: tuple[int, int],
+        augment: AugmentConfig,
+        crop: tuple[int, int] | None,
+    ) -> None:
+        self._caches, self._size, self._augment = list(caches), size, augment
+        self._crop = None if crop == size else crop
+        by_depth: dict[int, list[tuple[int, int]]] = {}
+        for c, cache in enumerate(self._caches):
+            for i in range(len(cache)):
+                by_depth.setdefault(len(cache.scales_of(i)), []).append((c, i))
+        self._groups = [by_depth[depth] for depth in sorted(by_depth) if depth > 1]
+
+    def draw(self, rng: np.random.Generator) -> Chain:
+        group = self._groups[int(rng.integers(len(self._groups)))] if len(self._groups) > 1 else self._groups[0]
+        cache, index = group[int(rng.integers(len(group)))]
+        return draw_chain(rng, self._caches[cache], index, self._size, self._augment, self._crop)
+
+    def collate(self, samples: Sequence[Chain]) -> ChainBatch:
+        return ChainBatch(
+            torch.cat([s.images for s in samples]),
+            torch.cat([s.labels for s in samples]),
+            [len(s.labels) for s in samples],
+            [s.origins for s in samples],
+            [s.flip for s in samples],
+            [s.crops for s in samples],
+            [s.name for s in samples],
+        )
+
+
+class RefinerTask:
+    """The second stage, for the training loop (:class:`magnet.training.engine.Task`).
+
+    One module for all scales has one loss over the pixels of all scales; with one module for each, each has its own.
+    """
+
+    name, number = "refiner", 2
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: Refiners,
+        segmenter: nn.Module,
+        train: Sequence[ScaleCache],
+        val: ScaleCache,
+        device: torch.device,
+        origin: dict[str, str],
+    ) -> None:
+        stage = config.refiner
+        self.settings, self.network, self.origin = stage, network, origin
+        self.samples = ChainSamples(train, config.input_size, stage.augment, stage.crop)
+        self.loss = Loss.of(stage, val.dataset.num_classes, device)
+        self._crop = None if stage.crop == config.input_size else stage.crop
+        self._joint = len(network) == 1
+        self.partly_used = not self._joint
+        self._maker = _PairMaker(config, segmenter, config.network_sizes, device)
+        self._warmup = max(1, round(stage.optim.warmup * stage.iterations))
+        self._val = val
+        self._val_images = [i for i in range(len(val)) if len(val.scales_of(i)) > 1]
+
+    def targets(self, batch: ChainBatch) -> dict[int, Tensor]:
+        chains = batch.chains()
+        parts = {}
+        for scale in range(1, self._depth(batch)):
+            labels = [c.labels[scale] for c in chains if len(c.labels) > scale]
+            whole = torch.stack(labels) if labels else batch.labels[:0]
+            parts[scale] = _cropped(whole, chains, scale, self._crop)
+        return {1: torch.cat(list(parts.values()))} if self._joint else parts
+
+    def forward(self, network: nn.Module, batch: ChainBatch, step: int) -> dict[int, Tensor | Sequence[Tensor]]:
+        chains = batch.chains()
+        # a module that has learnt nothing yet would spoil the maps of the scales after it
+        pairs = self._maker.pairs(chains, self.network if step >= self._warmup else None)
+        pairs = {
+            scale: (_cropped(fine, chains, scale, self._crop), _cropped(coarse, chains, scale, self._crop))
+            for scale, (fine, coarse) in pairs.items()
+        }
+        for scale in range(len(pairs) + 1, self._depth(batch)):
+            pairs[scale] = pairs[1][0][:0], pairs[1][1][:0]
+        if self._joint:
+            pairs = {1: (torch.cat([p[0] for p in pairs.values()]), torch.cat([p[1] for p in pairs.values()]))}
+        with autocast(self._maker.device, self._maker.config.amp):
+            logits = network(pairs)
+        return {scale: values.float() for scale, values in logits.items()}
+
+    def _depth(self, batch: ChainBatch) -> int:
+        """Scales that the chains reach; with a module for each scale, those of all processes, which must meet there."""
+        depth = max(batch.depths)
+        return depth if self._joint else global_max(depth)
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> engine.Validation:
+        """Class-mean IoU of coarse, fine and refined patches at each later scale, on the same chains every time."""
+        num_classes = self._val.dataset.num_classes
+        names, depth = ("coarse", "fine", "refined"), len(self._maker.sizes)
+        totals = torch.zeros(len(names), depth, num_classes, num_classes, dtype=torch.int64)
+        for number in shard(range(self.settings.val_chains)):
+            chain = self._val_chain(number)
+            for scale, maps in self._predict(network, chain).items():
+                for row, name in enumerate(names):
+                    predicted = maps[name].argmax(dim=1).cpu()
+                    totals[row, scale] += confusion_matrix(predicted, chain.labels[scale : scale + 1], num_classes)
+        totals = all_reduce_sum(totals)
+        reached = max(len(self._val.scales_of(i)) for i in self._val_images[: self.settings.val_chains])
+        scores = {
+            name: [round(mean_iou(totals[row, scale]) * 100, 2) for scale in range(1, reached)]
+            for row, name in enumerate(names)
+        }
+        return engine.Validation(sum(scores["refined"]), scores, f"val patches: {scores}")
+
+    @torch.no_grad()
+    def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """Of each of a few patches of the last scale: it, its labels, and the coarse, fine and refined predictions."""
+        colours = class_colours(self._val.dataset)
+        sheets = {}
+        for number in range(min(PICTURES, self.settings.val_chains)):
+            chain = self._val_chain(number)
+            scale, maps = max(self._predict(network, chain).items())
+            classes = [maps[name].argmax(dim=1)[0].cpu().numpy() for name in ("coarse", "fine", "refined")]
+            image = rgb(chain.images[scale])
+            sheets[f"refiner/{number}_{chain.name}"] = sheet(image, [chain.labels[scale].numpy(), *classes], colours)
+        return sheets
+
+    def _val_chain(self, number: int) -> Chain:
+        index = self._val_images[number % len(self._val_images)]
+        return draw_chain(np.random.default_rng((7, number)), self._val, index, self._maker.config.input_size, None)
+
+    def _predict(self, network: nn.Module, chain: Chain) -> dict[int, dict[str, Tensor]]:
+        """Coarse, fine and refined maps (1, C, h, w) of a chain at each later scale."""
+        assert isinstance(network, Refiners)
+        pairs = self._maker.pairs([chain], network)
+        with autocast(self._maker.device, self._maker.config.amp):
+            refined = network(pairs)
+        return {
+            scale: {"coarse": coarse, "fine": fine, "refined": refined[scale]}
+            for scale, (fine, coarse) in pairs.items()
+        }
 
 
 def load_segmenter(config: TrainConfig, num_classes: int, path: Path, device: torch.device) -> nn.Module:
@@ -213,119 +431,68 @@ def load_segmenter(config: TrainConfig, num_classes: int, path: Path, device: to
     return to_device(network, device).eval().requires_grad_(False)
 
 
-def train_refiner(
-    config: TrainConfig, train: Sequence[ScaleCache], val: ScaleCache, device: torch.device, folder: Path, log: RunLog
-) -> list[nn.Module]:
-    """Train the refinement modules and write ``folder/model``; returns one module, or one for each later scale."""
-    stage, size = config.refiner, config.input_size
-    num_classes = val.dataset.num_classes
+def check_scales(config: TrainConfig, train: Sequence[ScaleCache], val: ScaleCache) -> None:
+    """Raise MagNetError where there is nothing to refine, or nothing to learn it from."""
     if len(config.walk.scales) < 2:
         raise MagNetError(f"walk.scales: refinement needs at least two scales, got {config.walk.scales}")
-    segmenter = load_segmenter(config, num_classes, folder / "segmenter" / "best.safetensors", device)
-    torch.manual_seed(config.seed + 1)
-    count = len(config.walk.scales) - 1 if stage.per_scale else 1
-    refiners = to_device(nn.ModuleList(RefinementModule(num_classes) for _ in range(count)), device)
+    for split, caches in (("training", train), ("validation", [val])):
+        if not any(len(cache.scales_of(i)) > 1 for cache in caches for i in range(len(cache))):
+            h, w = config.network_sizes[1]
+            raise MagNetError(
+                f"walk.scales: no {split} image is as large as the second scale, {h}x{w} (HxW); drop the scales"
+            )
+
+
+def train_refiner(
+    config: TrainConfig, train: Sequence[ScaleCache], val: ScaleCache, device: torch.device, folder: Path, log: RunLog
+) -> nn.ModuleList:
+    """Train the refinement modules on the run's best segmenter; returns them after the last step, or their average.
+
+    Args:
+        config: the run; its ``iterations`` are counted out.
+        train: images to train on.
+        val: images to validate on.
+        device: where to train.
+        folder: of the run; checkpoints go to ``refiner`` in it.
+        log: of the run.
+
+    Raises:
+        MagNetError, SystemExit: see :func:`magnet.training.engine.train`.
+    """
+    stage = config.refiner
+    num_classes = val.dataset.num_classes
+    barrier()  # the main process may still be writing what the others read
+    weights = folder / "segmenter" / "best.safetensors"
+    segmenter = load_segmenter(config, num_classes, weights, device)
+    seed_everything(config.seed + 1)
+    refiners = to_device(build_refiners(config, num_classes), device)
     for module in refiners.modules():
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
             # the statistics are used while they are learnt, and a short run has no time for a slow average
             module.momentum = max(module.momentum, min(0.1, 20 / max(stage.iterations, 1)))
-    average = Average(refiners, stage.optim.ema)
-    optimiser = Optimiser(list(refiners.parameters()), stage.optim, stage.iterations)
-    loss_of = Loss(stage.loss, stage.class_weights, stage.dice, num_classes, device)
-    maker = _Stage(config, segmenter, config.network_sizes, device)
-    images = [(c, i) for c, cache in enumerate(train) for i in range(len(cache)) if len(cache.scales_of(i)) > 1]
-    val_images = [i for i in range(len(val)) if len(val.scales_of(i)) > 1]
-    if not images or not val_images:
-        raise MagNetError(
-            "walk.scales: no training or no validation image is as large as the second scale; drop the scales"
-        )
-    # images that reach fewer scales may be many more, and must not crowd out the last scale
-    depths = [len(train[c].scales_of(i)) for c, i in images]
-    groups = [[item for item, d in zip(images, depths, strict=True) if d == depth] for depth in sorted(set(depths))]
-    warmup = max(1, round(stage.optim.warmup * stage.iterations))
-    best, recent = -1.0, 0.0
-
-    def validate(step: int) -> None:
-        nonlocal best
-        kept = average.network.eval()
-        assert isinstance(kept, nn.ModuleList)
-        scores = _validate(maker, kept, val, val_images, num_classes)
-        log.write(stage="refiner", step=step, loss=round(recent, 4), **scores)
-        tqdm.write(f"step {step}: loss {recent:.4f}, val patches: {scores}")
-        score = sum(scores["refined"])
-        save_weights(kept, folder / "refiner" / "last.safetensors", step=step, score=score)
-        if score > best:
-            best = score
-            save_weights(kept, folder / "refiner" / "best.safetensors", step=step, score=score)
-        refiners.train()
-
-    refiners.train()
-    progress = tqdm(range(stage.iterations), desc="refiner", mininterval=2)
-    for step in progress:
-        rng = np.random.default_rng((config.seed, 2, step))
-        chains = []
-        for _ in range(stage.batch_size):
-            group = groups[int(rng.integers(len(groups)))] if len(groups) > 1 else groups[0]
-            cache, index = group[int(rng.integers(len(group)))]
-            chains.append(draw_chain(rng, train[cache], index, size, stage.augment))
-        # a module that has learnt nothing yet would spoil the maps of the scales after it
-        pairs = maker.pairs(chains, list(refiners) if step >= warmup else None, stage.crop, rng)
-        losses = []
-        if count == 1 and len({p[0].shape[1:] for p in pairs}) == 1:
-            pairs = [
-                (torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), torch.cat([p[2] for p in pairs]))
-            ]
-        for number, (fine, coarse, labels) in enumerate(pairs):
-            with autocast(device, config.amp):
-                logits = refiners[min(number, count - 1)](_channels_last(fine), _channels_last(coarse))
-            losses.append(loss_of(logits.float(), labels))
-        loss = torch.stack(losses).mean()
-        if not torch.isfinite(loss):
-            raise MagNetError(f"training: the loss became {float(loss)} at step {step}; lower refiner.optim.lr")
-        optimiser.step(loss)
-        average.update(refiners)
-        recent = 0.95 * recent + 0.05 * float(loss) if step else float(loss)
-        progress.set_postfix(loss=f"{recent:.4f}")
-        if step % 20 == 0:
-            log.write(stage="refiner", step=step, loss=round(recent, 4), lr=optimiser.rate())
-        if stage.val_every and (step + 1) % stage.val_every == 0 and step + 1 < stage.iterations:
-            validate(step + 1)
-    validate(stage.iterations)
-    return save_model(config, val.dataset.class_names, folder)
+    with weights.open("rb") as file:
+        origin = {"segmenter": hashlib.file_digest(file, "sha256").hexdigest()}
+    task = RefinerTask(config, refiners, segmenter, train, val, device, origin)
+    trained = engine.train(task, config, device, folder / task.name, log)
+    assert isinstance(trained, Refiners)
+    return trained
 
 
-@torch.no_grad()
-def _validate(
-    maker: _Stage, refiners: nn.ModuleList, val: ScaleCache, images: Sequence[int], num_classes: int
-) -> dict[str, list[float]]:
-    """Class-mean IoU of coarse, fine and refined patches at each later scale, on the same chains every time."""
-    totals: dict[tuple[str, int], Tensor] = {}
-    for number in range(maker.config.refiner.val_chains):
-        rng = np.random.default_rng((7, number))
-        chain = draw_chain(rng, val, images[number % len(images)], maker.config.input_size, None)
-        for scale, (fine, coarse, labels) in enumerate(maker.pairs([chain], list(refiners), None, rng), start=1):
-            with autocast(maker.device, maker.config.amp):
-                refined = refiners[min(scale, len(refiners)) - 1](_channels_last(fine), _channels_last(coarse))
-            for name, values in (("coarse", coarse), ("fine", fine), ("refined", refined)):
-                matrix = confusion_matrix(values.argmax(dim=1).cpu(), labels.cpu(), num_classes)
-                totals[name, scale] = totals.get((name, scale), torch.zeros_like(matrix)) + matrix
-    depth = max(scale for _, scale in totals)
-    return {
-        name: [round(mean_iou(totals[name, s]) * 100, 2) for s in range(1, depth + 1)]
-        for name in ("coarse", "fine", "refined")
-    }
+def build_refiners(config: TrainConfig, num_classes: int) -> Refiners:
+    """Untrained refinement modules: one, or one for each later scale."""
+    count = len(config.walk.scales) - 1 if config.refiner.per_scale else 1
+    return Refiners(RefinementModule(num_classes) for _ in range(count))
 
 
-def save_model(config: TrainConfig, class_names: Sequence[str], folder: Path) -> list[nn.Module]:
-    """Join the best segmenter and the best refiners of a run into ``folder/model``."""
+def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache], folder: Path) -> None:
+    """Join the best segmenter and the best refiners of a run into ``folder/model``; names and colours from the data."""
     from magnet import MagNet
     from magnet.checkpoints import load_weights
 
-    num_classes = len(class_names)
+    num_classes = dataset.num_classes
     cpu = torch.device("cpu")
     segmenter = load_segmenter(config, num_classes, folder / "segmenter" / "best.safetensors", cpu)
-    count = len(config.walk.scales) - 1 if config.refiner.per_scale else 1
-    refiners = nn.ModuleList(RefinementModule(num_classes) for _ in range(count))
+    refiners = build_refiners(config, num_classes)
     load_weights(folder / "refiner" / "best.safetensors", refiners)
     walk = config.walk
     model = MagNet(
@@ -336,8 +503,18 @@ def save_model(config: TrainConfig, class_names: Sequence[str], folder: Path) ->
         input_size=walk.input_size,
         n_points=walk.n_points,
         kernel_size=walk.kernel_size,
-        class_names=class_names,
+        follow_image=walk.follow_image,
+        colour_statistics=channel_statistics(_small_images(train)),
+        match_colours=walk.match_colours,
+        class_names=dataset.class_names,
+        colours=colours_of(dataset),
     )
     info = {**config.info, "recipe": config.name, "seed": config.seed}
     model.save_pretrained(folder / "model", half=config.half, info=info)
-    return list(refiners)
+
+
+def _small_images(train: Sequence[ScaleCache], most: int = 200) -> Iterator[np.ndarray]:
+    """Training images at the first scale, at most so many, evenly chosen."""
+    images = [(cache, index) for cache in train for index in range(len(cache))]
+    for cache, index in images[:: -(-len(images) // most)]:
+        yield cache.get(index, 0)[0]

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from magnet.data import ScaleCache
+from magnet.distributed import all_reduce_sum, shard
 from magnet.errors import MagNetError
 from magnet.images import to_tensor
 from magnet.metrics import confusion_matrix, iou_per_class, mean_iou
 from magnet.networks import build_segmenter
 from magnet.sliding import sliding_window
+from magnet.training import engine
 from magnet.training.augment import random_sample
-from magnet.training.config import TrainConfig
-from magnet.training.loop import Average, Loss, Optimiser, RunLog, autocast, save_weights, to_device
+from magnet.training.backbone import load_backbone
+from magnet.training.config import AugmentConfig, TrainConfig
+from magnet.training.loop import Loss, autocast, predictor, to_device
+from magnet.training.pictures import PICTURES, class_colours, sheet
+from magnet.training.runlog import RunLog
+from magnet.training.state import seed_everything
 
-__all__ = ["SampleSource", "train_segmenter", "validate_segmenter"]
+__all__ = ["SampleSource", "SegmenterTask", "train_segmenter", "validate_segmenter"]
+
+
+class DrawnImage(NamedTuple):
+    """An image to cut a sample from.
+
+    image: (H, W, 3) uint8; labels: (H, W) uint8; base: the size (H, W) that the sample is drawn at, where that is not
+    the image's own; name: of the image.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    base: tuple[int, int] | None
+    name: str
 
 
 class SampleSource:
@@ -46,33 +65,45 @@ class SampleSource:
         p = np.asarray(weights or [1.0] * count, dtype=np.float64)
         self.p = p / p.sum()
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
+    def draw(self, rng: np.random.Generator, augment: AugmentConfig) -> DrawnImage:
         scale = int(rng.choice(len(self.p), p=self.p))
-        cache, index = self.items[scale][int(rng.integers(len(self.items[scale])))]
-        image, labels = self.caches[cache].get(index, scale)
-        return image, labels, scale
+        number, index = self.items[scale][int(rng.integers(len(self.items[scale])))]
+        cache = self.caches[number]
+        scaled = cache.open(index, rng)
+        base = None
+        if augment.crop == "random":  # what zooms in takes its detail from a finer copy, as far as there is one
+            base = cache.sizes[scale]
+            wanted = [length * max(augment.zoom[1], 1) for length in base]
+            finer = [i for i in scaled.scales if i >= scale]
+            scale = next(
+                (i for i in finer if all(a >= b for a, b in zip(cache.sizes[i], wanted, strict=True))), finer[-1]
+            )
+        return DrawnImage(*scaled.get(scale), base, cache.dataset.name(index))
 
 
 def validate_segmenter(
     network: nn.Module, cache: ScaleCache, size: tuple[int, int], num_images: int, device: torch.device, amp: str
-) -> dict[str, object]:
-    """Class-mean IoU at the last scale's resolution of each scale's own prediction, patches side by side."""
+) -> dict[str, list[float]]:
+    """Class-mean IoU at the last scale's resolution of each scale's own prediction, patches side by side.
+
+    Several processes share the images out, and each returns the scores of all.
+    """
     count = min(num_images, len(cache)) if num_images else len(cache)
     num_classes = cache.dataset.num_classes
-    matrices: dict[int, Tensor] = {}
-    for index in range(count):
+    matrices = torch.zeros(len(cache.sizes), num_classes, num_classes, dtype=torch.int64)
+    for index in shard(range(count)):
         scales = cache.scales_of(index)
         labels = torch.from_numpy(cache.get(index, scales[-1])[1])
         for scale in scales:
             pixels = to_tensor(cache.get(index, scale)[0])[None].to(device)
-            with autocast(device, amp):
-                probabilities = sliding_window(lambda x: network(x).float().softmax(dim=1), pixels, size)
+            probabilities = sliding_window(predictor(network, device, amp), pixels, size)
             up = F.interpolate(probabilities, size=labels.shape, mode="bilinear", align_corners=False)
-            matrix = confusion_matrix(up.argmax(dim=1)[0].cpu(), labels, num_classes)
-            matrices[scale] = matrices.get(scale, torch.zeros_like(matrix)) + matrix
+            matrices[scale] += confusion_matrix(up.argmax(dim=1)[0].cpu(), labels, num_classes)
+    matrices = all_reduce_sum(matrices)
+    reached = max(scale for index in range(count) for scale in cache.scales_of(index))
     return {
-        "miou": [round(mean_iou(matrices[s]) * 100, 2) for s in sorted(matrices)],
-        "iou_last": [round(v * 100, 1) for v in iou_per_class(matrices[max(matrices)]).tolist()],
+        "miou": [round(mean_iou(matrix) * 100, 2) for matrix in matrices[: reached + 1]],
+        "iou_last": [round(v * 100, 1) for v in iou_per_class(matrices[reached]).tolist()],
     }
 
 
@@ -95,6 +126,90 @@ def start_from(network: nn.Module, model: str) -> int:
     return len(fitting)
 
 
+class SegmenterSample(NamedTuple):
+    """image: (3, h, w) normalised; labels: (h, w) uint8; name: of the image that it was cut from."""
+
+    image: Tensor
+    labels: Tensor
+    name: str
+
+
+class SegmenterBatch(NamedTuple):
+    """images: (N, 3, h, w) normalised; labels: (N, h, w) uint8; names: of the images that they were cut from."""
+
+    images: Tensor
+    labels: Tensor
+    names: list[str]
+
+
+class SegmenterSamples:
+    """Patches of the network's input size, cut from images at their scales and changed at random."""
+
+    def __init__(self, source: SampleSource, size: tuple[int, int], augment: AugmentConfig) -> None:
+        self._source, self._size, self._augment = source, size, augment
+
+    def draw(self, rng: np.random.Generator) -> SegmenterSample:
+        drawn = self._source.draw(rng, self._augment)
+        image, labels = random_sample(rng, drawn.image, drawn.labels, self._size, self._augment, base=drawn.base)
+        return SegmenterSample(image, labels.to(torch.uint8), drawn.name)
+
+    def collate(self, samples: Sequence[SegmenterSample]) -> SegmenterBatch:
+        return SegmenterBatch(
+            torch.stack([s.image for s in samples]),
+            torch.stack([s.labels for s in samples]),
+            [s.name for s in samples],
+        )
+
+
+class SegmenterTask:
+    """The first stage, for the training loop (:class:`magnet.training.engine.Task`)."""
+
+    name, number, partly_used = "segmenter", 1, False
+
+    def __init__(
+        self, config: TrainConfig, network: nn.Module, source: SampleSource, val: ScaleCache, device: torch.device
+    ) -> None:
+        self.settings = config.segmenter
+        self.network = network
+        self.samples = SegmenterSamples(source, config.input_size, config.segmenter.augment)
+        self.loss = Loss.of(config.segmenter, val.dataset.num_classes, device)
+        self.origin: dict[str, str] = {}
+        self._config, self._val, self._device = config, val, device
+        self._heads = bool(getattr(network, "has_aux", False))
+
+    def targets(self, batch: SegmenterBatch) -> dict[int, Tensor]:
+        return {0: batch.labels}
+
+    def forward(self, network: nn.Module, batch: SegmenterBatch, step: int) -> dict[int, Tensor | Sequence[Tensor]]:
+        images = batch.images.to(self._device, memory_format=torch.channels_last, non_blocking=True)
+        with autocast(self._device, self._config.amp):
+            return {0: network(images, heads=True) if self._heads else network(images)}
+
+    def validate(self, network: nn.Module) -> engine.Validation:
+        config = self._config
+        scores = validate_segmenter(
+            network, self._val, config.input_size, self.settings.val_images, self._device, config.amp
+        )
+        miou = scores["miou"]
+        return engine.Validation(sum(miou) / len(miou), scores, f"val mIoU by scale {miou}")
+
+    def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """Of each of a few images: it, its labels, and the predictions of the first and of its last scale."""
+        colours = class_colours(self._val.dataset)
+        sheets = {}
+        for index in range(min(PICTURES, len(self._val))):
+            first, last = (self._val.scales_of(index)[i] for i in (0, -1))
+            image, labels = self._val.get(index, last)
+            predicted = []
+            for scale in (first, last):
+                pixels = to_tensor(self._val.get(index, scale)[0])[None].to(self._device)
+                predict = predictor(network, self._device, self._config.amp)
+                probabilities = sliding_window(predict, pixels, self._config.input_size)
+                predicted.append(probabilities.argmax(dim=1)[0].cpu().numpy())
+            sheets[f"segmenter/{self._val.dataset.name(index)}"] = sheet(image, [labels, *predicted], colours)
+        return sheets
+
+
 def train_segmenter(
     config: TrainConfig,
     train: Sequence[ScaleCache],
@@ -103,56 +218,26 @@ def train_segmenter(
     folder: Path,
     log: RunLog,
 ) -> nn.Module:
-    """Train and return the network (the best one on the validation images); checkpoints go to ``folder``."""
+    """Train the segmenter; returns its weights after the last step, or their average.
+
+    Args:
+        config: the run; its ``iterations`` are counted out.
+        train: images to train on.
+        val: images to validate on.
+        device: where to train.
+        folder: of the run; checkpoints go to ``segmenter`` in it.
+        log: of the run.
+
+    Raises:
+        MagNetError, SystemExit: see :func:`magnet.training.engine.train`.
+    """
     stage = config.segmenter
-    num_classes = val.dataset.num_classes
-    torch.manual_seed(config.seed)
-    network = build_segmenter(stage.network, num_classes)
+    seed_everything(config.seed)
+    network = build_segmenter(stage.network, val.dataset.num_classes)
+    if stage.weights:
+        load_backbone(network, stage.weights)
     if stage.init:
         start_from(network, stage.init)
-    network = to_device(network, device).train()
-    average = Average(network, stage.optim.ema)
-    optimiser = Optimiser(list(network.parameters()), stage.optim, stage.iterations)
-    loss_of = Loss(stage.loss, stage.class_weights, stage.dice, num_classes, device)
     source = SampleSource(train, stage.scale_weights)
-    best, recent = -1.0, 0.0
-
-    def validate(step: int) -> None:
-        nonlocal best
-        average.network.eval()
-        scores = validate_segmenter(average.network, val, config.input_size, stage.val_images, device, config.amp)
-        miou = scores["miou"]
-        assert isinstance(miou, list)
-        score = sum(miou) / len(miou)
-        log.write(stage="segmenter", step=step, loss=round(recent, 4), **scores)
-        tqdm.write(f"step {step}: loss {recent:.4f}, val mIoU by scale {miou}")
-        save_weights(average.network, folder / "last.safetensors", step=step, score=score)
-        if score > best:
-            best = score
-            save_weights(average.network, folder / "best.safetensors", step=step, score=score)
-        network.train()
-
-    progress = tqdm(range(stage.iterations), desc="segmenter", mininterval=2)
-    for step in progress:
-        samples = []
-        for item in range(stage.batch_size):
-            rng = np.random.default_rng((config.seed, 1, step, item))
-            image, labels, _ = source.draw(rng)
-            samples.append(random_sample(rng, image, labels, config.input_size, stage.augment))
-        images = torch.stack([s[0] for s in samples]).to(device, memory_format=torch.channels_last)
-        target = torch.stack([s[1] for s in samples]).to(device)
-        with autocast(device, config.amp):
-            logits = network(images)
-        loss = loss_of(logits, target)
-        if not torch.isfinite(loss):
-            raise MagNetError(f"training: the loss became {float(loss)} at step {step}; lower segmenter.optim.lr")
-        optimiser.step(loss)
-        average.update(network)
-        recent = 0.95 * recent + 0.05 * float(loss) if step else float(loss)
-        progress.set_postfix(loss=f"{recent:.4f}")
-        if step % 20 == 0:
-            log.write(stage="segmenter", step=step, loss=round(recent, 4), lr=optimiser.rate())
-        if stage.val_every and (step + 1) % stage.val_every == 0 and step + 1 < stage.iterations:
-            validate(step + 1)
-    validate(stage.iterations)
-    return average.network
+    task = SegmenterTask(config, to_device(network, device), source, val, device)
+    return engine.train(task, config, device, folder / task.name, log)

@@ -1,0 +1,200 @@
+"""Label files: what they may hold, and how their values or colours become class ids."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Collection, Mapping
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from magnet.data.dataset import IGNORE_INDEX, Colour
+from magnet.errors import MagNetError
+from magnet.images import CorruptImageError
+from magnet.windows import read_fitting_labels
+
+__all__ = [
+    "ClassColours",
+    "ClassIds",
+    "Decoded",
+    "LabelCode",
+    "read_labels",
+    "resize_labels",
+]
+
+_NO_CLASS = 254
+
+
+class Decoded(NamedTuple):
+    """Labels of one file.
+
+    Args:
+        labels: (H, W) uint8 class ids, 255 where ignored and where the file holds no class.
+        strange: pixel count of each value or colour, as text, that stands for no class.
+        path: the file; of several, the first with such values.
+    """
+
+    labels: np.ndarray
+    strange: dict[str, int]
+    path: str | os.PathLike[str]
+
+
+class LabelCode(Protocol):
+    """How a label file says which class a pixel has."""
+
+    def read(self, path: str | os.PathLike[str]) -> Decoded: ...
+
+    def check(self, decoded: Decoded) -> str | None:
+        """What to tell of values that stand for no class; raises MagNetError where they are not allowed."""
+        ...
+
+
+class ClassIds:
+    """8-bit label images whose pixels are class ids, or values that are mapped to them.
+
+    Args:
+        num_classes: number of classes; ids are 0..num_classes - 1.
+        mapping: class id of each value; empty: values are class ids.
+        ignored: values that are ignored, besides 255 (unless that is mapped).
+    """
+
+    def __init__(
+        self, num_classes: int, mapping: Mapping[int, int] | None = None, ignored: Collection[int] = ()
+    ) -> None:
+        self._mapped = mapping is not None
+        self._num_classes = num_classes
+        self._table = np.full(256, IGNORE_INDEX, np.uint8)
+        self._known = np.zeros(256, bool)
+        self._known[[IGNORE_INDEX, *ignored]] = True
+        for value, number in (mapping if mapping is not None else {i: i for i in range(num_classes)}).items():
+            if value not in ignored:
+                self._table[value], self._known[value] = number, True
+
+    def read(self, path: str | os.PathLike[str]) -> Decoded:
+        """Raises MagNetError: missing or corrupt file, more than one channel or 8 bits."""
+        values = _read_values(path)
+        counts = np.bincount(values.ravel(), minlength=256)
+        strange = np.flatnonzero((counts > 0) & ~self._known)
+        return Decoded(self._table[values], {str(v): int(counts[v]) for v in strange}, path)
+
+    def check(self, decoded: Decoded) -> str | None:
+        found, path = ", ".join(list(decoded.strange)[:8]), decoded.path
+        if self._mapped:
+            raise MagNetError(
+                f"labels: '{path}' holds [{found}], which are mapped to no class and are not ignored; mend the labels "
+                "or the mapping"
+            )
+        raise MagNetError(
+            f"labels: '{path}' holds [{found}], but the classes are 0..{self._num_classes - 1} ({IGNORE_INDEX} is "
+            "ignored); mend the labels or classes.txt"
+        )
+
+
+class ClassColours:
+    """RGB label images, each class in exactly one colour.
+
+    Args:
+        classes: class id of each colour, at most 253; 255 = ignored.
+        unmatched: colours of no class: "error" = ``check`` raises, "ignore" = 255, and ``check`` tells their counts;
+            "binarize" = each channel is set to 0 below 128 and to 255 from there, and what then is no class's colour
+            is an error.
+    """
+
+    def __init__(
+        self, classes: Mapping[Colour, int], unmatched: Literal["error", "ignore", "binarize"] = "error"
+    ) -> None:
+        self._classes = dict(classes)
+        self._unmatched = unmatched
+
+    def read(self, path: str | os.PathLike[str]) -> Decoded:
+        """Raises MagNetError: missing or corrupt file, or one that is not of 8-bit colours."""
+        colours = _read_colours(path)
+        if self._unmatched == "binarize":
+            colours = np.where(colours >= 128, np.uint8(255), np.uint8(0))
+        packed = (colours[..., 0].astype(np.uint32) << 16) | (colours[..., 1].astype(np.uint32) << 8) | colours[..., 2]
+        labels = _colour_table(tuple(self._classes.items()))[packed]
+        nowhere = labels == _NO_CLASS
+        values, counts = np.unique(packed[nowhere], return_counts=True)
+        labels[nowhere] = IGNORE_INDEX
+        order = np.argsort(-counts, kind="stable")
+        return Decoded(labels, {_colour_text(int(values[i])): int(counts[i]) for i in order}, path)
+
+    def check(self, decoded: Decoded) -> str | None:
+        strange, path = decoded.strange, decoded.path
+        pixels = sum(strange.values())
+        found = ", ".join(f"{colour} x {count}" for colour, count in list(strange.items())[:4])
+        told = f"labels: '{path}' has {pixels} pixels of {len(strange)} colours that no class has ({found})"
+        if self._unmatched == "ignore":
+            return f"{told}; they are ignored"
+        raise MagNetError(f"{told}; mend the labels, or set data.unmatched to ignore or binarize")
+
+
+@functools.lru_cache(4)
+def _colour_table(classes: tuple[tuple[Colour, int], ...]) -> np.ndarray:
+    """Class id of each of the 2**24 colours."""
+    table = np.full(1 << 24, _NO_CLASS, np.uint8)
+    for (r, g, b), number in classes:
+        table[r << 16 | g << 8 | b] = number
+    return table
+
+
+def _colour_text(packed: int) -> str:
+    return f"({packed >> 16}, {packed >> 8 & 255}, {packed & 255})"
+
+
+def _read_values(path: str | os.PathLike[str]) -> np.ndarray:
+    return _read(path, ("L", "P", "1"), "an 8-bit image of class ids")
+
+
+def _read_colours(path: str | os.PathLike[str]) -> np.ndarray:
+    return _read(path, ("RGB", "RGBA", "P"), "an image of the classes' colours", convert="RGB")
+
+
+def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = "") -> np.ndarray:
+    large = read_fitting_labels(path)
+    if large is not None:
+        if (large.ndim == 3) != (convert == "RGB"):
+            got = "colours" if large.ndim == 3 else "grey"
+            raise MagNetError(
+                f"labels: expected {kind}, got {got}: '{path}'; past Pillow's size limit a palette is read as colours"
+            )
+        return large
+    try:
+        with Image.open(path) as image:
+            if image.mode not in modes:
+                raise MagNetError(f"labels: expected {kind}, got mode {image.mode}: '{path}'")
+            return np.array(image.convert(convert) if convert else image, dtype=np.uint8)
+    except FileNotFoundError:
+        raise MagNetError(
+            f"labels: expected a file, but '{path}' does not exist; check labels/ and the split"
+        ) from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise CorruptImageError(
+            f"labels: expected a readable image, but '{path}' is corrupt or not an image ({error}); replace the file"
+        ) from error
+
+
+def read_labels(path: str | os.PathLike[str], num_classes: int | None = None) -> np.ndarray:
+    """Read a label image as (H, W) uint8: a class id in each pixel, 255 where it is to be ignored.
+
+    Raises:
+        MagNetError: missing or corrupt file, more than one channel or 8 bits, or ids outside ``num_classes``.
+    """
+    if num_classes is None:
+        return _read_values(path)
+    code = ClassIds(num_classes)
+    decoded = code.read(path)
+    if decoded.strange:
+        code.check(decoded)
+    return decoded.labels
+
+
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest-pixel resize of (H, W) labels to ``size`` (H, W), sampling at pixel centres."""
+    if labels.shape == tuple(size):
+        return labels
+    rows = ((np.arange(size[0]) + 0.5) * labels.shape[0] / size[0]).astype(np.int64)
+    columns = ((np.arange(size[1]) + 0.5) * labels.shape[1] / size[1]).astype(np.int64)
+    return np.ascontiguousarray(labels[rows[:, None], columns[None, :]])

@@ -1,0 +1,123 @@
+"""Data sets by their configuration, or by the folder they are in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magnet.data.cityscapes import Cityscapes
+from magnet.data.dataset import Dataset
+from magnet.data.deepglobe import DEEPGLOBE_SPLIT, DeepGlobe
+from magnet.data.folder import DataFolder
+from magnet.data.generated import GeneratedScenes
+from magnet.data.gleason import GLEASON_SPLIT, Gleason
+from magnet.data.labelled_files import LabelledFiles
+from magnet.data.lists import FileLists, read_classes
+from magnet.data.unreadable import leave_out_unreadable
+from magnet.data.yaml_file import YamlData
+from magnet.errors import MagNetError
+
+if TYPE_CHECKING:
+    from magnet.training.config import DataConfig
+
+__all__ = ["detect_format", "open_files", "open_split"]
+
+
+def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[Dataset]:
+    """The data sets of a split: the first, and with ``extra`` (training) all other folders that are configured.
+
+    With ``config.corrupt`` "skip" every file is decoded here, and those that cannot be read are named and left out.
+
+    Raises:
+        MagNetError: missing folders or files, an empty split, an option that does not fit.
+    """
+    made = config.generated
+    if made.train > 0:
+        counts = {"train": made.train, "val": made.val, "test": made.test}
+        if split not in counts:
+            raise MagNetError(f"split: expected train, val or test for generated scenes, got '{split}'")
+        first = made.seed + {"train": 0, "val": made.train, "test": made.train + made.val}[split]
+        return [GeneratedScenes(counts[split], made.size, first)]
+    datasets = open_files(config, split, extra=extra)
+    if config.corrupt == "skip":
+        for dataset in datasets:
+            leave_out_unreadable(dataset)
+    return list(datasets)
+
+
+def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: bool = True) -> list[LabelledFiles]:
+    """``open_split`` of the formats on disk, nothing decoded; ``strict=False`` keeps missing files for a report."""
+    root = _root(config)
+    if config.format != "folder" and config.folders:
+        raise MagNetError(f"data.folders: expected none with data.format {config.format}, got {config.folders}")
+    if config.format == "folder":
+        return _open_folders(config, root, split, extra, strict)
+    listed: str = getattr(config.lists, split, "")
+    if config.format == "yaml":
+        if not config.file:
+            raise MagNetError("data.file: expected the YAML file that describes the data (data.format is yaml)")
+        return [YamlData(root / config.file, split, strict=strict)]
+    if config.format == "list":
+        if not listed:
+            raise MagNetError(f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list)")
+        names = config.classes
+        if len(names) == 1 and (root / names[0]).is_file():
+            names = read_classes(root / names[0])
+        return [FileLists(root, split, file=root / listed, class_names=names, strict=strict)]
+    options: dict[str, Any] = {"file": root / listed if listed else None, "strict": strict}
+    if not listed and any((config.lists.train, config.lists.val, config.lists.test)):
+        raise MagNetError(f"data.lists.{split}: expected a list, as the other splits have one; add it")
+    if config.format == "cityscapes":
+        return [Cityscapes(root, split, **options)]
+    default = DEEPGLOBE_SPLIT if config.format == "deepglobe" else GLEASON_SPLIT
+    options["val"] = default[0] if config.split.val is None else config.split.val
+    options["test"] = default[1] if config.split.test is None else config.split.test
+    options["seed"] = config.split.seed
+    if config.format == "deepglobe":
+        return [DeepGlobe(root, split, unknown=config.unknown, unmatched=config.unmatched, **options)]
+    return [Gleason(root, split, annotator=config.annotator, **options)]
+
+
+def detect_format(root: Path) -> str:
+    """The ``data.format`` of a folder by what is in it, or "yaml" for such a file.
+
+    Raises:
+        MagNetError: no such folder, or none of the layouts.
+    """
+    if root.suffix.lower() in (".yaml", ".yml") and root.is_file():
+        return "yaml"
+    if not root.is_dir():
+        raise MagNetError(f"data: expected a folder, but '{root}' does not exist; check the path")
+    if (root / "leftImg8bit").is_dir():
+        return "cityscapes"
+    if (root / "Train Imgs").is_dir():
+        return "gleason"
+    if (root / "images").is_dir() or (root / "classes.txt").is_file():
+        return "folder"
+    if (root / "train").is_dir() and any((root / "train").glob("*_sat.jpg")):
+        return "deepglobe"
+    raise MagNetError(
+        f"data: '{root}' has the layout of none of: a data folder (images/, labels/, classes.txt), cityscapes "
+        "(leftImg8bit/), deepglobe (train/*_sat.jpg), gleason ('Train Imgs'/); use --config, or --data.format"
+    )
+
+
+def _root(config: DataConfig) -> Path:
+    return Path(config.root or os.environ.get("MAGNET_DATA", "."))
+
+
+def _open_folders(config: DataConfig, root: Path, split: str, extra: bool, strict: bool) -> list[LabelledFiles]:
+    folders = config.folders or ([""] if config.root else [])
+    if not folders:
+        raise MagNetError(
+            "data.folders: expected at least one data folder; add it to the YAML file or use --data.folders"
+        )
+    datasets = [DataFolder(root / folder, split, strict=strict) for folder in (folders if extra else folders[:1])]
+    for dataset in datasets[1:]:
+        if dataset.class_names != datasets[0].class_names:
+            raise MagNetError(
+                f"data.folders: '{dataset.path}' has the classes {dataset.class_names}, but '{datasets[0].path}' has "
+                f"{datasets[0].class_names}; the folders of one run must share their classes"
+            )
+    return list(datasets)

@@ -1,0 +1,63 @@
+"""Files that cannot be read: found before training starts, named, counted, and left out if that is wished."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from magnet.data.labelled_files import LabelledFiles
+from magnet.errors import MagNetError
+from magnet.images import CorruptImageError
+from magnet.windows import read_fitting
+
+__all__ = ["each", "leave_out_unreadable"]
+
+_LOG = logging.getLogger("magnet")
+_Result = TypeVar("_Result")
+
+
+def each(work: Callable[[int], _Result], count: int, description: str) -> Sequence[_Result]:
+    """``work(0) .. work(count - 1)`` on all cores, with a progress bar. Decoding images leaves Python's lock alone."""
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(tqdm(pool.map(work, range(count)), total=count, desc=description, leave=False, disable=None))
+
+
+def leave_out_unreadable(dataset: LabelledFiles) -> list[str]:
+    """Take the images out of a data set whose file, or label file, cannot be read, and say so in one warning.
+
+    Decodes every file once, as a truncated one looks whole from its header.
+
+    Returns:
+        What is wrong with each of them.
+
+    Raises:
+        MagNetError: no image is left.
+    """
+
+    def trouble(index: int) -> str | None:
+        try:
+            read_fitting(dataset.pairs[index].image)
+            dataset.read_labels(index)
+        except CorruptImageError as error:
+            return str(error)
+        return None
+
+    found = each(trouble, len(dataset), f"checking {dataset.split} images")
+    told = [message for message in found if message]
+    if len(told) == len(found):
+        raise MagNetError(
+            f"data: none of the {len(found)} images of the split '{dataset.split}' of '{dataset.place}' can be read; "
+            f"the first: {told[0]}"
+        )
+    if told:
+        _LOG.warning(
+            f"data: skipping {len(told)} unreadable of {len(found)} images of the split '{dataset.split}' of "
+            f"'{dataset.place}': {'; '.join(told)}"
+        )
+        dataset.keep(index for index, message in enumerate(found) if not message)
+    return told

@@ -1,0 +1,136 @@
+"""A data set that a YAML file describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from magnet.data.dataset import IGNORE_INDEX, Colour
+from magnet.data.labelled_files import FilePair, LabelledFiles, images_in, pair_by_name
+from magnet.data.labels import ClassIds
+from magnet.data.lists import listed_pairs, read_text
+from magnet.errors import MagNetError
+
+__all__ = ["YamlData"]
+
+_KEYS = ("root", "classes", "colours", "ignore", "mapping", "train", "val", "test")
+_Found = tuple[list[FilePair], list[Path], list[Path]]
+
+
+class YamlData(LabelledFiles):
+    """One split of a data set described by a YAML file::
+
+        classes: [background, road, car]     # names, in the order of their ids
+        ignore: [4, 5]                       # optional: values of label files that are ignored, besides 255
+        mapping: {7: 1, 26: 2, 0: 0}         # optional: class id of each value; without it values are class ids
+        colours: [[0, 0, 0], [128, 64, 128], [0, 0, 142]]     # optional: RGB of each class, for pictures
+        root: .                              # optional: folder of the paths below, relative to this file
+        train: {images: train/images, labels: train/labels}   # pairs have one file name, up to the suffix
+        val: {list: val.txt}                 # or a list of lines image<TAB>label
+
+    Label files are 8-bit. A value that is neither a class, nor mapped, nor ignored is an error.
+
+    Args:
+        path: the YAML file.
+        split: "train", "val" or "test".
+
+    Raises:
+        MagNetError: an unreadable file, a key that is missing, unknown or of the wrong form, missing folders or files,
+            an empty split.
+    """
+
+    def __init__(self, path: Path, split: str, *, strict: bool = True) -> None:
+        content = _parse(path)
+        unknown = [key for key in content if key not in _KEYS]
+        if unknown:
+            raise MagNetError(f"data.file: '{path}' has the unknown key '{unknown[0]}'; known are {', '.join(_KEYS)}")
+        class_names = _class_names(path, content.get("classes"))
+        pairs, without_labels, without_image = _find(path, content, split)
+        super().__init__(
+            split,
+            path,
+            class_names,
+            _code(path, content, len(class_names)),
+            pairs,
+            colours=_colours(path, content.get("colours"), len(class_names)),
+            without_labels=without_labels,
+            without_image=without_image,
+            strict=strict,
+        )
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(read_text(path, "set data.file to a YAML file that describes the data"))
+    except yaml.YAMLError as error:
+        raise MagNetError(f"data.file: '{path}' is not YAML ({' '.join(str(error).split())}); mend it") from error
+    return _need(path, "content", content, isinstance(content, dict), "keys and values")
+
+
+def _need(path: Path, key: str, value: Any, holds: bool, expected: str) -> Any:
+    if not holds:
+        raise MagNetError(f"data.file: '{path}': {key}: expected {expected}, got {value!r}")
+    return value
+
+
+def _is_number(value: object, below: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < below
+
+
+def _class_names(path: Path, names: Any) -> list[str]:
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        names = [names[i] for i in range(len(names))]
+    holds = isinstance(names, list) and 0 < len(names) <= IGNORE_INDEX and all(isinstance(n, (str, int)) for n in names)
+    _need(path, "classes", names, holds, "a list of class names, or names by id 0, 1, 2, ...")
+    return [str(name) for name in names]
+
+
+def _code(path: Path, content: Mapping[str, Any], num_classes: int) -> ClassIds:
+    ignored, mapping = content.get("ignore") or [], content.get("mapping")
+    holds = isinstance(ignored, list) and all(_is_number(v, 256) for v in ignored)
+    _need(path, "ignore", ignored, holds, "a list of label values, 0 to 255")
+    if mapping is not None:
+        holds = isinstance(mapping, dict) and all(
+            _is_number(value, 256) and (_is_number(number, num_classes) or number == IGNORE_INDEX)
+            for value, number in mapping.items()
+        )
+        _need(path, "mapping", mapping, holds, f"class ids 0..{num_classes - 1} (or 255) by label value 0..255")
+    return ClassIds(num_classes, mapping, ignored)
+
+
+def _colours(path: Path, colours: Any, num_classes: int) -> list[Colour] | None:
+    if colours is None:
+        return None
+    holds = (
+        isinstance(colours, list)
+        and len(colours) == num_classes
+        and all(isinstance(c, list) and len(c) == 3 and all(_is_number(v, 256) for v in c) for c in colours)
+    )
+    _need(path, "colours", colours, holds, f"{num_classes} colours [R, G, B], one a class")
+    return [(r, g, b) for r, g, b in colours]
+
+
+def _find(path: Path, content: Mapping[str, Any], split: str) -> _Found:
+    if split not in ("train", "val", "test"):
+        raise MagNetError(f"split: expected train, val or test, got '{split}'")
+    root = path.parent / str(content.get("root") or ".")
+    part = content.get(split)
+    if part is None:
+        raise MagNetError(f"data.file: '{path}' has no split '{split}'; add '{split}: {{images: ..., labels: ...}}'")
+    folders = isinstance(part, dict) and set(part) == {"images", "labels"}
+    listed = isinstance(part, dict) and set(part) == {"list"}
+    _need(path, split, part, folders or listed, "{images: FOLDER, labels: FOLDER} or {list: FILE}")
+    if listed:
+        return listed_pairs(root, root / str(part["list"]))
+    images, labels = root / str(part["images"]), root / str(part["labels"])
+    # splits may share a folder of labels: those of the others' images are not without an image
+    elsewhere: set[str] = set()
+    for other in ("train", "val", "test"):
+        found = content.get(other)
+        if other != split and isinstance(found, dict) and found.get("labels") == part["labels"] and "images" in found:
+            elsewhere.update(images_in(root / str(found["images"])))
+    pairs, without_labels, without_image = pair_by_name(images_in(images), images_in(labels))
+    return pairs, without_labels, [p for p in without_image if p.stem not in elsewhere]

@@ -1,0 +1,124 @@
+"""The ways to segment an image with one network that are compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magnet.evaluation.meter import free_memory, peak_memory, reset_peak_memory
+from magnet.images import normalize, resize, to_tensor
+from magnet.sliding import sliding_window
+from magnet.walk import labels_at, whole_image
+
+if TYPE_CHECKING:
+    from magnet.model import MagNet
+
+__all__ = ["ALL_MODES", "MODES", "WALKS", "NotEnoughMemory", "foresee_memory", "predict"]
+
+MODES = ("coarse", "sliding", "magnet", "fast")  # evaluated unless others are asked for
+ALL_MODES = (*MODES, "full")
+WALKS = ("magnet", "fast")  # those that go from scale to scale
+
+Size = tuple[int, int]
+
+
+class NotEnoughMemory(Exception):
+    """One forward pass over the whole image does not fit into memory."""
+
+
+def predict(
+    model: MagNet,
+    image: np.ndarray,
+    mode: str,
+    n_patches: int | Sequence[int | None],
+    on_map: Callable[[Tensor], None] | None = None,
+) -> Tensor:
+    """Segment one image in one of ``ALL_MODES``; changes ``model.n_patches``.
+
+    Args:
+        model: in evaluation mode.
+        image: (H, W, 3) uint8 RGB.
+        mode: "coarse": the first scale alone; "sliding": the network on patches of the last scale, as it sees them
+            there, overlaps averaged, without refinement; "full": the same magnification in one pass over the whole
+            image; "magnet": every patch of every scale; "fast": ``n_patches`` of each scale.
+        n_patches: of "fast".
+        on_map: see ``MagNet.predict``; for ``WALKS``.
+
+    Returns:
+        (H, W) int64 labels at the size of the image, on the model's device.
+
+    Raises:
+        NotEnoughMemory: in mode "full".
+    """
+    size = (image.shape[0], image.shape[1])
+    if mode in WALKS or (mode == "coarse" and model.compat == "official"):
+        model.n_patches = {"magnet": None, "fast": n_patches, "coarse": 0}[mode]
+        return model.predict(image, probabilities=False, on_map=on_map).labels
+    pixels = model.matched(to_tensor(image).to(model.device)[None])
+    plan = model.plan(size)
+    if mode == "coarse":
+        probabilities = model.segment(whole_image(normalize(pixels), plan.scales[0], plan.whole))
+    elif mode == "sliding":
+        seen, window = _density(model, size)
+        probabilities = sliding_window(model.segment, resize(pixels, seen), window)
+    else:
+        probabilities = _one_pass(model, resize(normalize(pixels), _density(model, size)[0]))
+    return labels_at(probabilities[0], size)
+
+
+def _density(model: MagNet, size: Size) -> tuple[Size, Size]:
+    """The whole image at the density of pixels at which the network sees patches of the last scale, and a patch."""
+    plan = model.plan(size)
+    if len(plan.scales) == 1:
+        return plan.whole, plan.whole
+    (h, w), (ih, iw), (ph, pw) = plan.scales[-1], plan.input_size, plan.patch_size
+    return (max(ih, round(h * ih / ph)), max(iw, round(w * iw / pw))), plan.input_size
+
+
+def _one_pass(model: MagNet, image: Tensor) -> Tensor:
+    try:
+        return model.segment(image)
+    except torch.cuda.OutOfMemoryError as error:
+        total = torch.cuda.get_device_properties(image.device).total_memory / 2**30
+        raise NotEnoughMemory(f"{_pass(image.shape[-2:])} needs more than the {total:.0f} GiB of the GPU") from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise NotEnoughMemory(f"{_pass(image.shape[-2:])} needs more memory than the system gives") from error
+
+
+def _pass(size: Sequence[int]) -> str:
+    return f"out of memory: one pass over {size[0]}x{size[1]} pixels (HxW)"
+
+
+def foresee_memory(model: MagNet, size: Size) -> None:
+    """Raise ``NotEnoughMemory`` where mode "full" would take more memory of the CPU than there is.
+
+    A system that promises memory to all who ask ends the process that then uses it, so the need is foreseen from a
+    pass over about a sixteenth of the pixels. On a GPU there is nothing to foresee: its allocator raises.
+
+    Args:
+        model: in evaluation mode.
+        size: (H, W) of an image.
+    """
+    if model.device.type != "cpu":
+        return
+    (height, width), (h, w) = _density(model, size)
+    times = max(1, math.isqrt(height * width // (16 * h * w)))  # a size that the network takes, as its input is
+    share = times**2 * h * w / (height * width)
+    if share > 0.25:
+        return  # not much larger than what the network has seen
+    image = torch.zeros(1, 3, h * times, w * times)
+    reset_peak_memory(image.device)
+    before = peak_memory(image.device)
+    model.segment(image)
+    needed, free = (peak_memory(image.device) - before) / share, free_memory()
+    if needed > free:
+        raise NotEnoughMemory(
+            f"{_pass((height, width))} needs about {needed / 1024:.1f} GiB, and {free / 1024:.1f} GiB are free"
+        )

@@ -1,0 +1,218 @@
+"""The figures of an evaluation as text, as Markdown, and as a folder of files."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from magnet.data import Dataset
+from magnet.evaluation.extremes import Extreme
+from magnet.evaluation.pictures import change_sheet, confusion_picture
+from magnet.evaluation.run import Evaluation
+from magnet.files import atomic_path, check_output_dir
+from magnet_kernels import __version__
+
+__all__ = ["content_of", "markdown", "table", "to_json", "write_folder"]
+
+EXTREMES = 10  # pictures in gained/ and in lost/
+
+_COLUMNS = (  # heading, key, digits
+    ("mean IoU", "mean_iou", 2),
+    ("fw IoU", "frequency_weighted_iou", 2),
+    ("boundary IoU", "boundary_iou", 2),
+    ("pixel acc.", "pixel_accuracy", 2),
+    ("class acc.", "mean_class_accuracy", 2),
+    ("s/image", "seconds_median", 3),
+    ("MiB", "peak_memory_mib", 0),
+)
+_OFFICIAL = (("mean IoU", "official_mean_iou", 2), ("per-image fw IoU", "official_frequency_weighted_iou", 2))
+_DEFINITIONS = """
+All figures but seconds and memory are percent. Pixels labelled as ignored count nowhere.
+
+- mean IoU: the mean over the classes in labels or predictions of intersection / union, both summed over all images; fw
+  IoU weights each class by its share of the labels.
+- boundary IoU (Cheng et al., CVPR 2021): the same, of the pixels of each class no farther than the width from its
+  contour (chessboard distance; the border of the image is contour, that of ignored regions is not), summed over all
+  images, then the mean over the classes.
+- pixel acc.: pixels predicted as labelled; class acc.: its mean over the classes in the labels.
+- s/image: median, from pixels in memory to labels on the device, which is waited for; the first image of each process
+  is not counted where there are more. MiB: highest memory, of the process on a CPU, allocated on a GPU.
+- as the public release defines them: mean IoU counts absent classes as 0 and leaves out a first class called
+  "unknown"; its fw IoU is taken of each image, here their mean.
+"""
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The figures of ``evaluate`` as text for the terminal."""
+    rows = [f"{'':10}" + "".join(f"{heading:>{len(heading) + 2}}" for heading, _, _ in _COLUMNS)]
+    for mode, r in results.items():
+        cells = (f"{_cell(r[key], digits):>{len(heading) + 2}}" for heading, key, digits in _COLUMNS)
+        rows.append(f"{mode:10}" + "".join(cells))
+    rows += [f"{mode}: {r['note']}" for mode, r in results.items() if "note" in r]
+    walks = {mode: r["scales"] for mode, r in results.items() if "scales" in r}
+    if walks:
+        rows += ["", f"{'mean IoU after':16}" + "".join(f"{m:>9}" for m in walks)]
+        for i, first in enumerate(next(iter(walks.values()))):
+            height, width = first["scale"]
+            cells = (f"{_cell(scales[i]['mean_iou'], 2):>9}" for scales in walks.values())
+            rows.append(f"{f'{height}x{width}':16}" + "".join(cells))
+    names = list(next(iter(results.values()))["iou"])
+    width = max(9, *(len(n) for n in names)) + 1
+    rows += ["", f"{'IoU':{width}}" + "".join(f"{m:>9}" for m in results)]
+    for name in names:
+        rows.append(f"{name:{width}}" + "".join(f"{_cell(r['iou'][name], 2):>9}" for r in results.values()))
+    return "\n".join(rows)
+
+
+def content_of(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, Any]:
+    """All that ``metrics.json`` holds: settings, versions, machine, figures, confusion matrices, and every image."""
+    device = torch.device(settings["device"])
+    return {
+        **settings,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "versions": {"magnet": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "results": evaluation.results,
+        "confusion": {mode: matrix.tolist() for mode, matrix in evaluation.confusion.items()},
+        "per_image": evaluation.images,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """JSON with indents, but lists of plain values on one line."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    # no line break can be inside a JSON string
+    return re.sub(r"\[\n\s+([^\[\]{}]*?)\n\s*\]", lambda m: "[" + re.sub(r",\n\s+", ", ", m[1]) + "]", text) + "\n"
+
+
+def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def markdown(content: dict[str, Any], extra: Sequence[str] = ()) -> str:
+    """``content_of`` an evaluation as Markdown: modes, scales and classes; ``extra`` lines follow the tables."""
+    results = content["results"]
+    modes = list(results)
+    data = content["data"] if isinstance(content["data"], str) else ", ".join(content["data"])
+    width = content["boundary_width"]
+    boundary = f"{width} pixels" if isinstance(width, int) else f"{100 * width:g}% of the diagonal"
+    lines = [f"# {content['model']} on {data}, {content['split']}", ""]
+    settings = [f"{key} {content[key]}" for key in ("images", "n_points", "n_patches", "kernel_size", "amp", "threads")]
+    scales = ", ".join(f"{h}x{w}" for h, w in content["scales"])
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    lines += [f"{', '.join(settings)}; scales (HxW) {scales}; boundary width {boundary}", ""]
+    lines += [f"{content['device']} ({content['device_name']}), {content['processes']} processes; {versions}", ""]
+
+    lines += ["## Modes", ""]
+    rows = [[mode, *(_cell(r[key], digits) for _, key, digits in _COLUMNS)] for mode, r in results.items()]
+    lines += _rows(["", *(heading for heading, _, _ in _COLUMNS)], rows)
+    notes = [f"- {mode}: {r['note']}" for mode, r in results.items() if "note" in r]
+    lines += ["", *notes, ""] if notes else [""]
+
+    walks = {mode: r["scales"] for mode, r in results.items() if "scales" in r}
+    if walks:
+        lines += ["## After each scale", ""]
+        heads = ["scale (HxW)"]
+        for mode in walks:
+            heads += [f"{mode} mean IoU", f"{mode} boundary IoU", f"{mode} seconds until there"]
+        rows = []
+        for i, first in enumerate(next(iter(walks.values()))):
+            row = [f"{first['scale'][0]}x{first['scale'][1]}"]
+            for stages in walks.values():
+                row += [_cell(stages[i][key], 2) for key in ("mean_iou", "boundary_iou", "seconds_median")]
+            rows.append(row)
+        lines += [*_rows(heads, rows), ""]
+
+    lines += ["## Classes", ""]
+    for head, key in (("IoU", "iou"), ("boundary IoU", "boundary_iou_per_class"), ("accuracy", "class_accuracy")):
+        rows = [[name, *(_cell(results[m][key][name], 2) for m in modes)] for name in results[modes[0]][key]]
+        lines += [*_rows([head, *modes], rows), ""]
+
+    lines += ["## As the public release defines them", ""]
+    rows = [[mode, *(_cell(r[key], digits) for _, key, digits in _OFFICIAL)] for mode, r in results.items()]
+    lines += [*_rows(["", *(heading for heading, _, _ in _OFFICIAL)], rows), ""]
+    return "\n".join([*lines, *extra, "## What is counted", _DEFINITIONS])
+
+
+def write_folder(
+    folder: Path,
+    evaluation: Evaluation,
+    content: dict[str, Any],
+    dataset: Dataset,
+    colours: Sequence[Sequence[int]],
+) -> None:
+    """Write ``metrics.json``, ``report.md``, ``confusion.png``, and the pictures in ``gained/`` and ``lost/``.
+
+    Args:
+        folder: made if it is not there; pictures of an earlier evaluation are removed, other files stay. Pictures are
+            named by rank, image and gain.
+        content: of ``content_of``.
+        dataset: the images evaluated on; those that are drawn are read again.
+        colours: RGB of each class.
+    """
+    extra: list[str] = []
+    shown = [mode for mode in ("coarse", evaluation.refined) if mode in evaluation.confusion]
+    shown = shown or list(evaluation.confusion)[:1]
+    if shown:
+        picture = confusion_picture([(mode, evaluation.confusion[mode]) for mode in shown if mode], dataset.class_names)
+        with atomic_path(folder / "confusion.png") as temporary:
+            picture.save(temporary, optimize=True)
+        extra += ["## Confusion", "", "![rows: labels, columns: predictions](confusion.png)", ""]
+    for name, chosen in (("gained", evaluation.gained), ("lost", evaluation.lost)):
+        check_output_dir(folder / name)
+        for old in (folder / name).iterdir():
+            if _PICTURE.fullmatch(old.name):
+                old.unlink()
+        if chosen:
+            extra += [f"## Where {evaluation.refined} {name} most over coarse (points of mean IoU of the image)", ""]
+            if (chosen[-1].gain < 0) if name == "gained" else (chosen[-1].gain > 0):
+                extra += [f"It {name} on fewer images than are shown, or on none.", ""]
+        for rank, extreme in enumerate(chosen, start=1):
+            file = _draw(folder / name, rank, extreme, dataset, colours)
+            extra.append(f"{rank}. [{dataset.name(extreme.index)}]({name}/{file.name}): {100 * extreme.gain:+.2f}")
+        extra += [""] if chosen else []
+    for file_name, text in (("metrics.json", to_json(content)), ("report.md", markdown(content, extra))):
+        with atomic_path(folder / file_name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+_PICTURE = re.compile(r"\d\d_.*_[+-]\d+\.\d\d\.jpg")
+
+
+def _draw(folder: Path, rank: int, extreme: Extreme, dataset: Dataset, colours: Sequence[Sequence[int]]) -> Path:
+    image, truth = dataset.load(extreme.index)
+    name, gain = dataset.name(extreme.index), f"{100 * extreme.gain:+.2f}"
+    sheet = change_sheet(
+        image,
+        truth,
+        extreme.coarse,
+        extreme.refined,
+        gain=extreme.gain,
+        title=f"{name[-24:]}: {gain}",
+        colours=colours,
+        class_names=dataset.class_names,
+    )
+    stem = re.sub(r"[^\w.-]+", "_", name)[-80:]
+    path = folder / f"{rank:02}_{stem}_{gain}.jpg"
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, quality=90, subsampling=0)
+    return path

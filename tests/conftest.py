@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+import triton_interpreter
 from hypothesis import HealthCheck, settings
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -13,13 +14,16 @@ settings.register_profile("dev", max_examples=40, **_COMMON)
 settings.register_profile("ci", max_examples=40, derandomize=True, database=None, **_COMMON)
 settings.register_profile("thorough", max_examples=1000, **_COMMON)
 settings.register_profile("interpreter", max_examples=5, derandomize=True, database=None, **_COMMON)
-_DEFAULT = "interpreter" if os.environ.get("TRITON_INTERPRET") == "1" else "ci" if os.environ.get("CI") else "dev"
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_DEFAULT = "interpreter" if _INTERPRETED else "ci" if os.environ.get("CI") else "dev"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _DEFAULT))
+if _INTERPRETED:
+    triton_interpreter.speed_up()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads():
-    torch.set_num_threads(2)
+def fixed_threads():
+    torch.set_num_threads(1 if _INTERPRETED else 2)  # the interpreter has one, and runs beside another process
 
 
 @pytest.fixture

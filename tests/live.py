@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 import magnet_kernels
 from magnet_kernels import _backends, available_backends
@@ -66,6 +69,24 @@ def on_live_backends(operator: str, *, but_not: str | None = None) -> pytest.Mar
 def on_live_devices(operator: str) -> pytest.MarkDecorator:
     """Run the test once for each device that a live backend of ``operator`` works on, as argument ``device``."""
     return pytest.mark.parametrize("device", sorted({DEVICES[backend] for backend in live(operator)}))
+
+
+def sized(usual: Any, interpreted: Any) -> Any:
+    """``usual``, and ``interpreted`` in Triton's interpreter, which takes 10 ms and more for each program of a kernel.
+
+    The smaller size must cross the same boundaries: several programs an image, a tail, more classes than one step.
+    """
+    return interpreted if INTERPRETED else usual
+
+
+def at_most(examples: int) -> settings:
+    """As many examples of a property, or as few as the profile says where that is less."""
+    return settings(max_examples=min(examples, settings.default.max_examples))
+
+
+def gradcheck(run: Callable[..., Any], *inputs: torch.Tensor, **tolerances: float) -> bool:
+    """torch's gradcheck; in Triton's interpreter along random directions, which take two calls instead of hundreds."""
+    return torch.autograd.gradcheck(run, inputs, fast_mode=INTERPRETED, **tolerances)
 
 
 def environment_of_a_program(*folders: Path, **variables: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from magnet.metrics import confusion_matrix, mean_iou
 from magnet.pretrained import shipped_models
 from magnet.scenes import generate_scene
 
-COMMANDS = ("doctor", "demo", "predict", "train", "eval", "scenes")
+COMMANDS = ("doctor", "demo", "predict", "train", "eval", "data", "scenes")
 
 
 @pytest.fixture(scope="module")

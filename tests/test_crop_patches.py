@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 from boxes import bad_boxes, box_lists, sizes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, live, on_live_backends, on_live_devices
+from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices, sized
 from seeded import golden, probs
 from strategies import DTYPES, LAYOUTS, MapSpec, lay_out, maps
 from tolerances import assert_close, assert_same
@@ -20,7 +20,7 @@ from magnet_kernels import crop_patches
 
 each_backend = on_live_backends("crop_patches")
 each_kernel = on_live_backends("crop_patches", but_not="reference")
-few_examples = settings(max_examples=15)
+few_examples = at_most(15)
 BOXES = torch.tensor([[0, -2, 1, 7, 9], [1, 3.3, 3, 11, 8.6], [0, 4, 2, 20, 13], [1, 5, 5, 5, 5]])
 
 
@@ -162,8 +162,11 @@ def test_whole_pixels_of_the_output_size_are_copied(backend, data, size):
 def test_large_enough_for_every_code_path(backend, layout):
     """Enlarged, shrunk and in between; several threads, full vectors and remainders."""
     boxes = torch.tensor([[0, 0, 0, 131, 67], [1, 3.3, 5.1, 60.7, 40], [1, 100, 50, 150, 90]], device=DEVICES[backend])
-    for dtype, size in itertools.product(DTYPES, [(33, 200), (9, 31), (40, 45)]):
-        x = MapSpec((2, 5, 67, 131), dtype, "normal", layout, 5).make(DEVICES[backend])
+    boxes = boxes * boxes.new_tensor(sized([1.0] * 5, [1, 0.5, 0.5, 0.5, 0.5]))
+    outputs = sized([(33, 200), (9, 31), (40, 45)], [(17, 67), (9, 31), (20, 23)])
+    turned = itertools.islice(itertools.cycle(outputs), LAYOUTS.index(layout), None)
+    for dtype, size in sized(itertools.product(DTYPES, outputs), zip(DTYPES, turned, strict=False)):
+        x = MapSpec((2, 5, *sized((67, 131), (34, 66))), dtype, "normal", layout, 5).make(DEVICES[backend])
         assert_close(crop_patches(x, boxes, size, backend=backend), crop_patches(x, boxes, size, backend="reference"))
 
 
@@ -193,7 +196,7 @@ def test_does_not_depend_on_the_number_of_threads(backend, restore_threads):
 def test_gradient_against_finite_differences(backend, aligned, layout):
     x = lay_out(torch.rand(2, 1, 7, 8, dtype=torch.float64), layout).to(DEVICES[backend]).requires_grad_()
     boxes = BOXES.to(x.device)
-    assert torch.autograd.gradcheck(lambda x: crop_patches(x, boxes, (3, 4), aligned=aligned, backend=backend), x)
+    assert gradcheck(lambda x: crop_patches(x, boxes, (3, 4), aligned=aligned, backend=backend), x)
 
 
 @on_live_devices("crop_patches")

@@ -87,6 +87,16 @@ def test_points_of_a_smaller_scale_land_where_they_belong() -> None:
     assert picture[2:4, 4:6, 0].min() > 150 and picture[6:, :4].max() == 0
 
 
+def test_changes_are_marked_by_what_became_of_them() -> None:
+    image = np.full((1, 6, 3), 100, np.uint8)
+    truth = np.array([[1, 1, 1, 1, 255, 0]])
+    coarse = np.array([[0, 1, 0, 1, 0, 1]])
+    refined = np.array([[1, 0, 2, 1, 1, 1]])
+    picture = draw.changes_picture(image, coarse, refined, truth)
+    dark = [40, 40, 40]
+    assert picture[0].tolist() == [[*draw.RIGHTED], [*draw.SPOILT], [*draw.STILL_WRONG], dark, dark, dark]
+
+
 def test_most_improved_finds_the_gain() -> None:
     truth = np.zeros((40, 60), int)
     coarse = truth.copy()

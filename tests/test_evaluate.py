@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_data import tiny_config, tiny_folder
+from torch import nn
 
 from magnet.data import DataFolder
 from magnet.errors import MagNetError
 from magnet.evaluate import MODES, evaluate, main
-from magnet.metrics import confusion_matrix, mean_iou
+from magnet.evaluation import Evaluation, meter, modes, run_evaluation
+from magnet.images import normalize
+from magnet.metrics import confusion_matrix, frequency_weighted_iou, mean_iou, official_mean_iou
 from magnet.model import MagNet
 from magnet.networks import RefinementModule, build_segmenter
 from magnet.sliding import sliding_window
@@ -24,15 +36,18 @@ def folder(tmp_path: Path) -> Path:
     return tiny_folder(tmp_path / "data")
 
 
-def make_model(num_classes: int = 2) -> MagNet:
+def few_layers(num_classes: int) -> nn.Module:
+    """A segmenter that takes no time, and is another one in training mode."""
+    last = nn.Conv2d(8, num_classes, 1)
+    nn.init.normal_(last.weight, std=3)
+    return nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.BatchNorm2d(8), nn.Tanh(), last)
+
+
+def make_model(num_classes: int = 2, network: str = "", **changes: Any) -> MagNet:
     torch.manual_seed(0)
-    return MagNet(
-        build_segmenter("compact", num_classes).eval(),
-        RefinementModule(num_classes).eval(),
-        scales=[(32, 48), (64, 96)],
-        patch_size=(32, 48),
-        n_points=0.5,
-    )
+    segmenter = build_segmenter(network, num_classes) if network else few_layers(num_classes)
+    options = {"scales": [(32, 48), (64, 96)], "patch_size": (32, 48), "n_points": 0.5, **changes}
+    return MagNet(segmenter, RefinementModule(num_classes), **options).eval()
 
 
 def test_sliding_window_covers_everything_and_averages_overlaps() -> None:
@@ -72,8 +87,210 @@ def test_coarse_is_the_first_stage_of_the_walk(folder: Path) -> None:
     assert coarse == pytest.approx(stopped, abs=1e-3)
 
 
+def scored(data: DataFolder, predict: Callable[[np.ndarray], torch.Tensor]) -> float:
+    """Mean IoU in percent of one way to predict."""
+    matrix = torch.zeros(2, 2, dtype=torch.int64)
+    for index in range(len(data)):
+        image, labels = data.load(index)
+        matrix += confusion_matrix(predict(image), torch.from_numpy(labels), 2)
+    return mean_iou(matrix) * 100
+
+
+@pytest.mark.parametrize("compat", ["paper", "official"])
+def test_every_scale_is_scored_as_its_stage_is(tmp_path: Path, compat: str) -> None:
+    folder = tiny_folder(tmp_path / "data", size=(71, 105), counts=(1, 1, 2))
+    data, model = DataFolder(folder, "test"), make_model(scales=[(32, 48), (48, 72), (64, 96)], compat=compat)
+    results = evaluate(model, data, modes=["coarse", "magnet", "fast"], n_patches=[1, 0])
+    for mode, n_patches in (("magnet", None), ("fast", [1, 0])):
+        model.n_patches = n_patches
+        scales = results[mode]["scales"]
+        assert [tuple(scale["scale"]) for scale in scales] == model.scales
+        for number in range(2):
+
+            def stage(image: np.ndarray, number: int = number) -> torch.Tensor:
+                stages = model.predict(image, return_stages=True).stages
+                assert stages is not None
+                return stages[number].labels((71, 105))
+
+            assert scales[number]["mean_iou"] == pytest.approx(scored(data, stage), abs=1e-3)
+        seconds = [scale["seconds_median"] for scale in scales]
+        assert seconds == sorted(seconds) and seconds[-1] == results[mode]["seconds_median"]
+        last = {key: scales[-1][key] for key in ("mean_iou", "boundary_iou", "iou")}
+        assert last == {key: results[mode][key] for key in last}
+    if compat == "paper":
+        assert results["magnet"]["scales"][0]["iou"] == results["coarse"]["iou"]
+    assert "scales" not in evaluate(model, data, modes=["magnet"], limit=1, per_scale=False)["magnet"]
+
+
+def test_an_image_with_fewer_scales_ends_early(tmp_path: Path) -> None:
+    data = DataFolder(tiny_folder(tmp_path / "data", size=(40, 60), counts=(1, 1, 1)), "test")
+    model = make_model(scales=[(32, 48), (64, 96), (96, 144)], follow_image=True)
+    assert len(model.plan((40, 60)).scales) == 2
+    scales = evaluate(model, data, modes=["magnet"])["magnet"]["scales"]
+    assert len(scales) == 3 and scales[1]["iou"] == scales[2]["iou"] != scales[0]["iou"]
+
+
+def test_full_is_one_pass_at_the_magnification_of_the_last_scale(folder: Path) -> None:
+    data, model = DataFolder(folder, "test"), make_model(input_size=(16, 24))
+    seen = []
+
+    def one_pass(image: np.ndarray) -> torch.Tensor:
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+        pixels = F.interpolate(pixels, (32, 48), mode="bilinear", antialias=True)  # half of the last scale
+        probabilities = model.segment(normalize(pixels))
+        seen.append(probabilities.shape[-2:])
+        return F.interpolate(probabilities, (64, 96), mode="bilinear")[0].argmax(0)
+
+    assert evaluate(model, data, modes=["full"])["full"]["mean_iou"] == pytest.approx(scored(data, one_pass), abs=0.05)
+    assert seen == [(32, 48)] * 2
+
+
+def test_a_pass_that_needs_more_memory_than_there_is_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, model = DataFolder(folder, "test"), make_model(scales=[(32, 48), (128, 192)])
+    readings = [100.0, 110.0]  # MiB before and at the peak of a pass over a sixteenth
+    monkeypatch.setattr(modes, "peak_memory", lambda device: readings[0])
+    segment = MagNet.segment
+
+    def growing(self: MagNet, images: torch.Tensor) -> torch.Tensor:
+        monkeypatch.setattr(modes, "peak_memory", lambda device: readings[1])
+        return segment(self, images)
+
+    monkeypatch.setattr(MagNet, "segment", growing)
+    monkeypatch.setattr(modes, "free_memory", lambda: 159.0)
+    full = run_evaluation(model, data, modes=["full", "coarse"])
+    assert re.search(r"out of memory: .* 128x192 pixels .* about 0.2 GiB, and 0.2 GiB are free", note_of(full))
+    assert full.results["full"]["mean_iou"] is None and full.results["full"]["seconds_median"] is None
+    assert full.results["coarse"]["mean_iou"] > 0 and set(full.confusion) == {"coarse"}
+    monkeypatch.setattr(modes, "peak_memory", lambda device: readings[0])
+    monkeypatch.setattr(modes, "free_memory", lambda: 161.0)
+    assert "note" not in evaluate(model, data, modes=["full"], limit=1)["full"]
+
+
+def note_of(evaluation: Evaluation) -> str:
+    return str(evaluation.results["full"]["note"])
+
+
+@pytest.mark.parametrize(
+    "error", [torch.cuda.OutOfMemoryError("out"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_the_allocator_may_say_so_too(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    data, model = DataFolder(folder, "test"), make_model()
+    segment = MagNet.segment
+
+    def refuse(self: MagNet, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[-2:] == (64, 96):
+            raise error
+        return segment(self, images)
+
+    monkeypatch.setattr(MagNet, "segment", refuse)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**33))
+    evaluation = run_evaluation(model, data, modes=["full", "coarse"], limit=1)
+    assert note_of(evaluation).startswith("out of memory: one pass over 64x96")
+    assert evaluation.results["coarse"]["mean_iou"] > 0
+
+
+def test_pauses_count_neither_as_time_nor_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, memory = [0.0], [10.0]
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(meter, "peak_memory", lambda device: memory[0])
+    monkeypatch.setattr(meter, "reset_peak_memory", lambda device: None)
+    watch = meter.Meter(torch.device("cpu"))
+    watch.start()
+    clock[0] = 3.0
+    watch.pause()
+    clock[0], memory[0] = 10.0, 99.0  # scoring
+    watch.resume()
+    clock[0], memory[0] = 12.0, 20.0
+    watch.stop()
+    assert (watch.seconds, watch.peak) == (5.0, 20.0)
+
+
+def test_the_first_image_warms_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, model = DataFolder(folder, "train"), make_model()
+    ticks = iter([0.0, 9.0, 0.0, 1.0, 0.0, 2.0, 0.0, 6.0])  # start and stop of four images
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: next(ticks))
+    coarse = evaluate(model, data, modes=["coarse"])["coarse"]
+    assert [coarse[f"seconds_{key}"] for key in ("first", "mean", "median")] == [9, 3, 2]
+    assert coarse["timed_images"] == 3
+    ticks = iter([0.0, 9.0])
+    alone = evaluate(model, data, modes=["coarse"], limit=1)["coarse"]
+    assert alone["seconds_median"] == 9 and alone["timed_images"] == 1
+
+
+def test_figures_by_the_releases_definitions(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "data", counts=(1, 1, 2))
+    (folder / "classes.txt").write_text("0 Unknown\n1 thing\n2 never\n")
+    data, model = DataFolder(folder, "test"), make_model(3)
+    evaluation = run_evaluation(model, data, modes=["coarse"])
+    coarse, confusion = evaluation.results["coarse"], evaluation.confusion["coarse"]
+    assert coarse["official_mean_iou"] == pytest.approx(official_mean_iou(confusion, [1, 2]) * 100, abs=1e-3)
+    assert coarse["official_mean_iou"] != coarse["mean_iou"]
+    each = []
+    for index in range(2):
+        image, labels = data.load(index)
+        model.n_patches = 0
+        predicted = model.predict(image).labels
+        each.append(frequency_weighted_iou(confusion_matrix(predicted, labels, 3), [1, 2]) * 100)
+    assert coarse["official_frequency_weighted_iou"] == pytest.approx(sum(each) / 2, abs=0.01)
+    shown = [record["coarse"]["official_frequency_weighted_iou"] for record in evaluation.images]
+    assert shown == pytest.approx(each, abs=0.01)
+
+
+def test_a_model_in_training_mode_is_evaluated_and_left_so(folder: Path) -> None:
+    data, model = DataFolder(folder, "test"), make_model()
+    expected = [r["mean_iou"] for r in evaluate(model, data, modes=["coarse", "sliding"], limit=1).values()]
+    model.train()
+    model.refiners.eval()
+    assert [r["mean_iou"] for r in evaluate(model, data, modes=["coarse", "sliding"], limit=1).values()] == expected
+    assert model.segmenter.training and not model.refiners.training
+
+
+def test_predictions_outside_of_the_classes_are_an_error(folder: Path) -> None:
+    torch.manual_seed(0)
+    model = MagNet(nn.Conv2d(3, 40, 1), None, scales=[(32, 48)], patch_size=(32, 48), n_points=1)
+    assert model.num_classes is None
+    with pytest.raises(MagNetError, match=r"'p6' or the predictions for it lie outside of the classes 0\.\.1"):
+        evaluate(model, DataFolder(folder, "test"), modes=["coarse"])
+
+
+def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "data", counts=(1, 1, 3))
+    make_model(network="compact").save_pretrained(tmp_path / "model")
+    alone, together = tmp_path / "one.json", tmp_path / "two.json"
+    arguments = ["--model", str(tmp_path / "model"), "--data", str(folder), "--n-patches", "1", "--device", "cpu"]
+    arguments += ["--modes", "coarse,fast"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(2):
+        where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = {**os.environ, **{k: str(v) for k, v in where.items()}}
+        environment |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "magnet", "eval", *arguments, "--out", str(together)]
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    try:
+        assert main([*arguments, "--out", str(alone)]) == 0
+        printed = [process.communicate(timeout=300)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0]
+    assert "written" in printed[0] and printed[1] == ""
+    one, two = json.loads(alone.read_text()), json.loads(together.read_text())
+    assert two["processes"] == 2 and two["confusion"] == one["confusion"]
+    same = ("mean_iou", "boundary_iou", "official_frequency_weighted_iou", "iou", "class_accuracy")
+    for mode in ("coarse", "fast"):
+        assert [two["results"][mode][key] for key in same] == [one["results"][mode][key] for key in same]
+    assert two["results"]["coarse"]["timed_images"] == 1  # the first image of each process warms up
+    assert [scale["mean_iou"] for scale in two["results"]["fast"]["scales"]] == [
+        scale["mean_iou"] for scale in one["results"]["fast"]["scales"]
+    ]
+    assert [(r["name"], r["gain"]) for r in two["per_image"]] == [(r["name"], r["gain"]) for r in one["per_image"]]
+
+
 def test_the_command_writes_json(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_model().save_pretrained(tmp_path / "model")
+    make_model(network="compact").save_pretrained(tmp_path / "model")
     out = tmp_path / "results" / "r.json"
     arguments = ["--model", str(tmp_path / "model"), "--data", str(folder), "--split", "val", "--n-patches", "1"]
     assert main([*arguments, "--modes", "coarse,fast", "--n-points", "100", "--limit", "1", "--out", str(out)]) == 0
@@ -85,7 +302,7 @@ def test_the_command_writes_json(folder: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_configuration_names_data_and_model(folder: Path, tmp_path: Path) -> None:
-    make_model().save_pretrained(tmp_path / "tiny" / "model")
+    make_model(network="compact").save_pretrained(tmp_path / "tiny" / "model")
     arguments = tiny_config(folder, tmp_path)
     file = tmp_path / "c.yaml"
     file.write_text("name: tiny\nwalk: {scales: [[32, 48], [64, 96]], patch_size: [32, 48], n_patches: [1]}\n")

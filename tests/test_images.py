@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from png_files import write_png16
+from tiff_files import write_strips
 
 from magnet.errors import MagNetError
-from magnet.images import normalize, read_image, resize, to_tensor
+from magnet.images import CorruptImageError, LargeImageError, normalize, read_image, resize, to_tensor
 
 
 @pytest.fixture
@@ -35,6 +38,94 @@ def test_exif_turns_the_image_upright(tmp_path: Path, picture: np.ndarray) -> No
     exif[0x0112] = 6  # to be turned a quarter clockwise
     Image.fromarray(picture).save(tmp_path / "x.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "x.png"), np.rot90(picture, -1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("LA", "png"), ("RGBA", "png"), ("P", "png"), ("L", "png"), ("RGB", "png"), ("LA", "tif"), ("RGBA", "tif")],
+)
+def test_what_is_transparent_is_laid_over_black(tmp_path: Path, picture: np.ndarray, mode: str, suffix: str) -> None:
+    image, path = Image.fromarray(picture), tmp_path / f"x.{suffix}"
+    alpha = picture[..., 0].copy()
+    if mode in ("LA", "RGBA"):
+        image = image.convert(mode[:-1])
+        opaque = np.array(image.convert("RGB"))
+        image.putalpha(Image.fromarray(alpha))
+        image.save(path)
+    else:  # one colour stands for nothing
+        image = image.quantize(16) if mode == "P" else image.convert(mode)
+        opaque, clear = np.array(image.convert("RGB")), image.getpixel((3, 4))
+        image.save(path, transparency=clear)
+        alpha = np.where((opaque == opaque[4, 3]).all(axis=2), 0, 255).astype(np.uint8)
+    expected = np.rint(opaque * (alpha[..., None] / 255))
+    assert (alpha == 0).any() and (alpha > 200).any()
+    found = read_image(path)
+    assert np.abs(found - expected).max() <= (0 if mode in ("P", "L", "RGB") else 1)
+    assert not found[alpha == 0].any()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_of_colour_keep_the_high_byte(tmp_path: Path, suffix: str) -> None:
+    deep = np.random.default_rng(2).integers(0, 2**16, (30, 40, 3), dtype=np.uint16)
+    path = tmp_path / f"x.{suffix}"
+    write_strips(path, deep) if suffix == "tif" else write_png16(path, deep)
+    assert np.array_equal(read_image(path), (deep >> 8).astype(np.uint8))
+
+
+def test_separate_planes_that_pillow_garbles_are_refused(tmp_path: Path, picture: np.ndarray) -> None:
+    write_strips(tmp_path / "x.tif", picture, separate=True)
+    assert np.array_equal(read_image(tmp_path / "x.tif"), picture)
+    write_strips(tmp_path / "x.tif", np.dstack([picture, np.full((30, 40), 255, np.uint8)]), separate=True, extra=2)
+    assert np.array_equal(read_image(tmp_path / "x.tif"), picture)
+    write_strips(tmp_path / "x.tif", picture.astype(np.uint16) * 257, separate=True)
+    with pytest.raises(CorruptImageError, match=r"separate planes of 16 bits .*interleaved.*x\.tif"):
+        read_image(tmp_path / "x.tif")
+
+
+def test_the_last_of_four_bands_is_dropped_where_it_is_no_alpha(tmp_path: Path, picture: np.ndarray) -> None:
+    write_strips(tmp_path / "x.tif", np.dstack([picture, picture[..., 0]]), extra=0)
+    assert np.array_equal(read_image(tmp_path / "x.tif"), picture)
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_every_orientation(tmp_path: Path, picture: np.ndarray, turned: int) -> None:
+    """What the tag says: where the first row and the first column of the file belong."""
+    upright = {
+        1: picture,
+        2: picture[:, ::-1],
+        3: picture[::-1, ::-1],
+        4: picture[::-1],
+        5: picture.swapaxes(0, 1),
+        6: np.rot90(picture, -1),
+        7: np.rot90(picture, -1)[::-1],
+        8: np.rot90(picture),
+    }[turned]
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    for suffix in ("png", "tif"):
+        Image.fromarray(picture).save(tmp_path / f"x.{suffix}", exif=exif)
+        assert np.array_equal(read_image(tmp_path / f"x.{suffix}"), upright)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "bmp"])
+def test_no_damage_gives_another_error(tmp_path: Path, picture: np.ndarray, suffix: str) -> None:
+    rng = np.random.default_rng(3)
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(picture).save(path)
+    good = path.read_bytes()
+    named = 0
+    for _ in range(60):
+        bad = bytearray(good)
+        for at in rng.integers(0, min(len(bad), 400), 4):
+            bad[at] = rng.integers(0, 256)
+        path.write_bytes(bad[: rng.integers(1, len(bad))])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of strange tags
+            try:
+                read_image(path)
+            except (CorruptImageError, LargeImageError) as error:  # large: if its size is what was damaged
+                named += f"x.{suffix}" in str(error)
+    assert named > 20
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty", "missing", "folder"])

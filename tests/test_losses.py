@@ -124,6 +124,23 @@ def test_cross_entropy_is_torchs(weight):
 
 
 @pytest.mark.parametrize("loss", [ohem_cross_entropy, cross_entropy])
+def test_a_pair_is_main_plus_weighted_auxiliary(loss):
+    logits, target = sample("pair", 3)
+    aux = 0.5 * logits.flip(2)
+    options = {"threshold": 0.4, "min_kept": 0} if loss is ohem_cross_entropy else {}
+    weight = torch.tensor([1.0, 2.0, 0.5])
+    main, other = (loss(x, target, weight=weight, **options) for x in (logits, aux))
+    assert main.item() != pytest.approx(other.item(), rel=1e-3)
+    for aux_weight in (0.4, 1.0):
+        value = loss((logits, aux), target, weight=weight, aux_weight=aux_weight, **options)
+        torch.testing.assert_close(value, main + aux_weight * other)
+    torch.testing.assert_close(loss([logits, aux], target, weight=weight, **options), main + 0.4 * other)
+    torch.testing.assert_close(loss((logits, aux), target, weight=weight, aux_weight=0.0, **options), main)
+    with pytest.raises(ValueError, match=r"logits: expected a tensor or a pair.*got 3"):
+        loss((logits, aux, aux), target)
+
+
+@pytest.mark.parametrize("loss", [ohem_cross_entropy, cross_entropy])
 def test_loss_errors(loss):
     logits, target = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
     with pytest.raises(ValueError, match=r"target: expected labels of shape \(1, 4, 4\).*got \(1, 4, 5\)"):

@@ -9,7 +9,17 @@ import pytest
 import torch
 from seeded import golden, randint, randn
 
-from magnet.metrics import confusion_matrix, frequency_weighted_iou, iou_per_class, mean_iou, official_mean_iou
+from magnet.metrics import (
+    accuracy_per_class,
+    confusion_matrix,
+    frequency_weighted_iou,
+    iou_per_class,
+    mean_class_accuracy,
+    mean_iou,
+    official_mean_iou,
+    pair_counts,
+    pixel_accuracy,
+)
 
 
 def sample() -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,6 +50,28 @@ def test_counted_by_hand():
     assert mean_iou(confusion) == 0.5
     assert official_mean_iou(confusion) == pytest.approx(1 / 3)
     assert frequency_weighted_iou(confusion) == 0.5
+
+
+def test_accuracies_counted_by_hand():
+    confusion = torch.tensor([[6, 2, 0], [1, 1, 0], [0, 0, 0]])
+    assert pixel_accuracy(confusion) == 0.7
+    assert accuracy_per_class(confusion)[:2].tolist() == [0.75, 0.5]
+    assert math.isnan(accuracy_per_class(confusion)[2])
+    assert mean_class_accuracy(confusion) == 0.625
+    assert math.isnan(pixel_accuracy(torch.zeros(2, 2))) and math.isnan(mean_class_accuracy(torch.zeros(2, 2)))
+
+
+@pytest.mark.parametrize("classes", [2, 180, 200])  # the last has more pairs than 16 bits hold
+def test_pairs_of_more_pixels_than_are_counted_at_a_time(classes):
+    rng = np.random.default_rng(1)
+    target = rng.integers(0, classes, (1031, 1033), dtype=np.uint8)
+    pred = rng.integers(0, classes, target.shape, dtype=np.uint8)
+    target[:5], pred[9, :7], pred[2, :7] = 255, 255, 255
+    counts = pair_counts(torch.from_numpy(pred), torch.from_numpy(target), classes)
+    good = (target != 255) & (pred != 255)
+    pairs = target[good].astype(np.int64) * classes + pred[good]
+    assert np.array_equal(counts[:-1].numpy(), np.bincount(pairs, minlength=classes**2))
+    assert counts[-1] == 7  # outside of the classes, and not ignored
 
 
 def test_a_class_only_predicted_counts_as_wrong():

@@ -6,9 +6,9 @@ import oracle
 import pytest
 import torch
 from boxes import bad_boxes, box_lists
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, live, on_live_backends, on_live_devices
+from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices, sized
 from seeded import probs
 from strategies import DTYPES, LAYOUTS, MapSpec, maps
 from tolerances import assert_close, assert_same
@@ -18,7 +18,7 @@ from magnet_kernels import patch_uncertainty
 
 each_backend = on_live_backends("patch_uncertainty")
 each_kernel = on_live_backends("patch_uncertainty", but_not="reference")
-few_examples = settings(max_examples=15)
+few_examples = at_most(15)
 BOXES = torch.tensor([[0, 0, 0, 3, 2], [1, 1.2, 0.6, 7, 9], [1, -4, -4, 2, 2], [0, 2, 1, 2, 3]])
 
 
@@ -93,8 +93,9 @@ def test_logits(backend, data):
 @pytest.mark.parametrize("boxes_on_top", [1, 5])
 def test_large_enough_for_every_code_path(backend, layout, boxes_on_top):
     """Several threads, rows longer than a block, and so many boxes on top of each other that the map is made once."""
-    x = MapSpec((2, 5, 37, 1100), torch.float32, "probabilities", layout, 5).make(DEVICES[backend])
-    boxes = torch.tensor([[0, 0, 0, 1100, 37], [1, 3, 5, 1090, 33]], device=x.device).float().repeat(boxes_on_top, 1)
+    h, w = sized((37, 1100), (11, 150))
+    x = MapSpec((2, 5, h, w), torch.float32, "probabilities", layout, 5).make(DEVICES[backend])
+    boxes = torch.tensor([[0, 0, 0, w, h], [1, 3, 5, w - 10, h - 4]], device=x.device).float().repeat(boxes_on_top, 1)
     result = patch_uncertainty(x, boxes, backend=backend)
     assert_close(result, patch_uncertainty(x, boxes, backend="reference"))
     assert_same(result[-2:], result[:2])
@@ -123,7 +124,7 @@ def test_gradient_against_finite_differences(backend, from_logits):
     """The result is float32, so the step is large enough for its rounding to drown."""
     x, boxes = spread_out(2, 3, 3, 4).to(DEVICES[backend]).requires_grad_(), BOXES.to(DEVICES[backend])
     run = lambda x: patch_uncertainty(x, boxes, from_logits=from_logits, backend=backend).double()  # noqa: E731
-    assert torch.autograd.gradcheck(run, x, eps=2e-3, atol=5e-4, rtol=0)
+    assert gradcheck(run, x, eps=2e-3, atol=5e-4, rtol=0)
 
 
 @on_live_devices("patch_uncertainty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tiny_model import save_tiny_model
 import magnet
 from magnet import cli, predict
 from magnet.prediction import Stage
+from magnet.walk import labels_at
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,80 @@ def test_a_corrupt_image_is_named_and_the_others_are_done(
     assert names(out) == ["a_labels.png", "a_overlay.jpg", "c_labels.png", "c_overlay.jpg"]
     errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(errors) == 2 and "b.jpg' is corrupt" in errors[0] and "1 of 3 images" in errors[1]
+
+
+def test_corrupt_images_are_skipped_and_counted_where_that_is_wished(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "b.jpg").write_bytes((images / "b.jpg").read_bytes()[:900])
+    out = tmp_path / "out"
+    words = ["--model", model, "--out", out, "--save", "labels", "--corrupt", "skip"]
+    assert run(images, *words) == 0
+    assert names(out) == ["a_labels.png", "c_labels.png"]
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("magnet: ")]
+    assert len(told) == 2 and "b.jpg' is corrupt" in told[0] and told[1].startswith("magnet: skipped 1 of 3 images")
+    for name in ("a.png", "c.png"):
+        (images / name).write_text("no image")
+    assert run(images, *words) == 1  # nothing was done
+    assert "skipped 3 of 3 images" in capsys.readouterr().err
+
+
+def test_a_missing_library_is_no_corrupt_image(
+    model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 110 * 71)  # c.png is larger
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    out = tmp_path / "out"
+    assert run(images, "--model", model, "--out", out, "--save", "labels", "--corrupt", "skip") == 1
+    assert names(out) == ["a_labels.png", "b_labels.png"]
+    assert "magnet-kernels[large]" in capsys.readouterr().err
+
+
+def test_large_images(
+    model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The size of the last scale, 64 x 128, is what the networks get of one past the limit."""
+    path = tmp_path / "wide.png"
+    rng = np.random.default_rng(5)
+    with Image.open(images / "a.png") as image:
+        image.resize((300, 150), Image.Resampling.BILINEAR).save(path)
+    with Image.open(path) as image:
+        small = np.array(image.resize((128, 64), Image.Resampling.BILINEAR))
+    net = magnet.MagNet.from_pretrained(model)
+    expected = net.predict(small)
+    assert net.predict(path).labels.shape == (150, 300)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    found = net.predict(path)
+    assert found.image_size == (150, 300) and torch.equal(found.labels, expected.labels)
+    assert torch.equal(found.probabilities, expected.probabilities)
+    full = labels_at(found.probabilities, (150, 300))
+    for _ in range(5):
+        (y0, y1), (x0, x1) = (sorted(rng.choice(n + 1, 2, replace=False)) for n in (150, 300))
+        assert (found.labels_in((x0, y0, x1, y1)) == full[y0:y1, x0:x1]).double().mean() > 0.999
+    out = tmp_path / "out"
+    assert run(path, "--model", model, "--out", out, "--save", "labels,overlay,full_labels") == 0
+    printed = capsys.readouterr().out
+    assert "image of 150x300, past Pillow's size limit: results at 64x128" in printed
+    with Image.open(out / "wide_labels.png") as image:
+        assert np.array_equal(np.array(image), expected.labels.numpy())
+        palette = image.getpalette()
+    with Image.open(out / "wide_overlay.jpg") as image:
+        assert image.size == (128, 64)
+    monkeypatch.undo()
+    with Image.open(out / "wide_full_labels.png") as image:
+        assert image.mode == "P" and image.getpalette() == palette
+        assert np.array_equal(np.array(image), found.labels_in((0, 0, 300, 150)).numpy())
+
+
+def test_windows_of_labels(model: Path, images: Path) -> None:
+    net = magnet.MagNet.from_pretrained(model)
+    found = net.predict(images / "a.png", probabilities=False)
+    assert torch.equal(found.labels_in((3, 4, 50, 9)), found.labels[4:9, 3:50])
+    with pytest.raises(ValueError, match=r"^box: expected 0 <= x0 < x1 <= 110 and 0 <= y0 < y1 <= 70, got "):
+        found.labels_in((3, 4, 111, 9))
+    found.image_size = (700, 1100)
+    with pytest.raises(ValueError, match=r"^probabilities: expected a map, got None"):
+        found.labels_in((3, 4, 50, 9))
 
 
 def test_a_corrupt_image_alone_gives_one_line(

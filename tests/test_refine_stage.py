@@ -11,9 +11,18 @@ import oracle
 import pytest
 import torch
 from boxes import bad_boxes, box_lists
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, environment_of_a_program, live, on_live_backends, on_live_devices
+from live import (
+    DEVICES,
+    at_most,
+    environment_of_a_program,
+    gradcheck,
+    live,
+    on_live_backends,
+    on_live_devices,
+    sized,
+)
 from seeded import probs
 from strategies import DTYPES, MapSpec, kernel_sizes, lay_out, maps, point_counts
 from tolerances import TOLERANCES, assert_close, assert_same
@@ -256,7 +265,7 @@ def test_same_size_equals_the_reference_bit_for_bit(backend, stage):
 
 
 @each_kernel
-@settings(max_examples=15)
+@at_most(15)
 @given(stage=stages(("normal",)))
 def test_logits_equal_the_reference_within_rounding(backend, stage):
     coarse, *rest = stage
@@ -277,20 +286,23 @@ def test_logits_equal_the_reference_within_rounding(backend, stage):
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("kind", ["tiles", "overlapping", "resized"])
 def test_large_enough_for_every_code_path(backend, dtype, layout, from_logits, kind):
-    size = (59, 611)
-    boxes = torch.tensor([[0, 0, 0, 90, 40], [0, 90, 0, 611, 40], [1, 0, 40, 90, 59], [1, 97, 40, 600, 59]]).float()
+    (h, w), (ph, pw), (x, y), classes, n_points = sized(
+        ((59, 611), (17, 203), (90, 40), 19, 9000), ((9, 63), (5, 21), (20, 5), 5, 300)
+    )
+    boxes = torch.tensor([[0, 0, 0, x, y], [0, x, 0, w, y], [1, 0, y, x, h], [1, x + 7, y, w - 11, h]]).float()
     if kind == "overlapping":
         boxes = boxes + torch.tensor([0, -9.7, -3.2, 8, 5])
     elif kind == "tiles":
-        boxes = torch.tensor([[n, x, y, x + 203, y + 17] for n, x, y in ((0, 0, 0), (0, 203, 9), (1, 405, 42))]).float()
-    device = DEVICES[backend]
-    coarse = MapSpec((2, 19, 30, 306), dtype, "probabilities", layout, 1).make(device)
-    shape = (len(boxes), 19, 17, 203)
+        corners = ((0, 0, 0), (0, pw, sized(9, 3)), (1, 2 * pw - 1, h - ph))
+        boxes = torch.tensor([[n, x, y, x + pw, y + ph] for n, x, y in corners]).float()
+    size, device = (h, w), DEVICES[backend]
+    coarse = MapSpec((2, classes, (h + 1) // 2, (w + 1) // 2), dtype, "probabilities", layout, 1).make(device)
+    shape = (len(boxes), classes, ph, pw)
     patches = MapSpec(shape, dtype, "normal" if from_logits else "probabilities", layout, 2).make(device) * 2
-    options = {"n_points": 9000, "from_logits": from_logits, "return_points": True}
+    options = {"n_points": n_points, "from_logits": from_logits, "return_points": True}
     refined, points = refine_stage(coarse, patches, boxes, size, backend=backend, **options)
     expected, expected_points = composed(
-        coarse, patches, boxes, size, from_logits=from_logits, n_points=9000, backend=backend
+        coarse, patches, boxes, size, from_logits=from_logits, n_points=n_points, backend=backend
     )
     if not from_logits:
         assert_same(points, expected_points)
@@ -363,7 +375,7 @@ def test_gradcheck(backend, from_logits, small):
     run = lambda c, p: refine_stage(  # noqa: E731
         c, p, BOXES, (7, 9), n_points=25, from_logits=from_logits, backend=backend
     )
-    assert torch.autograd.gradcheck(run, (coarse, patches))
+    assert gradcheck(run, coarse, patches)
 
 
 @each_backend

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from boxes import bad_boxes, box_lists, sizes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, live, on_live_backends, on_live_devices
+from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices, sized
 from strategies import DTYPES, LAYOUTS, MapSpec, lay_out, maps
 from tolerances import assert_close, assert_same
 from torch.library import opcheck
@@ -17,7 +17,7 @@ from magnet_kernels import crop_patches, stitch_patches
 
 each_backend = on_live_backends("stitch_patches")
 each_kernel = on_live_backends("stitch_patches", but_not="reference")
-few_examples = settings(max_examples=15)
+few_examples = at_most(15)
 BOXES = torch.tensor([[0.0, -2, 1, 7, 9], [1, 3, 3, 11, 9], [0, 4, 2, 20, 13], [1, 2, 2, 2, 5]])
 
 
@@ -134,14 +134,15 @@ def test_equals_the_reference_bit_for_bit(backend, data, size):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["tiles", "overlapping"])
 def test_large_enough_for_every_code_path(backend, layout, kind):
-    grid = torch.tensor([[0, 0, 0, 90, 40], [0, 90, 0, 157, 40], [1, 0, 40, 90, 59], [1, 90, 40, 157, 59]])
-    boxes = grid.to(DEVICES[backend]).float()
+    (h, w), (y, x), patch = sized(((59, 157), (40, 90), (19, 67)), ((11, 67), (7, 40), (5, 23)))
+    boxes = torch.tensor([[0, 0, 0, x, y], [0, x, 0, w, y], [1, 0, y, x, h], [1, x, y, w, h]], device=DEVICES[backend])
+    boxes = boxes.float()
     if kind == "overlapping":
         boxes = boxes + torch.tensor([0, -9.7, -3.2, 8, 5], device=boxes.device)
     for dtype in DTYPES:
-        patches = MapSpec((4, 5, 19, 67), dtype, "normal", layout, 5).make(DEVICES[backend])
-        result = stitch_patches(patches, boxes, (59, 157), batch_size=2, backend=backend)
-        expected = stitch_patches(patches, boxes, (59, 157), batch_size=2, backend="reference")
+        patches = MapSpec((4, 5, *patch), dtype, "normal", layout, 5).make(DEVICES[backend])
+        result = stitch_patches(patches, boxes, (h, w), batch_size=2, backend=backend)
+        expected = stitch_patches(patches, boxes, (h, w), batch_size=2, backend="reference")
         assert_close(result[0], expected[0])
         assert_same(result[1], expected[1])
 
@@ -175,7 +176,7 @@ def test_gradient_against_finite_differences(backend, layout):
     patches = lay_out(torch.rand(4, 2, 5, 6, dtype=torch.float64), layout).to(DEVICES[backend]).requires_grad_()
     boxes = BOXES.to(patches.device)
     run = lambda patches: stitch_patches(patches, boxes, (12, 14), batch_size=2, backend=backend)[0]  # noqa: E731
-    assert torch.autograd.gradcheck(run, patches)
+    assert gradcheck(run, patches)
 
 
 @on_live_devices("stitch_patches")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,17 @@ from magnet.errors import MagNetError
 from magnet.model import MagNet
 from magnet.networks import RefinementModule, build_segmenter
 from magnet.train import RECIPES, build_train_parser, main, parse_config, run_training
+from magnet.training import engine
 from magnet.training.augment import Colour, cut, random_sample
 from magnet.training.config import AugmentConfig, OptimConfig
 from magnet.training.loop import Average, Optimiser, dice_loss
 from magnet.training.refiner import _enlarge, draw_chain
-from magnet.training.segmenter import start_from
+from magnet.training.segmenter import SampleSource, start_from
+
+
+@pytest.fixture(autouse=True)
+def one_thread(restore_threads: None) -> None:
+    torch.set_num_threads(1)  # the work is too small for more
 
 
 @pytest.fixture
@@ -69,6 +76,12 @@ def test_unknown_key_in_the_file_is_named(tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit) as error:
         parse_config(["--config", str(file)])
     assert error.value.code == 2 and "segmentr" in capsys.readouterr().err
+
+
+def test_flags_may_stand_without_a_value(tmp_path: Path) -> None:
+    given = [*tiny_config(tmp_path, tmp_path), "--resume", "--half", "false", "--tensorboard"]
+    config = parse_config(given)
+    assert (config.resume, config.half, config.tensorboard, config.compile) == (True, False, True, False)
 
 
 def test_help_explains_the_keys() -> None:
@@ -130,6 +143,23 @@ def test_chains_are_nested_and_the_enlarged_map_fits(folder: Path) -> None:
         torch.testing.assert_close(_enlarge(whole, (0, 0), (y, x), (2.0, 2.0)), up[..., y : y + 16, x : x + 24])
 
 
+def test_samples_that_zoom_in_are_cut_from_a_finer_copy(folder: Path) -> None:
+    cache = ScaleCache(DataFolder(folder, "train"), [(16, 24), (32, 48), (64, 96)])
+    rng = np.random.default_rng(0)
+    for zoom, weights, found in (
+        (1.0, [1, 0, 0], 16),
+        (1.6, [1, 0, 0], 32),
+        (3.0, [1, 0, 0], 64),
+        (3.0, [0, 0, 1], 64),
+    ):
+        source = SampleSource([cache], weights)
+        drawn = source.draw(rng, AugmentConfig(crop="random", zoom=(0.5, zoom)))
+        assert drawn.image.shape[0] == drawn.labels.shape[0] == found
+        assert drawn.base == ((16, 24) if weights[0] else (64, 96))
+    drawn = source.draw(rng, AugmentConfig(zoom=(0.5, 3.0)))
+    assert drawn.base is None and drawn.image.shape == (64, 96, 3) and drawn.name.startswith("p")
+
+
 # parts of the loop
 
 
@@ -150,7 +180,10 @@ def test_the_rate_rises_then_falls(schedule: str) -> None:
     rates = []
     for _ in range(100):
         rates.append(optimiser.rate())
-        optimiser.step((parameter**2).sum())
+        optimiser.zero()
+        optimiser.backward((parameter**2).sum())
+        assert float(optimiser.clip()) == 0
+        optimiser.step()
     assert rates[0] < 0.2 and max(rates) == pytest.approx(1, abs=0.02)
     assert rates[:10] == sorted(rates[:10])
     assert (rates[-1] < 0.05) == (schedule != "constant")
@@ -203,6 +236,25 @@ def test_a_whole_run_leaves_a_model_that_predicts(folder: Path, tmp_path: Path, 
     assert left == []
 
 
+def test_pictures_of_both_stages_are_shown(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[str, tuple[int, ...]] = {}
+
+    class Board(engine.Board):
+        live = True
+
+        def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+            shown.update({f"{name} {step}": picture.shape for name, picture in pictures.items()})
+
+    monkeypatch.setattr(engine, "Board", Board)
+    run_training(parse_config(tiny_config(folder, tmp_path)), "all")
+    assert shown == {  # image, labels, coarse and last scale; image, labels, coarse, fine and refined
+        "segmenter/p4 4": (64, 4 * 100 - 4, 3),
+        "segmenter/p5 4": (64, 4 * 100 - 4, 3),
+        "refiner/0_p4 3": (32, 5 * 52 - 4, 3),
+        "refiner/1_p5 3": (32, 5 * 52 - 4, 3),
+    }
+
+
 def test_training_learns(folder: Path, tmp_path: Path) -> None:
     config = parse_config(
         tiny_config(
@@ -240,6 +292,17 @@ def test_the_refiner_needs_a_segmenter(folder: Path, tmp_path: Path) -> None:
         run_training(parse_config(tiny_config(folder, tmp_path)), "refiner")
 
 
+def test_a_refiner_without_images_is_found_before_the_segmenter_is_trained(folder: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for stem in ("p4", "p5"):  # the validation images become too small for the second scale
+        for path in (folder / "images" / f"{stem}.jpg", folder / "labels" / f"{stem}.png"):
+            Image.open(path).resize((48, 32), Image.Resampling.NEAREST).save(path)
+    with pytest.raises(MagNetError, match="no validation image is as large as the second scale, 64x96"):
+        run_training(parse_config(tiny_config(folder, tmp_path / "out")), "all")
+    assert not (tmp_path / "out" / "tiny" / "segmenter").exists()
+
+
 def test_bad_labels_are_found_before_the_work_starts(folder: Path, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -259,6 +322,10 @@ def test_bad_labels_are_found_before_the_work_starts(folder: Path, tmp_path: Pat
         ("segmenter.class_weights", "[1,2,3]", "class_weights"),
         ("data.folders", "[]", r"data\.folders"),
         ("device", "tpu9", "device"),
+        ("segmenter.accumulate", "3", r"segmenter\.accumulate: expected 1 to batch_size, 2, got 3"),
+        ("segmenter.patience", "-1", r"segmenter\.patience"),
+        ("data.workers", "-1", r"data\.workers"),
+        ("checkpoint_every", "-1", "checkpoint_every"),
     ],
 )
 def test_bad_settings(folder: Path, tmp_path: Path, key: str, value: str, message: str) -> None:

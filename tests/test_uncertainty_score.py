@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, on_live_backends, on_live_devices
+from live import DEVICES, gradcheck, on_live_backends, on_live_devices, sized
 from seeded import golden, probs
 from strategies import DTYPES, LAYOUTS, MapSpec, kernel_sizes, masks, pairs
 from tolerances import assert_close, assert_same
@@ -98,9 +98,10 @@ def test_equals_the_oracle_bit_for_bit(backend, data, specs, kernel_size):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 def test_large_enough_for_every_code_path(backend, layout, dtype, kernel_size):
-    coarse = MapSpec((2, 19, 37, 131), dtype, "probabilities", layout, 5).make(DEVICES[backend])
-    fine = MapSpec((2, 19, 37, 131), dtype, "special", "contiguous", 6).make(DEVICES[backend])
-    mask = (torch.rand(37, 131) < 0.8).to(coarse.device)
+    shape = sized((2, 19, 37, 131), (2, 11, 9, 67))
+    coarse = MapSpec(shape, dtype, "probabilities", layout, 5).make(DEVICES[backend])
+    fine = MapSpec(shape, dtype, "special", "contiguous", 6).make(DEVICES[backend])
+    mask = (torch.rand(shape[2:]) < 0.8).to(coarse.device)
     result = uncertainty_score(coarse, fine, kernel_size=kernel_size, mask=mask, backend=backend)
     expected = uncertainty_score(coarse, fine, kernel_size=kernel_size, mask=mask, backend="reference")
     assert_same(result, expected)
@@ -179,8 +180,7 @@ def test_gradient_against_finite_differences(backend, kernel_size, from_logits, 
         options = {"kernel_size": kernel_size, "from_logits": from_logits, "mask": mask, "backend": backend}
         return uncertainty_score(coarse, fine, **options).double()
 
-    inputs = (coarse.requires_grad_(), fine.requires_grad_())
-    assert torch.autograd.gradcheck(run, inputs, eps=1e-3, atol=1e-3, rtol=0)
+    assert gradcheck(run, coarse.requires_grad_(), fine.requires_grad_(), eps=1e-3, atol=1e-3, rtol=0)
 
 
 @on_live_devices("uncertainty_score")

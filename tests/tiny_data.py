@@ -40,6 +40,7 @@ def tiny_config(folder: Path, out: Path, **sections: str) -> list[str]:
         "name": "tiny",
         "out": str(out),
         "data.folders": f"[{folder}]",
+        "data.workers": "0",
         "walk.scales": "[[32,48],[64,96]]",
         "walk.patch_size": "[32,48]",
         "walk.n_points": "0.5",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from targets import MOST_DISPATCH_US, target_of
+from targets import MOST_DATA_WAIT, MOST_DISPATCH_US, target_of
 
 OURS = "magnet"
 
@@ -40,6 +40,7 @@ class Report:
     results: list[Result] = field(default_factory=list)
     memory: dict[str, float] = field(default_factory=dict)
     dispatch: dict[str, float] = field(default_factory=dict)  # microseconds of CPU time
+    data_wait: dict[str, float] = field(default_factory=dict)  # share of the training time
     notes: set[str] = field(default_factory=set)
     environment: dict[str, object] = field(default_factory=dict)
 
@@ -97,6 +98,9 @@ class Report:
         if self.dispatch:
             lines += ["", f"CPU time of refine_step on 2x3x8x8 (overhead: at most {MOST_DISPATCH_US:g} us)"]
             lines += [f"  {part:<48}{microseconds:6.1f} us" for part, microseconds in self.dispatch.items()]
+        if self.data_wait:
+            lines += ["", f"time that training waits for its data (with 2 workers: under {MOST_DATA_WAIT:.0%})"]
+            lines += [f"  {case:<48}{share:6.1%}" for case, share in self.data_wait.items()]
         lines += [
             "",
             "ratio: the variant's median time / ours, the two measured in turns; +-: half the interquartile range",

@@ -66,16 +66,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def arguments(place: Path) -> list[str]:
     """A training with all that depends on the whole batch. Its second folder lacks the last scale."""
-    large = tiny_folder(place / "large", size=(32, 48), counts=(4, 3, 3))
-    small = tiny_folder(place / "small", size=(24, 36), counts=(3, 1, 1))
+    large = tiny_folder(place / "large", counts=(4, 3, 3))
+    small = tiny_folder(place / "small", size=(48, 72), counts=(3, 1, 1))
     settings = {
         "data.folders": f"[{large},{small}]",
-        "walk.scales": "[[16,24],[24,36],[32,48]]",
-        "walk.patch_size": "[16,24]",
+        "walk.scales": "[[32,48],[48,72],[64,96]]",
         "device": "cpu",
         "checkpoint_every": "5",
         "refiner.per_scale": "true",
-        "refiner.crop": "[14,20]",
+        "refiner.crop": "[28,40]",
         "refiner.pairs": "first",  # an accumulated map has points, and where rounding moves one its pixel is another
         "refiner.val_chains": "3",
     }
@@ -86,10 +85,11 @@ def arguments(place: Path) -> list[str]:
             f"{stage}.class_weights": "[1,3]",
             f"{stage}.dice": "0.5",
             f"{stage}.optim.name": "sgd",
-            f"{stage}.optim.lr": "2e-4",
+            # at higher rates float32 itself drifts: one process with its batch in another order differs as much
+            f"{stage}.optim.lr": "5e-5",
             f"{stage}.optim.ema": "0.9",
         }
-    settings |= {"segmenter.loss": "ohem", "segmenter.ohem_min_kept": "400", "refiner.accumulate": "2"}
+    settings |= {"segmenter.loss": "ohem", "segmenter.ohem_min_kept": "1500", "refiner.accumulate": "2"}
     return tiny_config(large, place / "one", **settings)
 
 

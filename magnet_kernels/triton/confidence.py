@@ -8,8 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.reference import confidence as reference
-from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, wide
-from magnet_kernels.triton.margin import margins, scale_of, tile_of
+from magnet_kernels.triton.launch import MOST_PIXELS, launch, strides
+from magnet_kernels.triton.margin import margins, pass_over
 
 
 # Budget: 168 registers, no spills; 4 KiB shared memory.
@@ -57,21 +57,21 @@ def confidence_kernel(
         index,
         exists,
         width,
-        small_height,
-        small_width,
-        scale_y,
-        scale_x,
-        copy,
-        copy_c,
-        copy_h,
-        copy_w,
         LOGITS,
-        UPSAMPLE,
-        COPY,
         FLAT,
         WIDE,
         PLANES,
         PIXELS,
+        UPSAMPLE,
+        small_height,
+        small_width,
+        scale_y,
+        scale_x,
+        COPY,
+        copy,
+        copy_c,
+        copy_h,
+        copy_w,
     )
     tl.store(result + image * pixels + index, margin, mask=exists)
 
@@ -81,36 +81,9 @@ def launch_confidence(x: Tensor, result: Tensor, from_logits: bool, copy: Tensor
 
     result: (N, 1, H, W) fp32 without gaps. copy: (N, C, H, W) to store what the confidence is of.
     """
-    n, _, height, width = result.shape
-    upsample = x.shape[2:] != result.shape[2:]
-    tile = tile_of(x, n * height * width, upsample)
-    blocks = cdiv(height * width, tile.pixels)
-    maps = (x,) if copy is None else (x, copy)
-    launch(
-        confidence_kernel,
-        n * blocks,
-        x,
-        copy,
-        result,
-        *x.stride(),
-        *((0, 0, 0, 0) if copy is None else copy.stride()),
-        x.shape[1],
-        height * width,
-        width,
-        x.shape[2],
-        x.shape[3],
-        scale_of(x.shape[2], height),
-        scale_of(x.shape[3], width),
-        blocks,
-        LOGITS=from_logits,
-        UPSAMPLE=upsample,
-        COPY=copy is not None,
-        FLAT=flat(*maps[upsample:]),
-        WIDE=wide(*maps),
-        PLANES=tile.planes,
-        PIXELS=tile.pixels,
-        num_warps=tile.num_warps,
-    )
+    over = pass_over(x, result, x, copy, from_logits=from_logits)
+    arguments = (x, copy, result, *strides(x), *strides(copy), *over.sizes)
+    launch(confidence_kernel, over.programs, *arguments, COPY=copy is not None, **over.constants)
 
 
 def confidence(x: Tensor, from_logits: bool = False) -> Tensor:

@@ -50,6 +50,22 @@ def flat(*maps: Tensor) -> bool:
     return all(m.shape[2] == 1 or m.stride(2) == m.shape[3] * m.stride(3) for m in maps)
 
 
+def strides(x: Tensor | None) -> tuple[int, ...]:
+    """Of a map (N, C, H, W); zeros where there is none."""
+    return (0, 0, 0, 0) if x is None else x.stride()
+
+
+def plane_strides(x: Tensor | None) -> tuple[int, ...]:
+    """Those of N, H and W alone, of a map of one channel."""
+    n, _, h, w = strides(x)
+    return n, h, w
+
+
+def as_bytes(mask: Tensor | None) -> Tensor | None:
+    """bool as kernels take it."""
+    return None if mask is None else mask.view(torch.uint8)
+
+
 def _run(kernel: Any, programs: int, arguments: tuple[Any, ...], num_warps: int, constants: dict[str, Any]) -> None:
     with _surroundings(next(a for a in arguments if isinstance(a, Tensor)).device):
         # Without fused multiply-add, results are the same bits as those of the other backends.

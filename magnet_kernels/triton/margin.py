@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from magnet_kernels.triton.launch import power_of_two_from, smaller_blocks
+from magnet_kernels.triton.launch import cdiv, flat, power_of_two_from, smaller_blocks, wide
 from magnet_kernels.triton.values import bilinear_tap, narrow, widen
 
 
@@ -39,9 +39,48 @@ def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = Fa
     return Tile(planes, block, block // a_warp)
 
 
-def scale_of(size: int, larger: int) -> float:
+def _scale_of(size: int, larger: int) -> float:
     """What kernels upsample an axis by, rounded to fp32 as torch does."""
     return float(torch.tensor(size, dtype=torch.float32) / larger)
+
+
+class Pass(NamedTuple):
+    """What launches of a pass over maps have in common: the programs, the last arguments and the constants."""
+
+    programs: int
+    sizes: tuple[int | float, ...]
+    constants: dict[str, Any]
+
+
+def pass_over(like: Tensor, result: Tensor, first: Tensor, *others: Tensor | None, from_logits: bool) -> Pass:
+    """The pass that makes ``result`` (N, 1, H, W) of maps, in tiles for maps such as ``like``.
+
+    first: (N, C, h, w), upsampled where it is smaller. others: of the size of ``result``, where they exist.
+    """
+    n, _, height, width = result.shape
+    upsample = first.shape[2:] != result.shape[2:]
+    tile = tile_of(like, n * height * width, upsample)
+    blocks = cdiv(height * width, tile.pixels)
+    maps = [x for x in others if x is not None]
+    sizes = (
+        first.shape[1],
+        height * width,
+        width,
+        *first.shape[2:],
+        _scale_of(first.shape[2], height),
+        _scale_of(first.shape[3], width),
+        blocks,
+    )
+    constants = {
+        "LOGITS": from_logits,
+        "UPSAMPLE": upsample,
+        "FLAT": flat(*maps) if upsample else flat(first, *maps),
+        "WIDE": wide(first, *maps),
+        "PLANES": tile.planes,
+        "PIXELS": tile.pixels,
+        "num_warps": tile.num_warps,
+    }
+    return Pass(n * blocks, sizes, constants)
 
 
 @triton.jit
@@ -66,21 +105,21 @@ def margins(
     index,
     exists,
     width,
-    small_height,
-    small_width,
-    scale_y,
-    scale_x,
-    copy,
-    copy_plane_stride,
-    copy_row_stride,
-    copy_column_stride,
     LOGITS: tl.constexpr,
-    UPSAMPLE: tl.constexpr,
-    COPY: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
     PLANES: tl.constexpr,
     PIXELS: tl.constexpr,
+    UPSAMPLE: tl.constexpr = False,
+    small_height=0,
+    small_width=0,
+    scale_y=0.0,
+    scale_x=0.0,
+    COPY: tl.constexpr = False,
+    copy=None,
+    copy_plane_stride=0,
+    copy_row_stride=0,
+    copy_column_stride=0,
 ):
     """Top-1 minus top-2 of pixels ``index`` of the image at ``x``, 0 where that is not a number.
 

@@ -15,7 +15,18 @@ from torch import Tensor
 
 from magnet_kernels.ops.median_blur import _reference as reference
 from magnet_kernels.triton.digits import count_digits
-from magnet_kernels.triton.launch import INTERPRETED, MOST_PIXELS, cdiv, launch, power_of_two_from, smaller_blocks, wide
+from magnet_kernels.triton.launch import (
+    INTERPRETED,
+    MOST_PIXELS,
+    as_bytes,
+    cdiv,
+    launch,
+    plane_strides,
+    power_of_two_from,
+    smaller_blocks,
+    strides,
+    wide,
+)
 from magnet_kernels.triton.median_network import median_network
 from magnet_kernels.triton.values import from_order_key, narrow, order_key, selection_key, widen
 
@@ -193,7 +204,7 @@ def launch_median(
     Windows of 3 and 5 only.
     """
     n, c, height, width = x.shape
-    strides = (*x.stride(), *result.stride())
+    steps = (*strides(x), *strides(result))
     maps = wide(*(m for m in (x, result, mask) if m is not None))
     if kernel_size > 5:
         window, pixels = rank_tile_of(kernel_size, x.numel(), x.device)
@@ -203,7 +214,7 @@ def launch_median(
             n * c * blocks,
             x,
             result,
-            *strides,
+            *steps,
             c,
             height,
             width,
@@ -221,10 +232,10 @@ def launch_median(
         n * c * tiles_y * tiles_x,
         x,
         result,
-        None if mask is None else mask.view(torch.uint8),
+        as_bytes(mask),
         histogram,
-        *strides,
-        *((0, 0, 0) if mask is None else (mask.stride(0), mask.stride(2), mask.stride(3))),
+        *steps,
+        *plane_strides(mask),
         0 if histogram is None else histogram.stride(0),
         c,
         height,

@@ -15,7 +15,17 @@ from torch import Tensor
 
 from magnet_kernels.reference import select_points as reference
 from magnet_kernels.triton.digits import BINS, STATE, WORKSPACE, count_digits, next_digit
-from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, smaller_blocks, wide
+from magnet_kernels.triton.launch import (
+    MOST_PIXELS,
+    as_bytes,
+    cdiv,
+    flat,
+    launch,
+    plane_strides,
+    smaller_blocks,
+    strides,
+    wide,
+)
 from magnet_kernels.triton.margin import pixel_offsets
 from magnet_kernels.triton.median_blur import launch_median
 from magnet_kernels.triton.replace_points import launch_replace
@@ -191,13 +201,11 @@ class Selection:
             key_kernel,
             self.n * self.blocks,
             score,
-            None if mask is None else mask.view(torch.uint8),
+            as_bytes(mask),
             self.keys,
             self.workspace,
-            score.stride(0),
-            score.stride(2),
-            score.stride(3),
-            *((0, 0, 0) if mask is None else (mask.stride(0), mask.stride(2), mask.stride(3))),
+            *plane_strides(score),
+            *plane_strides(mask),
             self.pixels,
             self.width,
             self.blocks,
@@ -265,8 +273,8 @@ class Selection:
             points,
             fine,
             target,
-            *((0, 0, 0, 0) if fine is None else fine.stride()),
-            *((0, 0, 0, 0) if target is None else target.stride()),
+            *strides(fine),
+            *strides(target),
             self.n_points,
             0 if fine is None else fine.shape[1],
             self.pixels,

@@ -8,8 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.reference import uncertainty_score as reference
-from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, wide
-from magnet_kernels.triton.margin import margins, pixel_offsets, scale_of, tile_of
+from magnet_kernels.triton.launch import MOST_PIXELS, as_bytes, launch, plane_strides, strides
+from magnet_kernels.triton.margin import margins, pass_over, pixel_offsets
 from magnet_kernels.triton.median_blur import launch_median
 
 
@@ -68,21 +68,21 @@ def score_kernel(
         index,
         exists,
         width,
-        small_height,
-        small_width,
-        scale_y,
-        scale_x,
-        copy,
-        copy_c,
-        copy_h,
-        copy_w,
         LOGITS,
-        UPSAMPLE,
-        COPY,
         FLAT,
         WIDE,
         PLANES,
         PIXELS,
+        UPSAMPLE,
+        small_height,
+        small_width,
+        scale_y,
+        scale_x,
+        COPY,
+        copy,
+        copy_c,
+        copy_h,
+        copy_w,
     )
     sure = margins(
         fine + image * fine_n,
@@ -93,17 +93,7 @@ def score_kernel(
         index,
         exists,
         width,
-        0,
-        0,
-        0.0,
-        0.0,
-        None,
-        0,
-        0,
-        0,
         LOGITS,
-        False,
-        False,
         FLAT,
         WIDE,
         PLANES,
@@ -129,41 +119,11 @@ def launch_score(
 
     A smaller ``coarse`` is upsampled on the way. copy: (N, C, H, W) to store ``coarse`` in.
     """
-    n, _, height, width = fine.shape
-    upsample = coarse.shape[2:] != fine.shape[2:]
-    tile = tile_of(fine, n * height * width, upsample)
-    blocks = cdiv(height * width, tile.pixels)
-    maps = [m for m in (coarse, fine, mask, copy) if m is not None]
-    launch(
-        score_kernel,
-        n * blocks,
-        coarse,
-        fine,
-        None if mask is None else mask.view(torch.uint8),
-        copy,
-        score,
-        *coarse.stride(),
-        *fine.stride(),
-        *((0, 0, 0) if mask is None else (mask.stride(0), mask.stride(2), mask.stride(3))),
-        *((0, 0, 0, 0) if copy is None else copy.stride()),
-        fine.shape[1],
-        height * width,
-        width,
-        coarse.shape[2],
-        coarse.shape[3],
-        scale_of(coarse.shape[2], height),
-        scale_of(coarse.shape[3], width),
-        blocks,
-        LOGITS=from_logits,
-        UPSAMPLE=upsample,
-        MASK=mask is not None,
-        COPY=copy is not None,
-        FLAT=flat(*maps[upsample:]),
-        WIDE=wide(*maps),
-        PLANES=tile.planes,
-        PIXELS=tile.pixels,
-        num_warps=tile.num_warps,
-    )
+    over = pass_over(fine, score, coarse, fine, mask, copy, from_logits=from_logits)
+    maps = (coarse, fine, as_bytes(mask), copy, score)
+    steps = (*strides(coarse), *strides(fine), *plane_strides(mask), *strides(copy))
+    given = {"MASK": mask is not None, "COPY": copy is not None}
+    launch(score_kernel, over.programs, *maps, *steps, *over.sizes, **given, **over.constants)
 
 
 def uncertainty_score(

@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 __all__ = [
     "Parser",
-    "add_image_options",
+    "add_walk_options",
     "count",
-    "image_options",
     "kernel_size",
     "n_patches",
     "n_points",
     "size",
+    "walk_options",
 ]
 
 
@@ -76,8 +76,10 @@ def size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """Options for images that differ from those a model was trained on."""
+def add_walk_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the walk: for images that differ from those trained on, and how points are chosen."""
+    from magnet.choice import CHOICES  # needs torch, which takes seconds to import
+
     parser.add_argument(
         "--follow-image",
         action=argparse.BooleanOptionalAction,
@@ -88,9 +90,15 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="first bring the image's colours to those of the training images (default: the model's)",
     )
+    parser.add_argument(
+        "--points-by",
+        choices=CHOICES,
+        help="how pixels to replace are chosen: score = unsure before and sure now, as the paper; uncertainty = unsure "
+        "before; random (default: the model's)",
+    )
 
 
-def image_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What was given of ``add_image_options``, as arguments of MagNet."""
-    given = {"follow_image": args.follow_image, "match_colours": args.match_colours}
+def walk_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What was given of ``add_walk_options``, as arguments of MagNet."""
+    given = {"follow_image": args.follow_image, "match_colours": args.match_colours, "points_by": args.points_by}
     return {name: value for name, value in given.items() if value is not None}

@@ -60,7 +60,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--n-points", type=arguments.n_points, help="pixels replaced at each scale: a count, or a fraction like 0.5")
     add("--kernel-size", type=arguments.kernel_size, help="median filter of the score")
-    arguments.add_image_options(parser)
+    arguments.add_walk_options(parser)
     add(
         "--boundary-width",
         type=_boundary_width,
@@ -127,7 +127,7 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
         assert config is not None
         trained = Path(config.out) / config.name / "model"
         name = str(trained) if trained.is_dir() else config.name  # a shipped one of that name
-    model = MagNet.from_pretrained(name, amp=amp, **arguments.image_options(args))
+    model = MagNet.from_pretrained(name, amp=amp, **arguments.walk_options(args))
     to_device(model, pick_device(args.device))
     if args.n_points is not None:
         model.n_points = args.n_points

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from magnet.arguments import Parser, add_image_options, image_options, kernel_size, n_patches, n_points
+from magnet.arguments import Parser, add_walk_options, kernel_size, n_patches, n_points, walk_options
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
@@ -154,7 +154,7 @@ def build_parser() -> Parser:
     add("--n-patches", type=n_patches, help="look at this many patches a scale (MagNet-Fast); default: the model's")
     add("--n-points", type=n_points, help="pixels replaced a scale: a count, or a fraction as 0.5")
     add("--kernel-size", type=kernel_size, help="median filter of the scores, odd, 1 to 15")
-    add_image_options(parser)
+    add_walk_options(parser)
     add(
         "--corrupt",
         choices=("error", "skip"),
@@ -207,7 +207,7 @@ def main(argv: Sequence[str]) -> int:
         n_patches=args.n_patches,
         n_points=args.n_points,
         kernel_size=args.kernel_size,
-        **image_options(args),
+        **walk_options(args),
     )
     several = len(images) > 1
     if several:

@@ -15,6 +15,8 @@ __all__ = ["Variant", "build", "variants"]
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 KERNELS = (1, 3, 5, 11)
+# settings of the model that its variants share
+KEPT = ("n_points", "kernel_size", "points_by", "follow_image", "colour_statistics", "match_colours", "amp")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def build(model: magnet.MagNet, variant: Variant) -> magnet.MagNet:
     """The model of a variant; networks are shared with ``model``."""
     chosen = variant.scales or tuple(range(len(model.scales)))
     refiners: list[nn.Module] | None = [r for i in chosen[1:] if (r := model.refiner_at(i)) is not None] or None
-    options: dict[str, Any] = {name: getattr(model, name) for name in ("n_points", "kernel_size", "points_by", "amp")}
+    options: dict[str, Any] = {name: getattr(model, name) for name in KEPT}
     options.update(variant.settings)
     return magnet.MagNet(
         model.segmenter,

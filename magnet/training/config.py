@@ -121,6 +121,7 @@ class WalkConfig:
         n_points: pixels replaced at each scale: a count, or a fraction of the pixels.
         n_patches: patches looked at in each scale by MagNet-Fast: one number, or one for each later scale.
         kernel_size: median filter of the score.
+        points_by: how the finished model chooses them: "score" (the paper's), "uncertainty" or "random".
         follow_image: let the finished model's scales follow each image's aspect and size.
         match_colours: let it bring each image's colours to those of the training images first.
     """
@@ -131,6 +132,7 @@ class WalkConfig:
     n_points: int | float = 0.5
     n_patches: int | list[int] = 4
     kernel_size: int = 3
+    points_by: Literal["score", "uncertainty", "random"] = "score"
     follow_image: bool = False
     match_colours: bool = False
 

@@ -186,27 +186,28 @@ class _Trainer:
             workers=self.config.data.workers,
             pin=self.device.type == "cuda",
         )
+        bar = tqdm(
+            desc=self.task.name,
+            total=self.settings.iterations,
+            initial=self.progress.step,
+            mininterval=2,
+            disable=not is_main(),
+        )
         try:
-            self._loop(loader, board)
+            self._loop(loader, board, bar)
         except Interrupted:  # in a validation, which the resumed run does anew
             self._stop()
         finally:
+            bar.close()  # before an error is printed, which needs a line of its own
             loader.close()
             board.close()
         return self.average.network
 
     # the loop
 
-    def _loop(self, loader: Loader, board: Board) -> None:
+    def _loop(self, loader: Loader, board: Board, bar: tqdm[NoReturn]) -> None:
         network = self._wrap()
         progress, settings = self.progress, self.settings
-        bar = tqdm(
-            desc=self.task.name,
-            total=settings.iterations,
-            initial=progress.step,
-            mininterval=2,
-            disable=not is_main(),
-        )
         watch = _Watch()
         self.network.train()
         if self._due():
@@ -234,7 +235,6 @@ class _Trainer:
                 self._stop()
             bar.set_postfix(loss=f"{progress.recent:.4f}", refresh=False)
             bar.update()
-        bar.close()
         if progress.step < settings.iterations:
             tqdm.write(
                 f"{self.task.name}: ended after {progress.step} steps, as {progress.stale} validations gave no better "

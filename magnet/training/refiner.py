@@ -503,6 +503,7 @@ def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache
         input_size=walk.input_size,
         n_points=walk.n_points,
         kernel_size=walk.kernel_size,
+        points_by=walk.points_by,
         follow_image=walk.follow_image,
         colour_statistics=channel_statistics(_small_images(train)),
         match_colours=walk.match_colours,

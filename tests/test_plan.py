@@ -126,3 +126,15 @@ def _maps(model: magnet.MagNet, image: torch.Tensor) -> tuple[torch.Tensor, torc
     coarse, fine = model_none.predict(image).probabilities, model_all.predict(image).probabilities
     assert coarse is not None and fine is not None
     return coarse[None], fine[None]
+
+
+def test_the_options_of_a_command_are_arguments_of_the_model(tmp_path: Path) -> None:
+    from magnet.arguments import Parser, add_walk_options, walk_options
+
+    make_model().save_pretrained(tmp_path)
+    parser = Parser()
+    add_walk_options(parser)
+    assert walk_options(parser.parse_args([])) == {}
+    words = ["--follow-image", "--no-match-colours", "--points-by", "uncertainty"]
+    model = magnet.MagNet.from_pretrained(tmp_path, **walk_options(parser.parse_args(words)))
+    assert (model.follow_image, model.match_colours, model.points_by) == (True, False, "uncertainty")

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tiny_data import tiny_config, tiny_folder
 
+from magnet.colours import channel_statistics
 from magnet.data import IGNORE_INDEX, DataFolder, ScaleCache
 from magnet.errors import MagNetError
 from magnet.model import MagNet
@@ -221,11 +223,16 @@ def test_the_same_seed_gives_the_same_segmenter(folder: Path, tmp_path: Path) ->
 def test_a_whole_run_leaves_a_model_that_predicts(folder: Path, tmp_path: Path, pairs: str) -> None:
     results = []
     for name in ("a", "b"):
-        config = parse_config(
-            tiny_config(folder, tmp_path / name, **{"refiner.pairs": pairs, "refiner.crop": "[16,24]"})
-        )
+        changes = {"refiner.pairs": pairs, "refiner.crop": "[16,24]"}
+        walk = {"walk.follow_image": "true", "walk.match_colours": "true", "walk.points_by": "uncertainty"}
+        config = parse_config(tiny_config(folder, tmp_path / name, **changes, **walk))
         model_folder = run_training(config, "all")
         model = MagNet.from_pretrained(model_folder)
+        assert model.follow_image and model.match_colours and model.points_by == "uncertainty"
+        images = [
+            Image.open(folder / "images" / f"p{i}.jpg").resize((48, 32), Image.Resampling.BILINEAR) for i in range(4)
+        ]
+        assert model.colour_statistics == channel_statistics(map(np.asarray, images))
         results.append(model.predict(DataFolder(folder, "test").load(0)[0]))
     assert results[0].labels.shape == (64, 96)
     np.testing.assert_array_equal(np.asarray(results[0].probabilities), np.asarray(results[1].probabilities))

@@ -1,8 +1,8 @@
 """One of several processes that test_distributed.py starts: checks what they compute together against the whole.
 
 Called as ``distributed_worker.py FOLDER ARGUMENT...`` with the environment that torchrun sets. Each process writes
-FOLDER/checks<rank>.json; the arguments are those of a training, whose runs go to FOLDER/two (at once) and
-FOLDER/stopped (its first stage, stopped by a signal to one process, and resumed).
+FOLDER/checks<rank>.json; the arguments are those of a training, whose run goes to FOLDER/two. Its first stage is
+stopped by a signal to one process, and resumed.
 """
 
 from __future__ import annotations
@@ -186,12 +186,11 @@ def main() -> None:
             "empty part": check_empty_part(),
         }
         config = dataclasses.replace(parse_config(arguments), out=str(folder / "two"))
-        run_training(config, "segmenter")
+        result["stopped"] = stop_and_resume(config)
         sharpen(folder / "two" / config.name / "segmenter" / "best.safetensors")
         run_training(config, "refiner")
         distributed.barrier()  # rank 0 writes the model last
         result["scores"] = scores(folder / "two" / config.name / "model", config.data.folders[0])
-        result["stopped"] = stop_and_resume(dataclasses.replace(config, out=str(folder / "stopped")))
         (folder / f"checks{distributed.rank()}.json").write_text(json.dumps(result))
 
 

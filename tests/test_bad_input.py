@@ -129,8 +129,9 @@ def test_wrong_arguments_of_eval(words: list[str], capsys: pytest.CaptureFixture
 
 
 def test_eval_looks_at_its_output_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["eval", "--model", "none", "--data", "none", "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith("magnet: error: --out: expected a JSON file")
+    (tmp_path / "file").touch()
+    assert cli.main(["eval", "--model", "none", "--data", "none", "--out", str(tmp_path / "file" / "report")]) == 1
+    assert capsys.readouterr().err.startswith("magnet: error: --out: expected a folder")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

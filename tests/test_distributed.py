@@ -242,12 +242,8 @@ def test_evaluation_is_that_of_one_process(place: Path, checks: list[dict[str, A
     assert [check["scores"] for check in checks] == [expected, expected]
 
 
-def test_a_signal_to_one_process_stops_all_and_they_resume_bit_for_bit(place: Path, checks: Any) -> None:
+def test_a_signal_to_one_process_stops_all(checks: list[dict[str, Any]]) -> None:
     assert [check["stopped"] for check in checks] == [143, 143]
-    for name in ("last", "state"):
-        runs = [load_file(place / out / "tiny" / "segmenter" / f"{name}.safetensors") for out in ("two", "stopped")]
-        assert runs[0].keys() == runs[1].keys()
-        assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0]), name
 
 
 def test_a_killed_process_ends_the_job_and_torchrun_resumes_it(place: Path, checks: Any, arguments: list[str]) -> None:
@@ -274,5 +270,6 @@ def test_a_killed_process_ends_the_job_and_torchrun_resumes_it(place: Path, chec
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: ") == 1
+    # "two" was stopped at another step, by a signal, and resumed
     runs = [load_file(place / out / "tiny" / "segmenter" / "state.safetensors") for out in ("two", "killed")]
     assert runs[0].keys() == runs[1].keys() and all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])

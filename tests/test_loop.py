@@ -213,8 +213,10 @@ def test_the_network_is_compiled_when_asked(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(torch, "compile", eager)
     networks = [network_of(), network_of()]
+    torch.manual_seed(1)
     train(tmp_path / "a", networks[0], iterations=2)
     assert not compiled
+    torch.manual_seed(1)
     folder = train(tmp_path / "b", networks[1], iterations=2, compile=True)
     assert compiled == [networks[1]]
     assert all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True))

@@ -282,6 +282,7 @@ _KILLS = 20
 _SERVER = """
     import dataclasses, os, signal, sys, time
     import torch
+    import torch._dynamo  # which optimisers import, for seconds
     torch.set_num_threads(1)  # no pool of threads, which a fork would break
     from magnet.train import parse_config, run_training
     from magnet.training import refiner, segmenter

@@ -3,6 +3,7 @@
     python benchmarks/ablations/run.py --model hrf --data DIR/hrf --every 5 --fast 4,16,12 --out FILE.json
 
 Variants are worked on one after the other over the same images; those that come to the same settings share one run.
+Rows that FILE.json has already are not measured again.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ def main() -> None:
     model = magnet.MagNet.from_pretrained(args.model, amp=args.amp)
     images = Every(DataFolder(args.data, args.split), args.every)
     wanted = args.groups.split(",") if args.groups else None
+    out = Path(args.out)
+    kept = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.is_file() else []
+    measured = {(row["group"], row["name"]): row for row in kept}
     rows: list[dict[str, Any]] = []
     done: dict[str, dict[str, Any]] = {}
     for variant in variants(len(model.scales), [int(part) for part in args.fast.split(",")]):
@@ -67,8 +71,9 @@ def main() -> None:
         own = {name: getattr(model, name) for name in ("n_points", "kernel_size", "points_by")}
         same = json.dumps([variant.mode, variant.scales or list(range(len(model.scales))), {**own, **variant.settings}])
         if same not in done:
-            done[same] = figures(model, variant, images)
-        rows.append({"group": variant.group, "name": variant.name, **done[same]})
+            known = measured.get((variant.group, variant.name))
+            done[same] = known or figures(model, variant, images)
+        rows.append({**done[same], "group": variant.group, "name": variant.name})
         print(variant.group, variant.name, done[same]["mean_iou"], done[same]["seconds_median"], flush=True)
         content = {
             "model": args.model,
@@ -80,7 +85,7 @@ def main() -> None:
             "settings": {**own, "scales": [list(size) for size in model.scales]},
             "rows": rows,
         }
-        Path(args.out).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

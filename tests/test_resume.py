@@ -123,7 +123,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         return batch
 
     monkeypatch.setattr(Loader, "next", counted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     yield plan
+    signal.signal(signal.SIGINT, before)
     assert not pending, "the run was too short for the plan"
 
 

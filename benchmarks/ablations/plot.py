@@ -22,6 +22,8 @@ def draw(contents: list[dict[str, Any]], out: str) -> None:
     for (left, middle, right), content in zip(grid, contents, strict=True):
         name = content["data"]
         for row in (*_rows(content, "ways"), *_rows(content, "patches")):
+            if row["seconds_median"] is None:
+                continue
             own = row["group"] == "ways"
             left.plot(row["seconds_median"], row["mean_iou"], "o" if own else ".", color="C0" if own else "C1")
             if own:
@@ -43,7 +45,7 @@ def draw(contents: list[dict[str, Any]], out: str) -> None:
         choice = _rows(content, "choice")
         right.barh([row["name"] for row in choice][::-1], [row["mean_iou"] for row in choice][::-1])
         scores = [row["mean_iou"] for row in choice] or [0, 1]
-        right.set(title=f"{name}: how points are chosen", xlabel="mean IoU", xlim=(min(scores) - 1, max(scores) + 0.5))
+        right.set(title=f"{name}: choice of points", xlabel="mean IoU", xlim=(min(scores) - 1, max(scores) + 0.5))
     figure.tight_layout()
     figure.savefig(out, dpi=90)
 

@@ -28,7 +28,8 @@ def tables(content: dict[str, Any]) -> str:
         for row in rows:
             score = f"{row['mean_iou']:.2f}"
             score = f"**{score}**" if row["mean_iou"] == best else score
-            lines.append(f"| {row['name']} | {score} | {row['seconds_median']:.2f} | {row['peak_memory_mib']:.0f} |")
+            seconds = "-" if row["seconds_median"] is None else f"{row['seconds_median']:.2f}"
+            lines.append(f"| {row['name']} | {score} | {seconds} | {row['peak_memory_mib']:.0f} |")
         lines.append("")
     return "\n".join(lines)
 

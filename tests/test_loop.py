@@ -28,6 +28,7 @@ from magnet.training.loop import Loss, autocast, check_amp
 from magnet.training.pictures import sheet
 from magnet.training.runlog import RunLog
 from magnet.training.signals import Interrupted, StopSignal
+from magnet.training.task import Validation
 
 CPU = torch.device("cpu")
 
@@ -78,10 +79,10 @@ class NoiseTask:
         with autocast(CPU, self.amp):
             return {0: network(images)}
 
-    def validate(self, network: nn.Module) -> engine.Validation:
+    def validate(self, network: nn.Module) -> Validation:
         assert not network.training
         score = self.scores.pop(0) if self.scores else 0.5
-        return engine.Validation(score, {"miou": [score, 2 * score]}, "")
+        return Validation(score, {"miou": [score, 2 * score]}, "")
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         return {"noise": np.full((4, 5, 3), 7, np.uint8)}

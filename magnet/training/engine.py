@@ -8,14 +8,13 @@ With several processes (:mod:`magnet.distributed`, torchrun) each runs this loop
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from magnet.distributed import (
     all_reduce_sum,
     any_rank,
     barrier,
-    gather_objects,
     is_main,
     local_batch,
     rank,
@@ -39,92 +37,19 @@ from magnet.files import remove_leftovers
 from magnet.training import state
 from magnet.training.board import Board
 from magnet.training.config import RefinerConfig, SegmenterConfig, TrainConfig
-from magnet.training.loader import Loader, Samples
-from magnet.training.loop import Average, Loss, Optimiser, save_weights
+from magnet.training.loader import Loader
+from magnet.training.loop import Average, Optimiser, save_weights
 from magnet.training.parallel import average_buffers, no_sync, wrap
+from magnet.training.resume import Stage
 from magnet.training.runlog import RunLog
 from magnet.training.signals import Interrupted, StopSignal
 from magnet.training.sync_batch_norm import sync_batch_norm
+from magnet.training.task import Progress, Task
 
-__all__ = ["Task", "Validation", "check_parts", "train"]
+__all__ = ["check_parts", "train"]
 
 LOG_EVERY = 20  # steps between lines of the log
 STATE = "state.safetensors"
-# settings that may differ between a run and its continuation without a word
-_FREE = {"out", "stage", "device", "resume", "checkpoint_every", "tensorboard", "half", "info"}
-_FREE |= {"data.root", "data.workers", "data.cache_mb"}
-
-Logits = Tensor | Sequence[Tensor]
-
-
-class Validation(NamedTuple):
-    """score: the higher, the better; scores: for the log; text: for people."""
-
-    score: float
-    scores: dict[str, Any]
-    text: str
-
-
-class Task(Protocol):
-    """What a stage is about.
-
-    A step has one or more losses ("terms"), whose mean is minimised. ``origin`` is what the stage builds on: a training
-    state of another origin is not continued.
-    """
-
-    @property
-    def name(self) -> str: ...  # of the stage: its folder, its section of the configuration
-    @property
-    def number(self) -> int: ...  # of the stage, in the key of every sample's generator
-    @property
-    def settings(self) -> SegmenterConfig | RefinerConfig: ...
-    @property
-    def network(self) -> nn.Module: ...
-    @property
-    def samples(self) -> Samples: ...
-    @property
-    def loss(self) -> Loss: ...
-    @property
-    def origin(self) -> dict[str, str]: ...
-    @property
-    def partly_used(self) -> bool: ...  # a step may leave parameters of the network out
-
-    def targets(self, batch: Any) -> dict[int, Tensor]:
-        """Labels (N, h, w) of each term, on the CPU."""
-        ...
-
-    def forward(self, network: nn.Module, batch: Any, step: int) -> dict[int, Logits]:
-        """Logits of each term, by one call of ``network`` (self.network, or what wraps it)."""
-        ...
-
-    def validate(self, network: nn.Module) -> Validation:
-        """Score a network on the validation images. It may be interrupted anywhere, so it changes nothing."""
-        ...
-
-    def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
-        """(H, W, 3) uint8 pictures of a few validation images."""
-        ...
-
-
-@dataclasses.dataclass
-class Progress:
-    """How far a stage is.
-
-    Args:
-        step: optimiser steps done.
-        validated: steps done at the last validation.
-        best: best score so far.
-        stale: validations since it was reached.
-        recent: running average of the loss.
-        seconds: the log's clock.
-    """
-
-    step: int = 0
-    validated: int = 0
-    best: float = -1.0
-    stale: int = 0
-    recent: float = 0.0
-    seconds: float = 0.0
 
 
 def train(task: Task, config: TrainConfig, device: torch.device, folder: Path, log: RunLog) -> nn.Module:
@@ -164,9 +89,13 @@ class _Trainer:
             device,
             fp16=config.amp == "fp16",
         )
-        self.progress = Progress()
+        self.stage = Stage(task, config, device, self.optimiser, self.average, Progress())
         self.before = _Before(self.network, device)
         self.parts = _parts(self.settings.batch_size, self.settings.accumulate)
+
+    @property
+    def progress(self) -> Progress:
+        return self.stage.progress
 
     def run(self) -> nn.Module:
         self._start()
@@ -371,7 +300,7 @@ class _Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.folder)
         if self.config.resume and path.is_file():
-            self._restore(path)
+            self.stage.restore(path)
             self.log.begin(self.task.name, self.progress.step, self.progress.seconds)
             return
         if self.config.resume:
@@ -381,78 +310,12 @@ class _Trainer:
             for stage in {self.task.name, "refiner"}:
                 (self.folder.parent / stage / STATE).unlink(missing_ok=True)
         else:
-            self._own_generators(0)
+            self.stage.own_generators()
         self.log.begin(self.task.name, 0)
 
     def _save(self) -> None:
-        """All processes take part: each has random generators of its own."""
-        others = gather_objects([] if is_main() else [(rank(), state.random_state(self.device)[0])])
-        if not is_main():
-            return
         self.progress.seconds = self.log.seconds
-        tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
-        if self.average.decay > 0:
-            tensors |= {f"average.{key}": value for key, value in self.average.network.state_dict().items()}
-        tensors |= {
-            f"optimiser.{key}": value for key, value in state.optimiser_tensors(self.optimiser.optimiser).items()
-        }
-        random_tensors, random_values = state.random_state(self.device)
-        tensors |= {f"random.{key}": value for key, value in random_tensors.items()}
-        tensors |= {f"random{number}.{key}": value for number, own in others for key, value in own.items()}
-        values = {
-            "progress": dataclasses.asdict(self.progress),
-            "optimiser": {"name": self.settings.optim.name, "steps": self.optimiser.step_index},
-            "scaler": self.optimiser.scaler.state_dict(),
-            "average": self.average.updates,
-            "random": random_values,
-            "origin": self.task.origin,
-            "config": _settings_of(self.config, self.task.name),
-        }
-        state.save_training_state(self.folder / STATE, tensors, values)
-
-    def _restore(self, path: Path) -> None:
-        tensors, values = state.load_training_state(path)
-        try:
-            self._take(path, tensors, values)
-        except (KeyError, TypeError, IndexError) as error:
-            raise MagNetError(
-                f"resume: '{path}' lacks part of a training state ({error}); start again without --resume"
-            ) from error
-
-    def _take(self, path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        if values["origin"] != self.task.origin:
-            raise MagNetError(
-                f"resume: '{path}' belongs to another segmenter than the one that is there now; start this stage again "
-                f"with --stage {self.task.name}, without --resume"
-            )
-        was, now = values["optimiser"]["name"], self.settings.optim.name
-        if was != now:
-            raise MagNetError(
-                f"{self.task.name}.optim.name: expected '{was}', as '{path}' was trained with, got '{now}'"
-            )
-        changes = _changes(values["config"], _settings_of(self.config, self.task.name))
-        if changes:
-            tqdm.write(f"{self.task.name}: goes on with other settings than before: {'; '.join(changes)}")
-        state.restore_tensors(self.network, state.section(tensors, "network"), source=path)
-        if self.average.decay > 0:
-            kept = state.section(tensors, "average") or state.section(tensors, "network")
-            state.restore_tensors(self.average.network, kept, source=path)
-        state.restore_optimiser(self.optimiser.optimiser, state.section(tensors, "optimiser"))
-        self.optimiser.step_index = values["optimiser"]["steps"]
-        if self.optimiser.scaler.is_enabled() and values["scaler"]:
-            self.optimiser.scaler.load_state_dict(values["scaler"])
-        self.average.updates = values["average"]
-        self.progress = Progress(**values["progress"])
-        generators = state.section(tensors, "random")
-        if rank() > 0:
-            generators |= state.section(tensors, f"random{rank()}") or self._own_generators(self.progress.step)
-        state.restore_random_state(self.device, generators, values["random"])
-
-    def _own_generators(self, step: int) -> dict[str, Tensor]:
-        """Random generators that no other process has: dropout of each image must be its own."""
-        key = np.random.SeedSequence((self.config.seed, self.task.number, step, rank()))
-        torch.manual_seed(int(key.generate_state(1)[0]))
-        return state.random_state(self.device)[0]
+        self.stage.save(self.folder / STATE)
 
 
 class _Before:
@@ -517,26 +380,3 @@ def check_parts(settings: SegmenterConfig | RefinerConfig, stage: str) -> None:
 def _parts(batch_size: int, accumulate: int) -> list[list[int]]:
     """Numbers of this process's items of a step, in ``accumulate`` parts of about the same size."""
     return [shard(part.tolist()) for part in np.array_split(np.arange(batch_size), accumulate)]
-
-
-def _settings_of(config: TrainConfig, stage: str) -> dict[str, Any]:
-    """The configuration by dotted key, as JSON gives it back; without the other stage and what is free to change."""
-    flat: dict[str, Any] = {}
-
-    def visit(prefix: str, values: Mapping[str, Any]) -> None:
-        for name, value in values.items():
-            key = f"{prefix}{name}"
-            if key in _FREE or key == {"segmenter": "refiner", "refiner": "segmenter"}[stage]:
-                continue
-            if isinstance(value, dict):
-                visit(f"{key}.", value)
-            else:
-                flat[key] = value
-
-    visit("", json.loads(json.dumps(dataclasses.asdict(config))))
-    return flat
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Settings that both know and that differ."""
-    return [f"{key} {before[key]} -> {now[key]}" for key in before if key in now and before[key] != now[key]]

@@ -31,6 +31,7 @@ from magnet.training.parallel import has_sync_batch_norm
 from magnet.training.pictures import PICTURES, class_colours, rgb, sheet
 from magnet.training.runlog import RunLog
 from magnet.training.state import seed_everything
+from magnet.training.task import Validation
 
 __all__ = ["Chain", "RefinerTask", "check_scales", "draw_chain", "load_segmenter", "save_model", "train_refiner"]
 
@@ -317,7 +318,7 @@ class ChainSamples:
 
 
 class RefinerTask:
-    """The second stage, for the training loop (:class:`magnet.training.engine.Task`).
+    """The second stage, for the training loop (:class:`magnet.training.task.Task`).
 
     One module for all scales has one loss over the pixels of all scales; with one module for each, each has its own.
     """
@@ -377,7 +378,7 @@ class RefinerTask:
         return depth if self._joint else global_max(depth)
 
     @torch.no_grad()
-    def validate(self, network: nn.Module) -> engine.Validation:
+    def validate(self, network: nn.Module) -> Validation:
         """Class-mean IoU of coarse, fine and refined patches at each later scale, on the same chains every time."""
         num_classes = self._val.dataset.num_classes
         names, depth = ("coarse", "fine", "refined"), len(self._maker.sizes)
@@ -394,7 +395,7 @@ class RefinerTask:
             name: [round(mean_iou(totals[row, scale]) * 100, 2) for scale in range(1, reached)]
             for row, name in enumerate(names)
         }
-        return engine.Validation(sum(scores["refined"]), scores, f"val patches: {scores}")
+        return Validation(sum(scores["refined"]), scores, f"val patches: {scores}")
 
     @torch.no_grad()
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:

@@ -26,6 +26,7 @@ from magnet.training.loop import Loss, autocast, predictor, to_device
 from magnet.training.pictures import PICTURES, class_colours, sheet
 from magnet.training.runlog import RunLog
 from magnet.training.state import seed_everything
+from magnet.training.task import Validation
 
 __all__ = ["SampleSource", "SegmenterTask", "train_segmenter", "validate_segmenter"]
 
@@ -162,7 +163,7 @@ class SegmenterSamples:
 
 
 class SegmenterTask:
-    """The first stage, for the training loop (:class:`magnet.training.engine.Task`)."""
+    """The first stage, for the training loop (:class:`magnet.training.task.Task`)."""
 
     name, number, partly_used = "segmenter", 1, False
 
@@ -185,13 +186,13 @@ class SegmenterTask:
         with autocast(self._device, self._config.amp):
             return {0: network(images, heads=True) if self._heads else network(images)}
 
-    def validate(self, network: nn.Module) -> engine.Validation:
+    def validate(self, network: nn.Module) -> Validation:
         config = self._config
         scores = validate_segmenter(
             network, self._val, config.input_size, self.settings.val_images, self._device, config.amp
         )
         miou = scores["miou"]
-        return engine.Validation(sum(miou) / len(miou), scores, f"val mIoU by scale {miou}")
+        return Validation(sum(miou) / len(miou), scores, f"val mIoU by scale {miou}")
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Of each of a few images: it, its labels, and the predictions of the first and of its last scale."""

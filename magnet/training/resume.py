@@ -1,0 +1,148 @@
+"""A stage as it is saved and taken up again: what is part of its training state, and what a state must agree with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from magnet.distributed import gather_objects, is_main, rank
+from magnet.errors import MagNetError
+from magnet.training import state
+from magnet.training.config import TrainConfig
+from magnet.training.loop import Average, Optimiser
+from magnet.training.task import Progress, Task
+
+__all__ = ["Stage"]
+
+# settings that may differ between a run and its continuation without a word
+_FREE = {"out", "stage", "device", "resume", "checkpoint_every", "tensorboard", "half", "info"}
+_FREE |= {"data.root", "data.workers", "data.cache_mb"}
+
+
+@dataclasses.dataclass
+class Stage:
+    """All that changes while a stage trains.
+
+    Args:
+        task: the stage, whose network learns.
+        config: the run.
+        device: where the network is.
+        optimiser: with its schedule and scaler.
+        average: of the network's weights.
+        progress: how far it is.
+    """
+
+    task: Task
+    config: TrainConfig
+    device: torch.device
+    optimiser: Optimiser
+    average: Average
+    progress: Progress
+
+    def save(self, path: Path) -> None:
+        """Write the training state. All processes take part, as each has random generators of its own.
+
+        Raises:
+            MagNetError: the file cannot be written.
+        """
+        others = gather_objects([] if is_main() else [(rank(), state.random_state(self.device)[0])])
+        if not is_main():
+            return
+        tensors = {f"network.{key}": value for key, value in self.task.network.state_dict().items()}
+        if self.average.decay > 0:
+            tensors |= {f"average.{key}": value for key, value in self.average.network.state_dict().items()}
+        tensors |= {
+            f"optimiser.{key}": value for key, value in state.optimiser_tensors(self.optimiser.optimiser).items()
+        }
+        random_tensors, random_values = state.random_state(self.device)
+        tensors |= {f"random.{key}": value for key, value in random_tensors.items()}
+        tensors |= {f"random{number}.{key}": value for number, own in others for key, value in own.items()}
+        values = {
+            "progress": dataclasses.asdict(self.progress),
+            "optimiser": {"name": self.task.settings.optim.name, "steps": self.optimiser.step_index},
+            "scaler": self.optimiser.scaler.state_dict(),
+            "average": self.average.updates,
+            "random": random_values,
+            "origin": self.task.origin,
+            "config": _settings_of(self.config, self.task.name),
+        }
+        state.save_training_state(path, tensors, values)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a training state.
+
+        Raises:
+            MagNetError: it is damaged, incomplete, or of another segmenter, network or optimiser.
+        """
+        tensors, values = state.load_training_state(path)
+        try:
+            self._take(path, tensors, values)
+        except (KeyError, TypeError, IndexError) as error:
+            raise MagNetError(
+                f"resume: '{path}' lacks part of a training state ({error}); start again without --resume"
+            ) from error
+
+    def own_generators(self) -> dict[str, Tensor]:
+        """Seed torch with what no other process has, as dropout of each image must be its own; returns the state."""
+        key = np.random.SeedSequence((self.config.seed, self.task.number, self.progress.step, rank()))
+        torch.manual_seed(int(key.generate_state(1)[0]))
+        return state.random_state(self.device)[0]
+
+    def _take(self, path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        task = self.task
+        if values["origin"] != task.origin:
+            raise MagNetError(
+                f"resume: '{path}' belongs to another segmenter than the one that is there now; start this stage again "
+                f"with --stage {task.name}, without --resume"
+            )
+        was, now = values["optimiser"]["name"], task.settings.optim.name
+        if was != now:
+            raise MagNetError(f"{task.name}.optim.name: expected '{was}', as '{path}' was trained with, got '{now}'")
+        changes = _changes(values["config"], _settings_of(self.config, task.name))
+        if changes:
+            tqdm.write(f"{task.name}: goes on with other settings than before: {'; '.join(changes)}")
+        state.restore_tensors(task.network, state.section(tensors, "network"), source=path)
+        if self.average.decay > 0:
+            kept = state.section(tensors, "average") or state.section(tensors, "network")
+            state.restore_tensors(self.average.network, kept, source=path)
+        state.restore_optimiser(self.optimiser.optimiser, state.section(tensors, "optimiser"))
+        self.optimiser.step_index = values["optimiser"]["steps"]
+        if self.optimiser.scaler.is_enabled() and values["scaler"]:
+            self.optimiser.scaler.load_state_dict(values["scaler"])
+        self.average.updates = values["average"]
+        self.progress = Progress(**values["progress"])
+        generators = state.section(tensors, "random")
+        if rank() > 0:
+            generators |= state.section(tensors, f"random{rank()}") or self.own_generators()
+        state.restore_random_state(self.device, generators, values["random"])
+
+
+def _settings_of(config: TrainConfig, stage: str) -> dict[str, Any]:
+    """The configuration by dotted key, as JSON gives it back; without the other stage and what is free to change."""
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            key = f"{prefix}{name}"
+            if key in _FREE or key == {"segmenter": "refiner", "refiner": "segmenter"}[stage]:
+                continue
+            if isinstance(value, dict):
+                visit(f"{key}.", value)
+            else:
+                flat[key] = value
+
+    visit("", json.loads(json.dumps(dataclasses.asdict(config))))
+    return flat
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Settings that both know and that differ."""
+    return [f"{key} {before[key]} -> {now[key]}" for key in before if key in now and before[key] != now[key]]

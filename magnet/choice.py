@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from magnet_kernels import confidence, median_blur, replace_points_, select_points, stitch_patches
+from magnet_kernels import confidence, median_blur, refine_step, replace_points_, select_points, stitch_patches
 
-__all__ = ["CHOICES", "refine_by"]
+__all__ = ["CHOICES", "refine_by", "refine_step_by"]
 
 CHOICES = ("score", "uncertainty", "random")
 
@@ -41,10 +41,37 @@ def refine_by(
         return known, torch.empty(known.shape[0], 0, dtype=torch.int64, device=known.device)
     size = (known.shape[2], known.shape[3])
     fine, covered = stitch_patches(patches, boxes, size, batch_size=known.shape[0])
-    if choice == "random":
-        generator = torch.Generator().manual_seed(seed)
-        score = torch.rand(covered.shape, generator=generator).to(known.device)
-    else:
-        score = median_blur((1 - confidence(known)) * covered, kernel_size)
+    score = _score(choice, known, covered, kernel_size, seed)
     points = select_points(score.masked_fill(~covered, -1.0), min(n_points, int(covered.sum())))
     return replace_points_(known, fine, points), points
+
+
+def refine_step_by(
+    choice: str, coarse: Tensor, fine: Tensor, *, n_points: int | float, kernel_size: int, seed: int = 0
+) -> Tensor:
+    """``refine_step`` with points of any choice, the paper's score among them.
+
+    Args:
+        choice: one of ``CHOICES``.
+        coarse: probabilities (N, C, H, W).
+        fine: probabilities (N, C, H, W) that may replace them everywhere.
+        n_points: how many in each image, or the fraction of its pixels.
+        kernel_size: of the median over the score.
+        seed: of the random choice.
+
+    Returns:
+        refined (N, C, H, W), memory of its own.
+    """
+    if choice == "score":
+        return refine_step(coarse, fine, n_points=n_points, kernel_size=kernel_size)
+    everywhere = torch.ones(1, 1, *coarse.shape[2:], dtype=torch.bool, device=coarse.device)
+    points = select_points(_score(choice, coarse, everywhere.expand_as(coarse[:, :1]), kernel_size, seed), n_points)
+    return replace_points_(coarse.clone(), fine, points)
+
+
+def _score(choice: str, known: Tensor, covered: Tensor, kernel_size: int, seed: int) -> Tensor:
+    """Scores (N, 1, H, W) by which the points of another choice than the paper's are taken."""
+    if choice == "random":
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(covered.shape, generator=generator).to(known.device)
+    return median_blur((1 - confidence(known)) * covered, kernel_size)

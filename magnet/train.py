@@ -70,7 +70,8 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     for cache in [*train, val]:
         cache.preload()
     if "refiner" in stages:
-        from magnet.training.refiner import check_scales, save_model, train_refiner
+        from magnet.training.assemble import save_model
+        from magnet.training.refiner import check_scales, train_refiner
 
         check_scales(config, train, val)
     if is_main():

@@ -15,10 +15,10 @@ from tiny_data import tiny_folder
 
 from magnet.data import DataFolder, ScaleCache
 from magnet.errors import MagNetError
+from magnet.training.chains import ChainSamples
 from magnet.training.config import AugmentConfig
 from magnet.training.engine import _parts
 from magnet.training.loader import Loader
-from magnet.training.refiner import ChainSamples
 from magnet.training.segmenter import SampleSource, SegmenterSamples
 
 SIZES = [(32, 48), (64, 96)]

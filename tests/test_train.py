@@ -23,7 +23,6 @@ from magnet.training import engine
 from magnet.training.augment import Colour, cut, random_sample
 from magnet.training.config import AugmentConfig, OptimConfig
 from magnet.training.loop import Average, Optimiser, dice_loss
-from magnet.training.refiner import _enlarge, draw_chain
 from magnet.training.segmenter import SampleSource, start_from
 
 
@@ -129,20 +128,6 @@ def test_colour_stays_in_range() -> None:
     for seed in range(5):
         changed = Colour(np.random.default_rng(seed), AugmentConfig(noise=0.2, gamma=1))(torch.rand(3, 8, 8))
         assert changed.min() >= 0 and changed.max() <= 1
-
-
-def test_chains_are_nested_and_the_enlarged_map_fits(folder: Path) -> None:
-    cache = ScaleCache(DataFolder(folder, "train"), [(16, 24), (32, 48), (64, 96)])
-    whole = torch.rand(1, 2, 16, 24)
-    for seed in range(10):
-        chain = draw_chain(np.random.default_rng(seed), cache, seed % 4, (16, 24), None)
-        assert chain.images.shape == (3, 3, 16, 24) and chain.labels.shape == (3, 16, 24)
-        for parent, child in zip(chain.origins, chain.origins[1:], strict=False):
-            for i, length in enumerate((16, 24)):
-                assert 2 * parent[i] <= child[i] and child[i] + length <= 2 * (parent[i] + length)
-        y, x = chain.origins[1]
-        up = torch.nn.functional.interpolate(whole, (32, 48), mode="bilinear", align_corners=False)
-        torch.testing.assert_close(_enlarge(whole, (0, 0), (y, x), (2.0, 2.0)), up[..., y : y + 16, x : x + 24])
 
 
 def test_samples_that_zoom_in_are_cut_from_a_finer_copy(folder: Path) -> None:

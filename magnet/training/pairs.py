@@ -1,0 +1,162 @@
+"""The (fine, coarse) pairs that refinement modules merge, from the predictions of a frozen segmenter on chains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from magnet.choice import refine_step_by
+from magnet.networks import RefinementModule
+from magnet.training.chains import Chain
+from magnet.training.config import TrainConfig
+from magnet.training.loop import autocast
+from magnet.training.parallel import has_sync_batch_norm
+
+__all__ = ["PairMaker", "Refiners", "build_refiners"]
+
+_MARGIN = 8  # pixels around what the next scale sees, as the refinement module looks about that far
+
+
+class Refiners(nn.ModuleList):
+    """One refinement module for all later scales, or one for each; keys as of a ModuleList."""
+
+    def of(self, scale: int) -> nn.Module:
+        """The module of a scale (1 is the first after the coarse one)."""
+        return self[min(scale, len(self)) - 1]
+
+    def forward(self, pairs: dict[int, tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
+        """Logits of (fine, coarse) pairs by scale; all in one call, as DistributedDataParallel needs."""
+        return {scale: self._refine(scale, *pair) for scale, pair in pairs.items()}
+
+    def _refine(self, scale: int, fine: Tensor, coarse: Tensor) -> Tensor:
+        module = self.of(scale)
+        if self.training and not len(fine) and not has_sync_batch_norm(module):
+            # other processes have images at this scale, this one has not: its own norms have nothing to learn from
+            module.eval()
+            logits = module(fine, coarse)
+            module.train()
+            return logits  # type: ignore[no-any-return]
+        return module(_channels_last(fine), _channels_last(coarse))  # type: ignore[no-any-return]
+
+
+def build_refiners(config: TrainConfig, num_classes: int) -> Refiners:
+    """Untrained refinement modules: one, or one for each later scale."""
+    count = len(config.walk.scales) - 1 if config.refiner.per_scale else 1
+    return Refiners(RefinementModule(num_classes) for _ in range(count))
+
+
+class PairMaker:
+    """Makes the (fine, coarse) pairs of chains, scale by scale."""
+
+    def __init__(
+        self, config: TrainConfig, segmenter: nn.Module, sizes: Sequence[tuple[int, int]], device: torch.device
+    ) -> None:
+        self.config, self.segmenter, self.sizes, self.device = config, segmenter, list(sizes), device
+        n = config.walk.n_points
+        self.fractions = [n if isinstance(n, float) else min(1.0, n / (h * w)) or 0 for h, w in config.walk.scales]
+
+    @torch.no_grad()
+    def predict(self, chains: Sequence[Chain]) -> list[Tensor]:
+        """Probabilities (S, C, h, w) of each chain."""
+        images = torch.cat([c.images for c in chains]).to(
+            self.device, memory_format=torch.channels_last, non_blocking=True
+        )
+        with autocast(self.device, self.config.amp):
+            logits = self.segmenter(images)
+        parts = logits.float().softmax(dim=1).split([len(c.images) for c in chains])
+        turned = [[d for d, on in zip((-2, -1), c.flip, strict=True) if on] for c in chains]
+        return [p.flip(t) if t else p for p, t in zip(parts, turned, strict=True)]
+
+    @torch.no_grad()
+    def pairs(self, chains: Sequence[Chain], refiners: Refiners | None) -> dict[int, tuple[Tensor, Tensor]]:
+        """Fine and coarse (N, C, h, w) at each later scale, of the N chains that reach it.
+
+        ``refiners`` merge the map that the next scale starts from; None takes the fine prediction itself.
+        """
+        predictions = self.predict(chains)
+        maps = [p[:1] for p in predictions]
+        result = {}
+        depth = max(len(p) for p in predictions)
+        for scale in range(1, depth):
+            reached = [i for i, p in enumerate(predictions) if len(p) > scale]
+            fine = torch.cat([predictions[i][scale : scale + 1] for i in reached])
+            coarse = torch.cat([self._coarse(chains[i], maps[i], scale) for i in reached])
+            if self.config.refiner.pairs == "accumulated" and scale + 1 < depth:
+                for i, known in zip(
+                    reached, self._accumulate(chains, reached, fine, coarse, refiners, scale), strict=True
+                ):
+                    maps[i] = known
+            result[scale] = fine, coarse
+        return result
+
+    def _accumulate(
+        self,
+        chains: Sequence[Chain],
+        reached: Sequence[int],
+        fine: Tensor,
+        coarse: Tensor,
+        refiners: Refiners | None,
+        scale: int,
+    ) -> list[Tensor]:
+        """The maps (1, C, h, w) of a scale after refinement, refined where the next scale's patch will look."""
+        places = [self._next_place(chains[i], scale) for i in reached]
+        fine_part, coarse_part = (
+            torch.cat([t[row : row + 1, :, y : y + h, x : x + w] for row, (y, x, h, w) in enumerate(places)])
+            for t in (fine, coarse)
+        )
+        merged = fine_part
+        if refiners is not None:
+            refiner = refiners.of(scale)
+            was_training = refiner.training
+            refiner.eval()
+            with autocast(self.device, self.config.amp):
+                merged = refiner(_channels_last(fine_part), _channels_last(coarse_part)).float().softmax(dim=1)
+            refiner.train(was_training)
+        walk = self.config.walk
+        updated = refine_step_by(
+            walk.points_by,
+            coarse_part,
+            merged,
+            n_points=self.fractions[scale],
+            kernel_size=walk.kernel_size,
+            seed=scale,
+        )
+        known = list(coarse.clone().split(1))
+        for row, (y, x, h, w) in enumerate(places):
+            known[row][..., y : y + h, x : x + w] = updated[row]
+        return known
+
+    def _next_place(self, chain: Chain, scale: int) -> tuple[int, int, int, int]:
+        """(y, x, h, w) of the part of a patch that the next scale's patch shows, with a margin; one h, w for all."""
+        result = []
+        for i, length in enumerate(self.config.input_size):
+            ratio = self.sizes[scale + 1][i] / self.sizes[scale][i]
+            size = min(length, int(np.ceil(length / ratio)) + 2 * _MARGIN)
+            start = 0
+            if len(chain.origins) > scale + 1:
+                start = int(chain.origins[scale + 1][i] / ratio) - chain.origins[scale][i] - _MARGIN
+            result.append((max(0, min(start, length - size)), size))
+        (y, h), (x, w) = result
+        return y, x, h, w
+
+    def _coarse(self, chain: Chain, known: Tensor, scale: int) -> Tensor:
+        start = 0 if self.config.refiner.pairs == "first" else scale - 1
+        (h0, w0), (h1, w1) = self.sizes[start], self.sizes[scale]
+        return _enlarge(known, chain.origins[start], chain.origins[scale], (h1 / h0, w1 / w0))
+
+
+def _enlarge(parent: Tensor, origin: tuple[int, int], child: tuple[int, int], ratio: tuple[float, float]) -> Tensor:
+    """The part of a parent patch (1, C, h, w) that its child shows, bilinear as in resizing the whole map."""
+    h, w = parent.shape[-2:]
+    y = (torch.arange(h, device=parent.device) + 0.5 + child[0]) / ratio[0] - origin[0]
+    x = (torch.arange(w, device=parent.device) + 0.5 + child[1]) / ratio[1] - origin[1]
+    grid = torch.stack(((2 * x / w - 1)[None, :].expand(h, w), (2 * y / h - 1)[:, None].expand(h, w)), dim=-1)[None]
+    return F.grid_sample(parent, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)

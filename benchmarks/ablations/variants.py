@@ -47,7 +47,7 @@ def variants(n_scales: int, fast: Sequence[int]) -> Iterator[Variant]:
         yield Variant("scales", f"1 > {last + 1}", scales=(0, last))
     for fraction in FRACTIONS:
         yield Variant("points", f"{fraction:g}", settings={"n_points": fraction})
-    for fraction in (0.1, 0.5):
+    for fraction in (0.1, 0.5, 0.75):
         for choice in CHOICES:
             name = f"{choice}, {fraction:g}"
             yield Variant("choice", name, settings={"points_by": choice, "n_points": fraction})

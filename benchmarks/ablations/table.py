@@ -12,7 +12,7 @@ TITLES = {
     "scales": "Scales",
     "points": "Points replaced at each scale, as a fraction",
     "choice": "How points are chosen, and what fraction",
-    "median": "Median filter of the score",
+    "median": "Median filter of the score, a quarter of the pixels",
     "patches": "Patches looked at in each later scale",
 }
 

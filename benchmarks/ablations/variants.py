@@ -53,7 +53,8 @@ def variants(n_scales: int, fast: Sequence[int]) -> Iterator[Variant]:
             yield Variant("choice", name, settings={"points_by": choice, "n_points": fraction})
     yield Variant("choice", "all pixels", settings={"n_points": 1.0})
     for kernel in KERNELS:
-        yield Variant("median", str(kernel), settings={"kernel_size": kernel})
+        # with few points, so that it matters which
+        yield Variant("median", str(kernel), settings={"n_points": 0.25, "kernel_size": kernel})
     for factor in (0.25, 0.5, 1, 2):
         some = [max(1, round(count * factor)) for count in fast]
         yield Variant("patches", ", ".join(map(str, some)), settings={"n_patches": some})

@@ -11,6 +11,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 
 def _rows(content: dict[str, Any], group: str) -> list[dict[str, Any]]:
@@ -35,6 +36,9 @@ def draw(contents: list[dict[str, Any]], out: str) -> None:
                     fontsize=8,
                 )
         left.set(title=f"{name}: quality and time", xlabel="seconds an image", ylabel="mean IoU", xscale="log")
+        left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        left.xaxis.set_minor_formatter(NullFormatter())
         points = _rows(content, "points")
         middle.plot([float(row["name"]) for row in points], [row["mean_iou"] for row in points], "o-")
         coarse = next((row["mean_iou"] for row in _rows(content, "ways") if row["name"] == "upsampled coarse"), None)

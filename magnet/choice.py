@@ -63,7 +63,9 @@ def refine_step_by(
         refined (N, C, H, W), memory of its own.
     """
     if choice == "score":
-        return refine_step(coarse, fine, n_points=n_points, kernel_size=kernel_size)
+        refined = refine_step(coarse, fine, n_points=n_points, kernel_size=kernel_size)
+        assert isinstance(refined, Tensor)  # without return_points there is one
+        return refined
     everywhere = torch.ones(1, 1, *coarse.shape[2:], dtype=torch.bool, device=coarse.device)
     points = select_points(_score(choice, coarse, everywhere.expand_as(coarse[:, :1]), kernel_size, seed), n_points)
     return replace_points_(coarse.clone(), fine, points)

@@ -64,7 +64,7 @@ def _cpu_name() -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     report = config.stash.get(REPORT, None)
-    if report and (report.results or report.memory or report.dispatch or report.data_wait):
+    if report and (report.results or report.memory or report.dispatch or report.data_wait or report.training):
         terminalreporter.section("magnet benchmarks")
         for line in report.lines(MOST_SCORE_MAPS):
             terminalreporter.write_line(line)
@@ -78,3 +78,4 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, outp
     output_json["score_maps_of_refine_step_"] = report.memory
     output_json["dispatch_us_of_refine_step"] = report.dispatch
     output_json["data_wait_of_training"] = report.data_wait
+    output_json["refiner_training_steps_per_second"] = report.training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from targets import MOST_DATA_WAIT, MOST_DISPATCH_US, target_of
+from targets import LEAST_REFINER_TRAINING, MOST_DATA_WAIT, MOST_DISPATCH_US, target_of
 
 OURS = "magnet"
 
@@ -41,6 +41,7 @@ class Report:
     memory: dict[str, float] = field(default_factory=dict)
     dispatch: dict[str, float] = field(default_factory=dict)  # microseconds of CPU time
     data_wait: dict[str, float] = field(default_factory=dict)  # share of the training time
+    training: dict[str, float] = field(default_factory=dict)  # steps a second, and their ratio
     notes: set[str] = field(default_factory=set)
     environment: dict[str, object] = field(default_factory=dict)
 
@@ -101,6 +102,9 @@ class Report:
         if self.data_wait:
             lines += ["", f"time that training waits for its data (with 2 workers: under {MOST_DATA_WAIT:.0%})"]
             lines += [f"  {case:<48}{share:6.1%}" for case, share in self.data_wait.items()]
+        if self.training:
+            lines += ["", f"steps a second of refiner training (ratio on a GPU: at least {LEAST_REFINER_TRAINING:g})"]
+            lines += [f"  {way:<48}{rate:6.2f}" for way, rate in self.training.items()]
         lines += [
             "",
             "ratio: the variant's median time / ours, the two measured in turns; +-: half the interquartile range",

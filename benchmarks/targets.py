@@ -32,6 +32,7 @@ TARGETS = (
 )
 MOST_SCORE_MAPS = 3.0  # memory of refine_step_ beyond its inputs
 MOST_DISPATCH_US = 60.0  # CPU time of a call of refine_step beside its kernel
+LEAST_REFINER_TRAINING = 3.0  # on a GPU: steps a second of refiner training against the release's way
 MOST_DATA_WAIT = 0.10  # of the time of a training step, with two loader workers
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,28 +15,31 @@ from magnet.errors import MagNetError
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` on success, delete it on any error.
+    """Yield a path of the same name in a temporary folder beside ``path``; move it to ``path`` on success.
 
-    The suffix of ``path`` is kept, so that writers that choose a format by suffix work.
+    The folder goes away in any case, with all that the writer put there: some writers make temporary files of their
+    own beside the one that they were asked for.
     """
     target = Path(path)
     # only named here, not made: an interrupt between making it and the try would leave it behind
-    temporary = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(8)}{target.suffix}")
+    folder = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(8)}")
     try:
+        folder.mkdir()
+        temporary = folder / target.name
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # some writers make private files; results are ordinary ones
         temporary.replace(target)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Delete what killed processes left of files that ``atomic_path`` was making in ``folder``."""
     for path in Path(folder).glob(".*"):
-        if re.fullmatch(r"\..{0,32}\.[0-9a-f]{16}(\..*)?", path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+        if re.fullmatch(r"\..{0,32}\.[0-9a-f]{16}", path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def check_output_dir(path: str | os.PathLike[str], argument: str = "--out") -> Path:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from magnet.errors import MagNetError
-from magnet.files import atomic_path, check_output_dir
+from magnet.files import atomic_path, check_output_dir, remove_leftovers
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -17,7 +19,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     with atomic_path(target) as temporary:
         temporary.write_text("half")
         assert not target.exists()
-        assert temporary.parent == tmp_path and temporary.suffix == ".png"
+        assert temporary.parent.parent == tmp_path and temporary.name == "result.png"
         temporary.write_text("whole")
     assert target.read_text() == "whole"
     assert [p.name for p in tmp_path.iterdir()] == ["result.png"]
@@ -30,9 +32,33 @@ def test_an_interrupted_write_leaves_no_half_file(tmp_path: Path, error: type[Ba
     target.write_text("before")
     with pytest.raises(error), atomic_path(target) as temporary:
         temporary.write_text("ha")
+        temporary.with_name(".tmpX1").touch()  # of the writer's own
         raise error
     assert target.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]
+
+
+_KILLED_IN_A_WRITE = """
+import os, pathlib, signal, sys
+from magnet.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("ha")
+    temporary.with_name(".tmpX1").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_write_leaves_is_found_again(tmp_path: Path) -> None:
+    target = tmp_path / "state.safetensors"
+    subprocess.run([sys.executable, "-c", _KILLED_IN_A_WRITE, str(target)], check=False)
+    (left,) = tmp_path.iterdir()
+    assert {path.name for path in left.iterdir()} == {".tmpX1", target.name}
+    others = [tmp_path / ".git", tmp_path / ".env", tmp_path / "x.0123456789abcdef"]
+    others[0].mkdir()
+    others[1].touch()
+    others[2].mkdir()
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
 def test_output_folder_is_made(tmp_path: Path) -> None:

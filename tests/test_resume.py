@@ -370,15 +370,16 @@ def test_killed_at_any_moment_it_goes_on_bit_for_bit(folder: Path, tmp_path: Pat
         _check_what_is_left(run / "tiny")
     start(run)
     assert same(whole, run) and log_of(whole / "tiny") == log_of(run / "tiny")
-    assert not [path for path in run.rglob(".*") if path.is_file()]
+    assert not list(run.rglob(".*"))
     server.communicate("")
     assert server.returncode == 0
 
 
 def _check_what_is_left(run: Path) -> None:
     """Every file can be read, and no more than three steps are lost of those that the log knows."""
-    for path in run.rglob("[!.]*.safetensors"):
-        load_file(path)
+    for path in run.rglob("*.safetensors"):
+        if not path.parent.name.startswith("."):  # in there are the unfinished ones
+            load_file(path)
     for stage in ("segmenter", "refiner"):
         path = run / stage / "state.safetensors"
         done = load_training_state(path)[1]["progress"]["step"] if path.exists() else 0

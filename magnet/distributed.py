@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import os
 import re
 import socket
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -232,9 +234,13 @@ def session(device: str = "auto", *, timeout: float = 600.0) -> Iterator[None]:
                 sink = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(sink))
             yield
+    except SystemExit as stop:  # an orderly end, by a signal that every process has seen
+        if not on_gpu:
+            _leave(stop)
+        raise
     except Exception as error:
         if not on_gpu:  # the others learn of it at once; NCCL, which would wait for them, ends with the process
-            dist.destroy_process_group()
+            _leave(error)
         if _is_of_connection(error):
             raise MagNetError(
                 f"rank {number}: lost the other processes ({_first_line(error)}): one of them ended, and says why in "
@@ -244,7 +250,23 @@ def session(device: str = "auto", *, timeout: float = 600.0) -> Iterator[None]:
             raise
         kind = "" if isinstance(error, MagNetError) else f"{type(error).__name__}: "
         raise MagNetError(f"rank {number}: {kind}{error}") from error
+    _leave()
+
+
+def _leave(error: BaseException | None = None) -> None:
+    """Leave the other processes; ``error`` is why, and loses the variables of the functions that it ended.
+
+    The group ends with its last owner, and waits for its threads, which may want the interpreter's lock. A reference
+    of Python's gives the lock up for that time, a DistributedDataParallel keeps it, and both would wait for ever. The
+    functions that ``error`` ended may hold one: it has to go before the group.
+    """
+    group = dist.group.WORLD
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    gc.collect()
     dist.destroy_process_group()
+    del group
 
 
 def _take_gpu(local: int) -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,15 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **more}
 
 
-def start_two(*words: str) -> list[subprocess.Popen[str]]:
-    """Two processes in the environment that torchrun makes, without torchrun, which would end the second for us."""
+def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
+        return str(probe.getsockname()[1])
+
+
+def start_two(*words: str) -> list[subprocess.Popen[str]]:
+    """Two processes in the environment that torchrun makes, without torchrun, which would end the second for us."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
     return [
         subprocess.Popen(
             [sys.executable, *words],
@@ -137,6 +141,38 @@ def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
         x = torch.arange(3.0)
         assert torch.equal(distributed.all_reduce_sum(x), x) and distributed.all_reduce_sum(x) is not x
         distributed.check_same("x", 1)
+
+
+def _fail_with_a_parallel_model(end: BaseException, models: list[Any]) -> None:
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+    model(torch.ones(1, 2)).sum().backward()
+    models.append(weakref.ref(model))
+    model.itself = model  # as models do that hold their own methods
+    try:
+        raise end
+    except ValueError as error:
+        raise MagNetError("data: no file") from error
+
+
+@pytest.mark.parametrize("end", [ValueError("no file"), RuntimeError("[a.cc] gloo: lost"), SystemExit(143)])
+def test_parallel_models_go_before_their_group(monkeypatch: pytest.MonkeyPatch, end: BaseException) -> None:
+    """The other way round the group may wait for ever for a thread that waits for the interpreter's lock."""
+    settings = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in (settings | {"TORCHELASTIC_RUN_ID": "test"}).items():
+        monkeypatch.setenv(name, str(value))
+    destroy = torch.distributed.destroy_process_group
+    models: list[Any] = []
+    at_the_end: list[bool] = []
+
+    def destroy_noting() -> None:
+        at_the_end.append(models[0]() is None)
+        destroy()
+
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", destroy_noting)
+    message = r"^(data: no file|rank 0: lost the other.*|143)"
+    with pytest.raises((MagNetError, SystemExit), match=message), distributed.session("cpu", timeout=60):
+        _fail_with_a_parallel_model(end, models)
+    assert at_the_end == [True] and not torch.distributed.is_initialized()
 
 
 def test_sync_batch_norm_of_one_process_is_batch_norm() -> None:

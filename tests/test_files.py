@@ -53,12 +53,13 @@ def test_what_a_killed_write_leaves_is_found_again(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", _KILLED_IN_A_WRITE, str(target)], check=False)
     (left,) = tmp_path.iterdir()
     assert {path.name for path in left.iterdir()} == {".tmpX1", target.name}
-    others = [tmp_path / ".git", tmp_path / ".env", tmp_path / "x.0123456789abcdef"]
-    others[0].mkdir()
-    others[1].touch()
-    others[2].mkdir()
+    others = {tmp_path / name for name in (".git", "x.0123456789abcdef", ".x.0123456789abcdeg", ".x.0123456789abcdef")}
+    for path in others - {tmp_path / ".x.0123456789abcdef"}:
+        path.mkdir()
+    (tmp_path / ".x.0123456789abcdef").touch()  # a file
     remove_leftovers(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted(others)
+    assert set(tmp_path.iterdir()) == others
+    remove_leftovers(tmp_path / "absent")
 
 
 def test_output_folder_is_made(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from magnet.data import IGNORE_INDEX
 from magnet.errors import MagNetError
-from magnet.files import atomic_path, remove_leftovers
 from magnet.training import engine, loop
 from magnet.training.board import check_tensorboard
 from magnet.training.config import DataConfig, OptimConfig, SegmenterConfig, TrainConfig, WalkConfig
@@ -336,16 +335,3 @@ def test_sheets_show_image_and_labels_side_by_side() -> None:
     result = sheet(image, [np.ones((16, 8), np.uint8), np.full((4, 4), 255, np.uint8)], [(1, 2, 3), (4, 5, 6)])
     assert result.shape == (512, 3 * 300 + 8, 3)
     assert [tuple(result[100, x]) for x in (10, 302, 310, 620)] == [(9,) * 3, (255,) * 3, (4, 5, 6), (0, 0, 0)]
-
-
-def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".git", ".state.safetensors", "a.0123456789abcdef.pt", ".b.0123456789abcdeg.pt"):
-        (tmp_path / name).write_text("")
-    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "state.safetensors") as temporary:
-        temporary.write_text("half")
-        (tmp_path / f"{temporary.name}").rename(tmp_path / "kept")
-        raise KeyboardInterrupt
-    (tmp_path / "kept").rename(temporary)
-    remove_leftovers(tmp_path)
-    assert not temporary.exists() and len(list(tmp_path.iterdir())) == 4
-    remove_leftovers(tmp_path / "absent")

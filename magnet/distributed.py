@@ -202,7 +202,8 @@ def session(device: str = "auto", *, timeout: float = 600.0) -> Iterator[None]:
     """Join the processes that torchrun started, and leave them at the end; does nothing without torchrun.
 
     Inside, "cuda" is the GPU of LOCAL_RANK, and only rank 0 prints (standard output of the others is dropped; their
-    errors are not). Nested sessions are the outermost one.
+    errors are not). Nested sessions are the outermost one. On the CPU an error that ends the session loses the local
+    variables of its traceback: what they hold has to go first.
 
     Args:
         device: "auto", "cpu" or "cuda", as in the configuration: NCCL joins GPUs, Gloo joins CPUs.
@@ -234,7 +235,7 @@ def session(device: str = "auto", *, timeout: float = 600.0) -> Iterator[None]:
                 sink = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(sink))
             yield
-    except SystemExit as stop:  # an orderly end, by a signal that every process has seen
+    except SystemExit as stop:  # as after a signal to one process, of which the others have learnt
         if not on_gpu:
             _leave(stop)
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import socket
@@ -18,6 +17,7 @@ from typing import Any
 import distributed_worker
 import pytest
 import torch
+from processes import TESTS, environment, places, start_two
 from safetensors.torch import load_file
 from tiny_data import tiny_config, tiny_folder
 
@@ -33,34 +33,7 @@ from magnet.training.refiner import RefinerTask, load_segmenter
 from magnet.training.segmenter import validate_segmenter
 from magnet.training.sync_batch_norm import SyncBatchNorm2d, sync_batch_norm
 
-TESTS = Path(__file__).parent
 CPU = torch.device("cpu")
-
-
-def environment(**more: str) -> dict[str, str]:
-    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **more}
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-def start_two(*words: str) -> list[subprocess.Popen[str]]:
-    """Two processes in the environment that torchrun makes, without torchrun, which would end the second for us."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *words],
-            env=environment(RANK=rank, LOCAL_RANK=rank, **shared),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +130,8 @@ def _fail_with_a_parallel_model(end: BaseException, models: list[Any]) -> None:
 @pytest.mark.parametrize("end", [ValueError("no file"), RuntimeError("[a.cc] gloo: lost"), SystemExit(143)])
 def test_parallel_models_go_before_their_group(monkeypatch: pytest.MonkeyPatch, end: BaseException) -> None:
     """The other way round the group may wait for ever for a thread that waits for the interpreter's lock."""
-    settings = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    for name, value in (settings | {"TORCHELASTIC_RUN_ID": "test"}).items():
-        monkeypatch.setenv(name, str(value))
+    for name, value in places(1)[0].items():
+        monkeypatch.setenv(name, value)
     destroy = torch.distributed.destroy_process_group
     models: list[Any] = []
     at_the_end: list[bool] = []

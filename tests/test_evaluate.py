@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from processes import start_two
 from tiny_data import tiny_config, tiny_folder
 from torch import nn
 
@@ -259,16 +256,7 @@ def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
     alone, together = tmp_path / "one.json", tmp_path / "two.json"
     arguments = ["--model", str(tmp_path / "model"), "--data", str(folder), "--n-patches", "1", "--device", "cpu"]
     arguments += ["--modes", "coarse,fast"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(2):
-        where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment = {**os.environ, **{k: str(v) for k, v in where.items()}}
-        environment |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "magnet", "eval", *arguments, "--out", str(together)]
-        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    started = start_two("-m", "magnet", "eval", *arguments, "--out", str(together))
     try:
         assert main([*arguments, "--out", str(alone)]) == 0
         printed = [process.communicate(timeout=300)[0] for process in started]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def test_an_interrupted_write_leaves_no_half_file(tmp_path: Path, error: type[Ba
 
 
 _KILLED_IN_A_WRITE = """
-import os, pathlib, signal, sys
+import os, signal, sys
 from magnet.files import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("ha")
@@ -50,7 +51,8 @@ with atomic_path(sys.argv[1]) as temporary:
 
 def test_what_a_killed_write_leaves_is_found_again(tmp_path: Path) -> None:
     target = tmp_path / "state.safetensors"
-    subprocess.run([sys.executable, "-c", _KILLED_IN_A_WRITE, str(target)], check=False)
+    killed = subprocess.run([sys.executable, "-c", _KILLED_IN_A_WRITE, str(target)], check=False)
+    assert killed.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert {path.name for path in left.iterdir()} == {".tmpX1", target.name}
     others = {tmp_path / name for name in (".git", "x.0123456789abcdef", ".x.0123456789abcdeg", ".x.0123456789abcdef")}

@@ -37,7 +37,7 @@ def paper_walk(
     """
     image = image.to(model.device)
     plan = plan_walk(model, (image.shape[-2], image.shape[-1]))
-    known = model.segment(whole_image(image, plan.scales[0], plan.whole)).contiguous()
+    known = _look_at_whole(model, plan, image)
     bar.update()
     if stages is not None:
         stages.append(make_stage(plan.scales[0], known))
@@ -85,7 +85,7 @@ def traced_walk(model: MagNet, images: Tensor) -> Tensor:
         raise ValueError(f"points_by: expected 'score' to trace the model, got {model.points_by!r}")
     images = images.to(model.device)
     plan = plan_walk(model, (images.shape[-2], images.shape[-1]))
-    known = model.segment(whole_image(images, plan.scales[0], plan.whole)).contiguous()
+    known = _look_at_whole(model, plan, images)
     for scale, size in enumerate(plan.scales[1:], start=1):
         grid, n_patches = patch_grid(size, plan.patch_size), model.patches_at(scale)
         count = len(grid) if n_patches is None else min(n_patches, len(grid))
@@ -151,6 +151,13 @@ def make_stage(size: tuple[int, int], known: Tensor, points: Tensor | None = Non
     from magnet.prediction import Stage
 
     return Stage(scale=size, probabilities=known[0], points=points, boxes=list(boxes))
+
+
+def _look_at_whole(model: MagNet, plan: Plan, images: Tensor) -> Tensor:
+    """(N, 3, H, W) -> probabilities (N, C, h, w) of the first scale: as the networks see it, or its own size if smaller."""
+    (h, w), (height, width) = plan.whole, plan.scales[0]
+    seen = model.segment(whole_image(images, plan.scales[0], plan.whole))
+    return resize(seen, (min(h, height), min(w, width))).contiguous()
 
 
 def whole_image(image: Tensor, scale: tuple[int, int], input_size: tuple[int, int]) -> Tensor:

@@ -105,6 +105,21 @@ def test_any_sizes(data: st.DataObject) -> None:
             torch.testing.assert_close(refined, plain_walk(model.eval(), image), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("input_size", [(8, 11), (2, 11), (8, 3)])
+def test_input_larger_than_the_scales(input_size: tuple[int, int]) -> None:
+    """The map of the first scale is kept at its size, whatever the networks see: the second may be smaller than that."""
+    model = build(None, scales=[(3, 3), (4, 4), (9, 9)], patch_size=(3, 4), input_size=input_size, n_points=0).eval()
+    image = image_of(9, 9)
+    small = resize(image, (3, 3))
+    with torch.no_grad():
+        known = model.segmenter(resize(small, input_size)).softmax(1)
+        known = resize(known, (min(3, input_size[0]), min(3, input_size[1])))
+        for size in model.scales[1:]:
+            known = F.interpolate(known, size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(model(image), known, rtol=0, atol=1e-5)
+    torch.testing.assert_close(walk.traced_walk(model, image), known, rtol=0, atol=1e-5)
+
+
 def test_count_of_points_is_per_scale() -> None:
     model, image = build(n_points=100).eval(), image_of()
     stages = model.predict(_unit(image), return_stages=True).stages

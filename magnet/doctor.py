@@ -251,7 +251,7 @@ def _text(report: dict[str, Any]) -> str:
     for title in ("versions", "machine", "build"):
         lines.append(title)
         for key, value in report[title].items():
-            shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
+            shown = ", ".join(map(str, value)) or "none" if isinstance(value, (list, dict)) else value
             lines.append(f"  {key:20} {'-' if shown is None else shown}")
         lines.append("")
     lines.append("operators" + (f" (MAGNET_BACKEND={report['forced_backend']})" if report["forced_backend"] else ""))
@@ -284,7 +284,7 @@ def _text(report: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns 0, or 1 where the self-test fails; exits with 2 on wrong arguments."""
+    """Returns 0, or 1 where a library does not load or the self-test fails; exits with 2 on wrong arguments."""
     parser = Parser(
         prog="magnet doctor",
         description="What is built, which backend is live for each operator and why, and a self-test.",
@@ -293,7 +293,9 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     report = examine()
     print(json.dumps(report, indent=2) if args.json else _text(report))
+    errors = list(report["build"]["failed_to_load"].values())
     if not report["self_test"]["ok"]:
-        print("magnet: error: the self-test failed; reinstall, or set MAGNET_BACKEND=reference", file=sys.stderr)
-        return 1
-    return 0
+        errors.append("the self-test failed; reinstall, or set MAGNET_BACKEND=reference")
+    for error in errors:
+        print(f"magnet: error: {error}", file=sys.stderr)
+    return 1 if errors else 0

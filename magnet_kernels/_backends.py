@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from magnet_kernels import _library, _loader, _transforms, _triton
+from magnet_kernels import _library, _loader, _memory, _transforms, _triton
 
 BACKENDS = ("cuda", "triton", "cpu", "reference")
 _AUTO = "auto"
@@ -43,16 +43,16 @@ def register_namespace(backend: str, namespace: str) -> None:
     _NAMESPACES[backend], _DEVICES[backend] = namespace, ("cpu",)
 
 
-def why_not(operator: str, backend: str) -> str | None:
-    """None where ``backend`` can run ``operator``, else the reason why not."""
+def why_not(operator: str, backend: str, device: int | None = None) -> str | None:
+    """None where ``backend`` can run ``operator``, on a GPU if it runs on those (None: the current one), else why not."""
     if backend == "reference":
         return None
     if backend == "cpu":
         return _loader.cpu_reason(operator)
     if backend == "cuda":
-        return _loader.cuda_reason(operator)
+        return _loader.cuda_reason(operator, device)
     if backend == "triton":
-        return _triton.reason(operator)
+        return _triton.reason(operator, device)
     live = _library.has_kernel(_NAMESPACES[backend], operator, "CPU")
     return None if live else "the library holds no kernel of this operator"
 
@@ -65,44 +65,52 @@ def available_backends() -> dict[str, dict[str, str]]:
     }
 
 
-def _best_on_gpu(operator: str) -> str:
+def _best_on_gpu(operator: str, device: int | None) -> str:
     """The backend that automatic choice takes for tensors on a GPU. A library that loads may not know this GPU."""
-    return next(backend for backend in ("cuda", "triton", "reference") if why_not(operator, backend) is None)
+    if not torch.cuda.is_available():
+        return "cuda"  # such tensors are fake: what is traced here, as for torch.export, is the operator itself
+    return next(backend for backend in ("cuda", "triton", "reference") if why_not(operator, backend, device) is None)
 
 
 # What torch.compiler.assume_constant_result does, without its import of the whole compiler.
 _best_on_gpu._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def choose(operator: str, backend: str, device_type: str, dispatched: Callable[..., Any]) -> Callable[..., Any]:
-    """The callable that runs ``operator``: ``dispatched`` (the torch operator), another backend's, or the reference.
+def choose(operator: str, backend: str, device: torch.device, dispatched: Callable[..., Any]) -> Callable[..., Any]:
+    """The callable that runs ``operator`` on tensors of ``device``.
+
+    That is ``dispatched`` (the torch operator), another backend's, or the reference.
 
     Raises:
         ValueError: ``backend`` is not a backend's name.
         RuntimeError: a forced backend cannot run here; the message says why.
     """
-    run = _choose(operator, backend, device_type, dispatched)
-    if torch.compiler.is_compiling() or not _transforms.active():
+    run = _choose(operator, backend, device, dispatched)
+    if torch.compiler.is_compiling():
         return run
-    return _transforms.carried(operator, run)
+    if _transforms.active():
+        run = _transforms.carried(operator, run)
+    return _memory.translated(operator, device, run)
 
 
-def _choose(operator: str, backend: str, device_type: str, dispatched: Callable[..., Any]) -> Callable[..., Any]:
+def _choose(operator: str, backend: str, device: torch.device, dispatched: Callable[..., Any]) -> Callable[..., Any]:
     if backend == _AUTO:
         backend = _FORCED
         if backend == _AUTO:
-            if device_type != "cuda":
+            if device.type != "cuda":
                 return dispatched
-            backend = _best_on_gpu(operator)
+            backend = _best_on_gpu(operator, device.index)
+            if backend == "cuda":
+                return dispatched
     if backend == "reference":
         return _REFERENCES[operator]
     if backend not in BACKENDS and backend not in _NAMESPACES:
         raise ValueError(
             f"backend: expected 'auto' or one of {', '.join(BACKENDS)}, got {backend!r}; see 'magnet doctor'"
         )
-    reason = why_not(operator, backend)
-    if reason is None and device_type not in _DEVICES[backend]:
-        reason = f"the tensors are on {device_type}"
+    reason = why_not(operator, backend, device.index)
+    if reason is None and device.type not in _DEVICES[backend]:
+        reason = f"the tensors are on {device.type}"
     if reason is not None:
         raise RuntimeError(
             f"backend: {backend!r} was asked for but cannot run {operator}: {reason}; use backend='auto'"

@@ -114,6 +114,8 @@ def check_apart(name: str, x: Tensor, other_name: str, other: Tensor, hint: str)
     """``x`` is written to while ``other`` is read: they must not share memory."""
     if torch.compiler.is_compiling() or x.numel() == 0 or other.numel() == 0:
         return
+    if isinstance(x, torch._subclasses.FakeTensor):  # has no memory
+        return
     storage = x.untyped_storage().data_ptr()
     if storage == 0 or storage != other.untyped_storage().data_ptr():
         return
@@ -213,7 +215,8 @@ def check_boxes(boxes: Tensor, device: torch.device) -> None:
             "put the image index first"
         )
     if boxes.device != device and boxes.device.type != "cpu":
-        raise ValueError(f"boxes: expected device {device} or cpu, got {_describe(boxes)}; move it with boxes.to(...)")
+        wanted = "cpu" if device.type == "cpu" else f"{device} or cpu"
+        raise ValueError(f"boxes: expected device {wanted}, got {_describe(boxes)}; move it with boxes.cpu()")
 
 
 def check_size(name: str, size: object) -> tuple[int, int]:

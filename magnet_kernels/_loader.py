@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import importlib
 import json
 import os
@@ -20,6 +22,7 @@ _MISSING = "the compiled library is not there; reinstall with 'pip install .'"
 _record: dict[str, Any] = {}
 _cpu_error: str | None = None
 _cuda_error: str | None = None
+_failed: dict[str, str] = {}  # libraries that are there and do not load, and why
 _gpu_errors: dict[int, str | None] = {}
 
 
@@ -42,7 +45,8 @@ def load() -> None:
     _record = _read_record()
     _cpu_error = _load("_cpu", _record.get("cpu_skipped"))
     if torch.version.cuda is None:
-        _cuda_error = _record.get("cuda_skipped") or "this torch is a CPU build; install one built for CUDA"
+        kind = "for ROCm" if torch.version.hip else "a CPU build"
+        _cuda_error = _record.get("cuda_skipped") or f"this torch is {kind}; install one built for CUDA"
     else:
         _cuda_error = _load("_cuda", _record.get("cuda_skipped"))
     if _cpu_error is not None:
@@ -53,16 +57,35 @@ def load() -> None:
         )
 
 
+def _library(stem: str) -> Path | None:
+    return next(_FOLDER.glob(f"{stem}.*"), None)
+
+
 def _load(stem: str, skipped: str | None) -> str | None:
     """None where the library is loaded, else the reason why not."""
-    library = next(_FOLDER.glob(f"{stem}.*"), None)
+    library = _library(stem)
     if library is None:
         return skipped or _MISSING
     try:
         torch.ops.load_library(str(library))
-    except OSError as error:
-        return f"{library.name} does not load: {error}"
+    except (OSError, RuntimeError) as error:  # RuntimeError: it loads, and this torch refuses what it registers
+        _failed[library.name] = said = (
+            f"{library.name} does not load: {_told(error)}; reinstall with 'pip install --force-reinstall --no-deps .' "
+            f"into this environment (it was built with torch {_record.get('built_with_torch', '?')}, and torch here is "
+            f"{torch.__version__})"
+        )
+        return said
     return None
+
+
+def _told(error: BaseException) -> str:
+    """An error with what it was raised from, where torch keeps the linker's words; in one line."""
+    words = []
+    cause: BaseException | None = error
+    while cause is not None:
+        words.append(" ".join(str(cause).split()) or type(cause).__name__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return ": ".join(dict.fromkeys(words))
 
 
 def cpu_reason(operator: str) -> str | None:
@@ -72,18 +95,57 @@ def cpu_reason(operator: str) -> str | None:
     return None if has_kernel(NAMESPACE, operator, "CPU") else "the library holds no CPU kernel of this operator"
 
 
-def cuda_reason(operator: str) -> str | None:
-    """None where the compiled CUDA kernel of ``operator`` runs on the current GPU, else the reason."""
+def cuda_reason(operator: str, device: int | None = None) -> str | None:
+    """None where the compiled CUDA kernel of ``operator`` runs on a GPU (None: the current one), else the reason."""
     if _cuda_error is not None:
         return _cuda_error
     if not has_kernel(NAMESPACE, operator, "CUDA"):
         return "the library holds no CUDA kernel of this operator"
     if not torch.cuda.is_available():
-        return "torch sees no GPU"
-    device = torch.cuda.current_device()
+        return _no_gpu()
+    if device is None:
+        device = torch.cuda.current_device()
     if device not in _gpu_errors:
-        _gpu_errors[device] = _gpu_reason(device)
+        _gpu_errors[device] = _driver_reason() or _gpu_reason(device)
     return _gpu_errors[device]
+
+
+@functools.cache
+def _no_gpu() -> str:
+    """Why torch sees no GPU."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return f"torch sees no GPU: {' '.join(str(error).split('. ')[0].split())}"
+    return "torch sees no GPU"
+
+
+@functools.cache
+def _driver_reason() -> str | None:
+    """None where the driver runs what the CUDA library was built with, and torch has the stream that it asks for."""
+    library = ctypes.CDLL(str(_library("_cuda")))  # loaded already
+    if not library.magnet_cuda_finds_stream():
+        return "this torch has no aoti_torch_get_current_cuda_stream; install torch 2.11 or newer"
+    runtime, driver = ctypes.c_int32(), ctypes.c_int32()
+    library.magnet_cuda_versions(ctypes.byref(runtime), ctypes.byref(driver))
+    return _version_reason(runtime.value, driver.value)
+
+
+def _version_reason(runtime: int, driver: int) -> str | None:
+    """None where a driver for CUDA ``driver`` runs a runtime of CUDA ``runtime`` (1000 * major + 10 * minor).
+
+    Within a major version any driver runs any runtime; what was compiled is machine code, which needs no newer one.
+    """
+    if driver // 1000 >= runtime // 1000:
+        return None
+
+    def name(version: int) -> str:
+        return f"{version // 1000}.{version % 1000 // 10}"
+
+    return (
+        f"the NVIDIA driver supports CUDA {name(driver)}, and the kernels were built with CUDA {name(runtime)}; update "
+        f"the driver, or reinstall with the nvcc of CUDA {driver // 1000} (CUDA_HOME)"
+    )
 
 
 def _gpu_reason(device: int) -> str | None:
@@ -107,6 +169,7 @@ def build_info() -> dict[str, Any]:
         **_record,
         "cpu_library": _cpu_error or "ok",
         "cuda_library": _cuda_error or "ok",
+        "failed_to_load": dict(_failed),
     }
     try:
         _host = importlib.import_module("magnet_kernels._host")

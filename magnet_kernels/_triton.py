@@ -72,11 +72,11 @@ def _package() -> Any:
     return importlib.import_module("magnet_kernels.triton")
 
 
-def reason(operator: str) -> str | None:
-    """None where the Triton kernel of ``operator`` can run, else why not."""
+def reason(operator: str, device: int | None = None) -> str | None:
+    """None where the Triton kernel of ``operator`` can run on a GPU (None: the current one), else why not."""
     if operator in _failures:
         return f"it failed: {_failures[operator]}"
     package = _package()
-    if (why := package.reason()) is not None:
+    if (why := package.reason(device)) is not None:
         return why
     return None if operator in package.implementations else "there is no Triton kernel of this operator"

@@ -70,7 +70,7 @@ def test_forced_backends_that_are_absent_say_why(operator):
     for backend, reason in OPERATORS[operator].items():
         if reason != "ok":
             with pytest.raises(RuntimeError, match=r"^backend: ") as caught:
-                _backends.choose(operator, backend, "cpu", lambda: None)
+                _backends.choose(operator, backend, torch.device("cpu"), lambda: None)
             for word in (operator, backend, reason, "backend='auto'"):
                 assert word in str(caught.value)
 

@@ -91,6 +91,18 @@ def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "self-test failed" in captured.err and len(captured.err.splitlines()) == 1
 
 
+def test_a_library_that_does_not_load_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "_cuda.abi3.so does not load: undefined symbol: a; reinstall"
+    info = {**magnet_kernels.build_info(), "failed_to_load": {"_cuda.abi3.so": said}}
+    monkeypatch.setattr(doctor.mk, "build_info", lambda: info)
+    assert cli.main(["doctor"]) == 1
+    captured = capsys.readouterr()
+    assert "failed_to_load       _cuda.abi3.so" in captured.out
+    assert captured.err == f"magnet: error: {said}\n"
+
+
 def test_a_kernel_that_raises_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, backend: str, **__: Any) -> torch.Tensor:
         if backend == "cpu":

@@ -128,7 +128,7 @@ def test_opcheck_of_refine_stage_with_gradients(device, labels):
 def test_opcheck_on_each_backend(name, backend, monkeypatch):
     """With the arguments that the public function passes on."""
     calls = []
-    choose = _backends.choose
+    choose = _backends._choose
 
     def recording(operator: str, *how: Any) -> Callable[..., Any]:
         run = choose(operator, *how)
@@ -141,7 +141,7 @@ def test_opcheck_on_each_backend(name, backend, monkeypatch):
 
     if backend == "reference":
         pytest.skip("the reference is no operator by itself")
-    monkeypatch.setattr(_backends, "choose", recording)
+    monkeypatch.setattr(_backends, "_choose", recording)
     results(name, inputs(DEVICES[backend]), backend=backend)
     ((operator, arguments),) = calls
     assert operator._schema.name.endswith(f"::{name}")

@@ -31,9 +31,10 @@ def test_importing_the_package_does_not_import_triton():
 )
 def test_the_order_on_a_gpu(monkeypatch, live, expected):
     monkeypatch.setattr(_backends, "_FORCED", "auto")
-    monkeypatch.setattr(_backends, "why_not", lambda operator, backend: None if backend in live else "not here")
+    monkeypatch.setattr(_backends, "why_not", lambda operator, backend, _: None if backend in live else "not here")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     dispatched = object()
-    chosen = _backends.choose("confidence", "auto", "cuda", dispatched)
+    chosen = _backends._choose("confidence", "auto", torch.device("cuda", 0), dispatched)
     choices = {
         "cuda": dispatched,
         "triton": torch.ops.magnet_kernels_triton.confidence.default,

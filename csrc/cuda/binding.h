@@ -3,13 +3,13 @@
 
 #include "binding/tensors.h"
 #include "cuda/launch.h"
+#include "cuda/stream.h"
 
 // MAGNET_CUDA_HOST: compiled for the host model (tests/cuda_host), whose operators take CPU tensors and live in a
 // namespace of their own.
 #ifdef MAGNET_CUDA_HOST
 #define MAGNET_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(magnet_kernels_cuda_host, CPU, m)
 #else
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 #define MAGNET_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CUDA, m)
 #endif
@@ -24,7 +24,7 @@ class OnDevice {
 #else
   explicit OnDevice(const Tensor& x) : guard_(x.get_device_index()) {
     stream.device = x.get_device_index();
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(stream.device, &stream.handle));
+    stream.handle = current_stream(stream.device);
   }
 #endif
   Stream stream;

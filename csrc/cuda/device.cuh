@@ -246,9 +246,4 @@ void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int
   check_cuda(cudaGetLastError(), name);
 }
 
-inline void copy_to_device(void* to, const void* from, int64_t bytes, const Stream& stream) {
-  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream.handle)),
-             "copy to the device");
-}
-
 }  // namespace magnet

@@ -26,7 +26,7 @@ def confidence(x: Tensor, *, from_logits: bool = False, backend: str = "auto") -
         TypeError, ValueError: ``x`` is not such a map.
     """
     _checks.check_map("x", x, min_channels=2)
-    return _backends.choose("confidence", backend, x.device.type, _confidence)(x, from_logits)
+    return _backends.choose("confidence", backend, x.device, _confidence)(x, from_logits)
 
 
 def _fake(x: Tensor, from_logits: bool = False) -> Tensor:

@@ -39,7 +39,7 @@ def crop_patches(
     _checks.check_filled("x", x)
     _checks.check_boxes(boxes, x.device)
     height, width = _checks.check_size("output_size", output_size)
-    return _backends.choose("crop_patches", backend, x.device.type, _crop_patches)(x, boxes, height, width, aligned)
+    return _backends.choose("crop_patches", backend, x.device, _crop_patches)(x, boxes, height, width, aligned)
 
 
 def _fake(x: Tensor, boxes: Tensor, height: int, width: int, aligned: bool) -> Tensor:

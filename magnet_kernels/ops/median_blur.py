@@ -27,7 +27,7 @@ def median_blur(x: Tensor, kernel_size: int = 3, *, backend: str = "auto") -> Te
     """
     _checks.check_map("x", x)
     kernel_size = _checks.check_kernel_size(kernel_size)
-    return _backends.choose("median_blur", backend, x.device.type, _median_blur)(x, kernel_size)
+    return _backends.choose("median_blur", backend, x.device, _median_blur)(x, kernel_size)
 
 
 def _reference(x: Tensor, kernel_size: int = 3) -> Tensor:

@@ -31,7 +31,7 @@ def patch_uncertainty(coarse: Tensor, boxes: Tensor, *, from_logits: bool = Fals
     """
     _checks.check_map("coarse", coarse, min_channels=2)
     _checks.check_boxes(boxes, coarse.device)
-    run = _backends.choose("patch_uncertainty", backend, coarse.device.type, _patch_uncertainty)
+    run = _backends.choose("patch_uncertainty", backend, coarse.device, _patch_uncertainty)
     return run(coarse, boxes, from_logits)
 
 

@@ -62,7 +62,7 @@ def refine_stage(
     kernel_size = _checks.check_kernel_size(kernel_size)
     count = _checks.count_points(n_points, height, width)
     name, dispatched = ("refine_stage_labels", _labels) if labels_only else ("refine_stage", _refine_stage)
-    run = _backends.choose(name, backend, coarse.device.type, dispatched)
+    run = _backends.choose(name, backend, coarse.device, dispatched)
     result, points = run(coarse, patches, boxes, height, width, count, kernel_size, from_logits)
     return (result, points) if return_points else result
 

@@ -53,7 +53,7 @@ def refine_step(
         refined, points = _in_place(coarse, fine, n_points, kernel_size, from_logits, mask, backend)
     else:
         mask, count, kernel_size = _check(coarse, fine, n_points, kernel_size, mask)
-        device = coarse.device.type
+        device = coarse.device
         if out is None:
             run = _backends.choose("refine_step", backend, device, _refine_step)
             refined, points = run(coarse, fine, mask, count, kernel_size, from_logits)
@@ -100,7 +100,7 @@ def _in_place(
     _checks.check_in_place("coarse", coarse)
     if coarse is not fine:
         _checks.check_apart("coarse", coarse, "fine", fine, "pass coarse.clone(), or use refine_step")
-    device = coarse.device.type
+    device = coarse.device
     if torch.is_grad_enabled() and (coarse.requires_grad or fine.requires_grad):
         run = _backends.choose("refine_step", backend, device, _refine_step)
         refined, points = run(coarse, fine, mask, count, kernel_size, from_logits)

@@ -29,7 +29,7 @@ def replace_points(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: str
             look at them, such points replace nothing.
     """
     _check(coarse, fine, points)
-    return _backends.choose("replace_points", backend, coarse.device.type, _replace_points)(coarse, fine, points)
+    return _backends.choose("replace_points", backend, coarse.device, _replace_points)(coarse, fine, points)
 
 
 def replace_points_(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: str = "auto") -> Tensor:
@@ -41,7 +41,7 @@ def replace_points_(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: st
         _checks.check_apart("coarse", coarse, "fine", fine, "pass coarse.clone(), or use replace_points")
     if torch.is_grad_enabled() and (coarse.requires_grad or fine.requires_grad):
         return coarse.copy_(replace_points(coarse, fine, points, backend=backend))
-    _backends.choose("replace_points_", backend, coarse.device.type, _replace_points_)(coarse, fine, points)
+    _backends.choose("replace_points_", backend, coarse.device, _replace_points_)(coarse, fine, points)
     return coarse
 
 

@@ -28,7 +28,7 @@ def select_points(score: Tensor, n_points: int | float, *, mask: Tensor | None =
     _checks.check_score(score)
     mask = _checks.check_mask(mask, score)
     count = _checks.count_points(n_points, score.shape[2], score.shape[3])
-    return _backends.choose("select_points", backend, score.device.type, _select_points)(score, mask, count)
+    return _backends.choose("select_points", backend, score.device, _select_points)(score, mask, count)
 
 
 def _fake(score: Tensor, mask: Tensor | None, n_points: int) -> Tensor:

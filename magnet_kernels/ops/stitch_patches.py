@@ -43,7 +43,7 @@ def stitch_patches(
         )
     height, width = _checks.check_size("size", size)
     batch_size = _checks.check_batch_size(batch_size)
-    run = _backends.choose("stitch_patches", backend, patches.device.type, _stitch_patches)
+    run = _backends.choose("stitch_patches", backend, patches.device, _stitch_patches)
     return run(patches, boxes, height, width, batch_size)
 
 

@@ -41,7 +41,7 @@ def uncertainty_score(
     _checks.check_pair(coarse, fine)
     kernel_size = _checks.check_kernel_size(kernel_size)
     mask = _checks.check_mask(mask, fine)
-    run = _backends.choose("uncertainty_score", backend, coarse.device.type, _uncertainty_score)
+    run = _backends.choose("uncertainty_score", backend, coarse.device, _uncertainty_score)
     return run(coarse, fine, mask, kernel_size, from_logits)
 
 

@@ -34,7 +34,7 @@ def upsample_confidence(
     _checks.check_map("coarse", coarse, min_channels=2)
     _checks.check_filled("coarse", coarse)
     height, width = _checks.check_size("size", size)
-    run = _backends.choose("upsample_confidence", backend, coarse.device.type, _upsample_confidence)
+    run = _backends.choose("upsample_confidence", backend, coarse.device, _upsample_confidence)
     return run(coarse, height, width, from_logits)
 
 

@@ -72,15 +72,15 @@ def interpreted() -> bool:
 
 
 @functools.cache
-def reason() -> str | None:
-    """None where Triton can be used here, else why not."""
+def reason(device: int | None = None) -> str | None:
+    """None where Triton can be used here, on a GPU (None: the current one), else why not."""
     if _import_error is not None:
         return _import_error
     if interpreted():
         return None
     if not torch.cuda.is_available():
         return "no GPU; with TRITON_INTERPRET=1 kernels run in Triton's interpreter"
-    capability = torch.cuda.get_device_capability()
+    capability = torch.cuda.get_device_capability(device)
     if torch.version.hip is None and capability < _OLDEST:
         return f"the GPU is of compute capability {capability[0]}.{capability[1]}, older than {_OLDEST[0]}.{_OLDEST[1]}"
     return None

@@ -234,8 +234,4 @@ void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int
       &call);
 }
 
-inline void copy_to_device(void* to, const void* from, int64_t bytes, const Stream&) {
-  std::memcpy(to, from, static_cast<size_t>(bytes));
-}
-
 }  // namespace magnet

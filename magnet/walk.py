@@ -154,7 +154,7 @@ def make_stage(size: tuple[int, int], known: Tensor, points: Tensor | None = Non
 
 
 def _look_at_whole(model: MagNet, plan: Plan, images: Tensor) -> Tensor:
-    """(N, 3, H, W) -> probabilities (N, C, h, w) of the first scale: as the networks see it, or its own size if smaller."""
+    """(N, 3, H, W) -> probabilities (N, C, h, w) of the first scale, at the size that is seen or its own if smaller."""
     (h, w), (height, width) = plan.whole, plan.scales[0]
     seen = model.segment(whole_image(images, plan.scales[0], plan.whole))
     return resize(seen, (min(h, height), min(w, width))).contiguous()

@@ -44,7 +44,7 @@ def register_namespace(backend: str, namespace: str) -> None:
 
 
 def why_not(operator: str, backend: str, device: int | None = None) -> str | None:
-    """None where ``backend`` can run ``operator``, on a GPU if it runs on those (None: the current one), else why not."""
+    """None where ``backend`` can run ``operator``, if on a GPU on that one (None: the current one), else why not."""
     if backend == "reference":
         return None
     if backend == "cpu":

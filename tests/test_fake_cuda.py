@@ -1,4 +1,4 @@
-"""CUDA tensors without a GPU: fake ones, which have all but values. They meet the checks, and tracing sees operators."""
+"""CUDA tensors without a GPU: fake ones, which have all but values, meet the checks, and tracing sees operators."""
 
 from __future__ import annotations
 

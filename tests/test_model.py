@@ -107,7 +107,7 @@ def test_any_sizes(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("input_size", [(8, 11), (2, 11), (8, 3)])
 def test_input_larger_than_the_scales(input_size: tuple[int, int]) -> None:
-    """The map of the first scale is kept at its size, whatever the networks see: the second may be smaller than that."""
+    """The map of the first scale is kept at its size, whatever the networks see: the second may be smaller still."""
     model = build(None, scales=[(3, 3), (4, 4), (9, 9)], patch_size=(3, 4), input_size=input_size, n_points=0).eval()
     image = image_of(9, 9)
     small = resize(image, (3, 3))

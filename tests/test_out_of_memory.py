@@ -53,7 +53,7 @@ def test_nothing_is_changed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = torch.rand(2, 1, 3, 8, 9).unbind()
     before = x.clone()
     monkeypatch.setattr(_backends, "_choose", lambda *_: fails)
-    with pytest.raises(torch.OutOfMemoryError, match="^refine_step_: out of memory"):
+    with pytest.raises(torch.OutOfMemoryError, match=r"^refine_step_: out of memory"):
         mk.refine_step_(x, y, n_points=3)
     assert torch.equal(x, before)
 

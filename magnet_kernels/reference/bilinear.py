@@ -1,7 +1,8 @@
 """Bilinear resizing (align_corners=False), one axis after the other.
 
 A tap of weight 0 is not read: where an output lies on a pixel, that pixel's value is taken as it is. So an infinity or
-a NaN beside it does not spread, and -0 stays -0. Elsewhere it is low * (1 - weight) + high * weight; rows before columns.
+a NaN beside it does not spread, and -0 stays -0. Elsewhere it is low * (1 - weight) + high * weight, rows before
+columns.
 """
 
 from __future__ import annotations

@@ -45,9 +45,7 @@ def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool
     extent = end - start if aligned else (end - start).clamp(min=1.0)
     samples = max(math.ceil((extent / output_size).item()), 0)
     if samples == 0:
-        return _Axis(
-            torch.zeros(output_size, dtype=torch.int64, device=start.device), start.new_zeros((output_size, 0))
-        )
+        return _Axis(start.new_zeros(output_size, dtype=torch.int64), start.new_zeros((output_size, 0)))
     bin_size = extent.item() / output_size
     bins = torch.arange(output_size, device=start.device, dtype=torch.float64)[:, None]
     steps = torch.arange(samples, device=start.device, dtype=torch.float64) + 0.5

@@ -15,6 +15,10 @@ namespace magnet {
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+// What sums begin with that keep the sign of a zero: adding to it changes nothing.
+template <class A>
+constexpr A kNothing = A(-0.0);
+
 constexpr int64_t kRowPadding = 32;  // elements that may be read, never used, after a row that is resampled
 
 // Weighted inputs of each output of an axis: first[i] and what follows it, weight[offset[i]] to weight[offset[i + 1]].
@@ -26,7 +30,8 @@ struct AxisTaps {
   int64_t count(int64_t i) const { return offset[i + 1] - offset[i]; }
 };
 
-// What makes a row from another one: output i of n is the sum of weight[k * stride + i] * row[index[k * stride + i]].
+// What makes a row from another one: output i of n is the sum of weight[k * stride + i] * row[index[k * stride + i]],
+// of those that have weight; the first always has.
 template <class A>
 struct ColumnPlan {
   int64_t n = 0;
@@ -65,7 +70,7 @@ struct Resampler {
   void (*narrow)(const A* row, int64_t n, T* out);
   // total[i] += row[i]
   void (*add)(const A* row, int64_t n, A* total);
-  // out[i] = total[i] / max(count of the pixel, 1)
+  // out[i] = total[i] / count of the pixel; 0 where that is 0
   void (*divide)(const A* total, const A* count, int64_t pixels, int64_t inner, T* out);
 };
 

@@ -9,6 +9,10 @@
 
 namespace magnet {
 
+// What a sum begins with: adding to it changes nothing, not even the sign of a zero.
+template <class Real>
+constexpr Real kNothing = Real(-0.0);
+
 template <class Real>
 struct BilinearTap {
   int64_t low, high;  // high is low at the last element, and where it has no weight

@@ -15,10 +15,6 @@ namespace magnet {
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// What sums begin with that keep the sign of a zero: adding to it changes nothing.
-template <class A>
-constexpr A kNothing = A(-0.0);
-
 constexpr int64_t kRowPadding = 32;  // elements that may be read, never used, after a row that is resampled
 
 // Weighted inputs of each output of an axis: first[i] and what follows it, weight[offset[i]] to weight[offset[i + 1]].

@@ -181,6 +181,19 @@ def test_images_that_many_blocks_share(backend, content):
 
 
 @each_backend
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (9, 22), *sized([(181, 182), (181, 183), (181, 185)], [(7, 39)])])
+def test_what_lies_after_the_last_score_is_no_score(backend, size, dtype):
+    """Kernels read scores or keys several at a time: beyond a number of them that is no multiple, others may lie."""
+    spec = MapSpec((2, 1, *size), dtype, "normal", "contiguous", 3)
+    score = spec.make(DEVICES[backend])
+    expected = oracle.select(score, (size[0] * size[1] + 1) // 2)
+    for _ in range(2):  # what is allocated next lies where these did
+        torch.full((1 << 22,), 255, dtype=torch.uint8, device=score.device)
+    assert_same(select_points(score, expected.shape[1], backend=backend).cpu(), expected)
+
+
+@each_backend
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(backend, layout):
     score = MapSpec((3, 1, 31, 67), torch.float32, "normal", layout, 9).make(DEVICES[backend])

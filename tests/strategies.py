@@ -67,11 +67,10 @@ class MapSpec:
         elif self.content == "special":
             chosen = torch.tensor(SPECIAL)[torch.randint(0, len(SPECIAL), self.shape, generator=g)]
             x = torch.where(torch.rand(self.shape, generator=g) < 0.15, chosen, normal.softmax(1))
-        elif self.content == "edges":
+        elif self.content in ("extremes", "edges"):
             tiny = torch.finfo(self.dtype).smallest_normal
-            values = torch.tensor(
-                [-0.0, 0.0, INF, -INF, float("nan"), tiny / 4, -tiny / 8, 1.5, -0.5], dtype=self.dtype
-            )
+            finite = [tiny / 4, -tiny / 8, 1.5, -0.5] if self.content == "edges" else []
+            values = torch.tensor([-0.0, 0.0, INF, -INF, float("nan"), *finite], dtype=self.dtype)
             values = values[torch.randperm(len(values), generator=g)[: 2 + self.seed % 8]]  # two of them, or all
             x = values[torch.randint(0, len(values), self.shape, generator=g)]
         else:

@@ -21,13 +21,19 @@ constexpr float kLog2E = 1.44269504f, kHugeLogit = 1e38f;
 MAGNET_DEVICE float softmax_shift(float first) { return fmaxf(first, -kHugeLogit) * kLog2E; }  // a number for -inf
 MAGNET_DEVICE float softmax_power(float x, float shift) { return exp2_fast(fmaf(x, kLog2E, -shift)); }
 
+// `first` is NaN where any class was. 0 where the margin is not a number; never -0, since the maxima and minima that
+// the two come from take -0 to be less than 0.
+MAGNET_DEVICE float margin_of(float first, float second) {
+  const float margin = first - second;
+  return margin != margin ? 0.0f : margin;
+}
 // An infinite logit has no softmax. Beyond kHugeLogit the shift overflows, but there logits differ by nothing or by so
 // much that one takes it all.
 MAGNET_DEVICE float softmax_margin_of(float first, float second, float sum) {
   const float shift = softmax_shift(first);
   float margin = (softmax_power(first, shift) - softmax_power(second, shift)) * reciprocal_fast(sum);
   if (fabsf(first) > kHugeLogit) margin = second < first && first < __builtin_inff() ? 1.0f : 0.0f;
-  return margin > 0.0f ? margin : 0.0f;
+  return margin != margin ? 0.0f : margin;
 }
 
 // --- running state of kN pixels of one thread
@@ -92,7 +98,7 @@ struct RunningMargins {
 #pragma unroll
     for (int k = 0; k < kPlanes; ++k) top.take(x[k]);
   }
-  MAGNET_DEVICE float finish(int i) const { return margin(top.first(i), top.second(i)); }
+  MAGNET_DEVICE float finish(int i) const { return margin_of(top.first(i), top.second(i)); }
 };
 
 // The softmax sums are brought up to date once for all planes of a take.

@@ -84,7 +84,7 @@ struct Running {
     }
     if (kLabels && highest >= 0) label = plane + highest;
   }
-  MAGNET_DEVICE float confidence() const { return margin(first, second); }
+  MAGNET_DEVICE float confidence() const { return margin_of(first, second); }
 };
 
 // Goes through the classes of a source (see margin.cuh), kMost loads of it at a time; put(class, values) sees them.

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, gradcheck, live, on_live_backends, on_live_devices, sized
+from live import DEVICES, dirty_memory, gradcheck, live, on_live_backends, on_live_devices, sized
 from seeded import golden, probs
 from strategies import DTYPES, LAYOUTS, WRITABLE, MapSpec, kernel_sizes, lay_out, masks, pairs, point_counts
 from tolerances import TOLERANCES, assert_same
@@ -399,6 +399,5 @@ def test_what_lies_after_the_last_score_is_no_score(backend, size, kernel_size):
     coarse, fine = pair(DEVICES[backend], (2, 2, *size))
     options = {"n_points": 0.5, "kernel_size": kernel_size, "return_points": True}
     _, expected = refine_step(coarse, fine, **options, backend="reference")
-    for _ in range(2):
-        torch.full((1 << 22,), 255, dtype=torch.uint8, device=coarse.device)
+    dirty_memory(DEVICES[backend])
     assert_same(refine_step(coarse, fine, **options, backend=backend)[1], expected)

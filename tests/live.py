@@ -79,6 +79,13 @@ def sized(usual: Any, interpreted: Any) -> Any:
     return interpreted if INTERPRETED else usual
 
 
+def dirty_memory(device: str) -> None:
+    """What is allocated next lies, most likely, where bytes of 255 did: what reads it unwritten shows."""
+    sizes = [2**k + half * 2 ** (k - 1) for k in range(6, 23) for half in (0, 1)] * 2
+    held = [torch.full((size,), 255, dtype=torch.uint8, device=device) for size in sizes]
+    del held
+
+
 def at_most(examples: int) -> settings:
     """As many examples of a property, or as few as the profile says where that is less."""
     return settings(max_examples=min(examples, settings.default.max_examples))

@@ -17,7 +17,8 @@ CONTENTS = ("probabilities", "ties", "one_hot", "flat", "normal", "special")
 PROBABILITIES = ("probabilities", "ties", "one_hot", "flat")
 WRITABLE = ("contiguous", "channels_last", "sliced", "sliced_channels_last", "transposed", "misaligned")
 LAYOUTS = (*WRITABLE, "expanded_n", "expanded_h", "expanded_w")
-SPECIAL = (float("nan"), float("inf"), float("-inf"), -0.0, 0.0, 1.0, 1e-40)
+INF = float("inf")
+SPECIAL = (float("nan"), INF, -INF, -0.0, 0.0, 1.0, 1e-40)
 
 
 def lay_out(x: Tensor, layout: str) -> Tensor:
@@ -66,6 +67,12 @@ class MapSpec:
         elif self.content == "special":
             chosen = torch.tensor(SPECIAL)[torch.randint(0, len(SPECIAL), self.shape, generator=g)]
             x = torch.where(torch.rand(self.shape, generator=g) < 0.15, chosen, normal.softmax(1))
+        elif self.content in ("extremes", "edges"):
+            tiny = torch.finfo(self.dtype).smallest_normal
+            finite = [tiny / 4, -tiny / 8, 1.5, -0.5] if self.content == "edges" else []
+            values = torch.tensor([-0.0, 0.0, INF, -INF, float("nan"), *finite], dtype=self.dtype)
+            values = values[torch.randperm(len(values), generator=g)[: 2 + self.seed % 8]]  # two of them, or all
+            x = values[torch.randint(0, len(values), self.shape, generator=g)]
         else:
             x = normal
         return lay_out(x.to(self.dtype).to(device), self.layout)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, gradcheck, live, on_live_backends, on_live_devices, sized
+from live import DEVICES, dirty_memory, gradcheck, live, on_live_backends, on_live_devices, sized
 from seeded import golden, probs
 from strategies import DTYPES, LAYOUTS, WRITABLE, MapSpec, kernel_sizes, lay_out, masks, pairs, point_counts
 from tolerances import TOLERANCES, assert_same
@@ -389,3 +389,15 @@ def test_is_what_magnet_exports():
 
     assert magnet.refine_step is refine_step
     assert "reference" in live("refine_step")
+
+
+@each_backend
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
+@pytest.mark.parametrize("size", [(3, 7), (9, 22), *sized([(181, 182), (181, 183), (181, 185)], [(7, 39)])])
+def test_what_lies_after_the_last_score_is_no_score(backend, size, kernel_size):
+    """The same as in test_select_points, of keys that the median makes."""
+    coarse, fine = pair(DEVICES[backend], (2, 2, *size))
+    options = {"n_points": 0.5, "kernel_size": kernel_size, "return_points": True}
+    _, expected = refine_step(coarse, fine, **options, backend="reference")
+    dirty_memory(DEVICES[backend])
+    assert_same(refine_step(coarse, fine, **options, backend=backend)[1], expected)

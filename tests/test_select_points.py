@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, on_live_backends, on_live_devices, sized
+from live import DEVICES, dirty_memory, on_live_backends, on_live_devices, sized
 from seeded import golden
 from strategies import DTYPES, LAYOUTS, MapSpec, maps, masks, point_counts
 from tolerances import assert_same
@@ -178,6 +178,18 @@ def test_images_that_many_blocks_share(backend, content):
         for valid in (None, mask):
             result = select_points(score, n_points, mask=valid, backend=backend)
             assert_same(result.cpu(), oracle.select(score, n_points, valid))
+
+
+@each_backend
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (9, 22), *sized([(181, 182), (181, 183), (181, 185)], [(7, 39)])])
+def test_what_lies_after_the_last_score_is_no_score(backend, size, dtype):
+    """Kernels read scores or keys several at a time: beyond a number of them that is no multiple, others may lie."""
+    spec = MapSpec((2, 1, *size), dtype, "normal", "contiguous", 3)
+    score = spec.make(DEVICES[backend])
+    expected = oracle.select(score, (size[0] * size[1] + 1) // 2)
+    dirty_memory(DEVICES[backend])
+    assert_same(select_points(score, expected.shape[1], backend=backend).cpu(), expected)
 
 
 @each_backend

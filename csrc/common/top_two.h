@@ -22,15 +22,15 @@ MAGNET_HOST_DEVICE void update(TopTwo& top, float x) {
   }
 }
 
-// First minus second; 0 where that is not a number.
+// Highest minus second highest; 0, never -0, where they are equal and where the difference is not a number.
 MAGNET_HOST_DEVICE float margin(const TopTwo& top) {
-  float difference = top.first - top.second;
-  return difference != difference ? 0.0f : difference;
+  const float difference = top.first - top.second;
+  return difference > 0.0f ? difference : 0.0f;
 }
 
-// (1 - confidence of coarse) * confidence of fine; 0 where that is not a number.
+// (1 - confidence of coarse) * confidence of fine; 0, never -0, where that is 0 and where it is not a number.
 MAGNET_HOST_DEVICE float uncertainty(float coarse_confidence, float fine_confidence) {
-  float score = (1.0f - coarse_confidence) * fine_confidence;
+  const float score = (1.0f - coarse_confidence) * fine_confidence + 0.0f;  // -0 + 0 is 0
   return score != score ? 0.0f : score;
 }
 

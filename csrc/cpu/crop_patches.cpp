@@ -25,9 +25,10 @@ AxisTaps<A> roi_taps(double start, double end, int64_t size, int64_t output_size
       sums[sample.low - first] += (1.0 - sample.weight) / static_cast<double>(axis.samples);
       sums[sample.high - first] += sample.weight / static_cast<double>(axis.samples);
     }
-    while (!sums.empty() && sums.back() == 0.0) sums.pop_back();
+    const auto unread = [](double weight) { return static_cast<A>(weight) == A(0); };
+    while (!sums.empty() && unread(sums.back())) sums.pop_back();
     size_t skip = 0;
-    while (skip < sums.size() && sums[skip] == 0.0) ++skip;
+    while (skip < sums.size() && unread(sums[skip])) ++skip;
     taps.first[i] = first + static_cast<int64_t>(skip);
     for (size_t k = skip; k < sums.size(); ++k) taps.weight.push_back(static_cast<A>(sums[k]));
     taps.offset[i + 1] = static_cast<int64_t>(taps.weight.size());

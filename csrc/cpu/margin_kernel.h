@@ -143,8 +143,8 @@ MAGNET_INLINE void sweep_all(const T* p, int64_t stride, int64_t channels, int n
 #endif
 }
 
-// out[0..n) = top-1 minus top-2, n <= kBlock, 0 where not a number. copy_to: null, or where the planes are also copied
-// to.
+// out[0..n) = top-1 minus top-2, n <= kBlock, 0 where not a number, never -0. copy_to: null, or where the planes are
+// also copied to.
 template <class T>
 static void margin_block(const void* planes, int64_t stride, int64_t channels, int n, bool from_logits, float* out,
                          void* copy_to, int64_t copy_stride, bool stream) {
@@ -163,7 +163,7 @@ static void margin_block(const void* planes, int64_t stride, int64_t channels, i
       margin = (1.0f - exp_negative(second - first)) / load(state.sum + i);
       margin = select(unordered(first - first, first), F32{}, margin);  // an infinite logit has no softmax
     } else {
-      margin = select(unordered(margin, margin), F32{}, margin);
+      margin = max(margin, F32{});  // of NaN and 0, and of -0 and 0, the second
     }
     if (i + kLanes <= n) {
       store(out + i, margin);
@@ -173,15 +173,15 @@ static void margin_block(const void* planes, int64_t stride, int64_t channels, i
   }
 }
 
-// scores[i] holds fine's margins on entry; (1 - coarse's) * fine's on return, 0 where not a number.
+// scores[i] holds fine's margins on entry; (1 - coarse's) * fine's on return, 0 where not a number, never -0.
 static void combine_margins(const float* coarse, float* scores, int n) {
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const F32 score = (1.0f - load(coarse + i)) * load(scores + i);
+    const F32 score = (1.0f - load(coarse + i)) * load(scores + i) + 0.0f;  // -0 + 0 is 0
     store(scores + i, select(unordered(score, score), F32{}, score));
   }
   for (; i < n; ++i) {
-    const float score = (1.0f - coarse[i]) * scores[i];
+    const float score = (1.0f - coarse[i]) * scores[i] + 0.0f;
     scores[i] = score != score ? 0.0f : score;
   }
 }

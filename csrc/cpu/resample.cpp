@@ -71,7 +71,7 @@ ColumnPlan<A> bilinear_plan(int64_t begin, int64_t n, int64_t in_size, int64_t o
     plan.index[i] = static_cast<int32_t>(tap.low);
     plan.weight[i] = A(1) - tap.weight;
     if (!same) {
-      plan.index[plan.stride + i] = static_cast<int32_t>(tap.weight == A(0) ? tap.low : tap.high);
+      plan.index[plan.stride + i] = static_cast<int32_t>(tap.high);
       plan.weight[plan.stride + i] = tap.weight;
     }
   }

@@ -26,7 +26,8 @@ struct AxisTaps {
   int64_t count(int64_t i) const { return offset[i + 1] - offset[i]; }
 };
 
-// What makes a row from another one: output i of n is the sum of weight[k * stride + i] * row[index[k * stride + i]].
+// What makes a row from another one: output i of n is the sum of weight[k * stride + i] * row[index[k * stride + i]],
+// of those that have weight; the first always has.
 template <class A>
 struct ColumnPlan {
   int64_t n = 0;
@@ -65,7 +66,7 @@ struct Resampler {
   void (*narrow)(const A* row, int64_t n, T* out);
   // total[i] += row[i]
   void (*add)(const A* row, int64_t n, A* total);
-  // out[i] = total[i] / max(count of the pixel, 1)
+  // out[i] = total[i] / count of the pixel; 0 where that is 0
   void (*divide)(const A* total, const A* count, int64_t pixels, int64_t inner, T* out);
 };
 

@@ -80,7 +80,9 @@ MAGNET_INLINE F32 resampled(const float* row, const int32_t* index, const float*
   const float* base = row + first;
   F32 sum = lookup<kReach>(base, load(index + i) - first) * load(weight + i);
   for (int k = 1; k < taps; ++k) {
-    sum += lookup<kReach>(base, load(index + k * stride + i) - first) * load(weight + k * stride + i);
+    const F32 w = load(weight + k * stride + i);
+    const F32 next = sum + lookup<kReach>(base, load(index + k * stride + i) - first) * w;
+    sum = select(equal(bits_as<I32>(w), I32{}), sum, next);  // weights are never -0
   }
   return sum;
 }
@@ -106,6 +108,7 @@ MAGNET_INLINE void resample_pixels(const A* row, const int32_t* index, const A* 
     for (int k = 1; k < taps; ++k) {
       pixel = row + index[k * stride + i] * inner;
       w = weight[k * stride + i];
+      if (w == A(0)) continue;
       for (int64_t c = 0; c < inner; ++c) out[c] += w * pixel[c];
     }
   }
@@ -162,16 +165,18 @@ static void divide_row(const Wide<T>* total, const Wide<T>* count, int64_t pixel
   if (inner == 1) {
     for (int64_t i = 0; i < pixels; i += kBuffer) {
       const int64_t n = pixels - i < kBuffer ? pixels - i : kBuffer;
-      for (int64_t k = 0; k < n; ++k) buffer[k] = total[i + k] / (count[i + k] > A(1) ? count[i + k] : A(1));
+      for (int64_t k = 0; k < n; ++k) {
+        const A mean = total[i + k] / count[i + k];
+        buffer[k] = count[i + k] > A(0) ? mean : A(0);
+      }
       narrow_row<T>(buffer, n, out + i);
     }
     return;
   }
   for (int64_t i = 0; i < pixels; ++i) {
-    const A divisor = count[i] > A(1) ? count[i] : A(1);
     for (int64_t c = 0; c < inner; c += kBuffer) {
       const int64_t n = inner - c < kBuffer ? inner - c : kBuffer;
-      for (int64_t k = 0; k < n; ++k) buffer[k] = total[i * inner + c + k] / divisor;
+      for (int64_t k = 0; k < n; ++k) buffer[k] = count[i] > A(0) ? total[i * inner + c + k] / count[i] : A(0);
       narrow_row<T>(buffer, n, out + i * inner + c);
     }
   }

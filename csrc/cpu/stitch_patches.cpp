@@ -38,7 +38,7 @@ void stitch(const Map& patches, const std::vector<Box>& boxes, const Map& out, b
     for (int64_t plane = 0; plane < planes; ++plane) {
       T* to = reinterpret_cast<T*>(out.data) + image * out.sn + plane * out.sc + y * out.sh;
       if (band.overlap) {
-        std::fill_n(total, row_size, A(0));
+        std::fill_n(total, row_size, kNothing<A>);
       } else if (!whole) {
         std::memset(static_cast<void*>(to), 0, row_size * sizeof(T));
       }

@@ -47,7 +47,7 @@ class StitcherOf : public Stitcher {
     const bool whole = !band.overlap && covers(band, x, x + count);
     if (band.overlap) {
       std::fill_n(s.count, count, A(0));
-      std::fill_n(s.total, patches_.c * count, A(0));
+      std::fill_n(s.total, patches_.c * count, kNothing<A>);
     } else if (!whole) {
       for (int64_t c = 0; c < patches_.c; ++c) std::memset(static_cast<void*>(to + c * stride), 0, count * sizeof(T));
     }
@@ -196,7 +196,7 @@ class StitcherOf : public Stitcher {
     A* resized = reinterpret_cast<A*>(memory += wide);
     A* total = reinterpret_cast<A*>(memory += wide);
     A covers = A(0);
-    std::fill_n(total, c, A(0));
+    std::fill_n(total, c, kNothing<A>);
     std::fill_n(result, c, T{});
     std::fill_n(planes, kNeighbours * c, T{});
     for (const Place<A>* place : band.places) {

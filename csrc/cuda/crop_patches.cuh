@@ -58,12 +58,13 @@ void crop_taps(CropBoxes boxes, CropTaps<A> taps, int64_t map_h, int64_t map_w, 
   double sum = 0.0, next = 0.0;  // of pixels low and low + 1
   bool any = false;
   const auto emit = [&] {  // pixel low is complete
-    if (slots == 0 && sum == 0.0) {
+    const A own = static_cast<A>(sum);
+    if (slots == 0 && own == A(0)) {
       first = low + 1;
     } else {
-      if (slots < taps.most) weight[slots * taps.outputs] = static_cast<A>(sum);
+      if (slots < taps.most) weight[slots * taps.outputs] = own;
       ++slots;
-      if (sum != 0.0) count = slots;
+      if (own != A(0)) count = slots;
     }
     sum = next;
     next = 0.0;
@@ -131,15 +132,15 @@ void crop_planes(View<const T> x, CropBoxes boxes, CropTaps<Wide<T>> taps, View<
 
   const TapRun<A> rows(taps, p, row), columns(taps, p, out.h + column);
   const int64_t image = boxes.at(static_cast<int>(p)).image;
+  const int32_t n_rows = columns.count == 0 ? 0 : rows.count, n_columns = rows.count == 0 ? 0 : columns.count;
   A sum[kPlanes];
 #pragma unroll
-  for (int g = 0; g < kPlanes; ++g) sum[g] = A(0);
-  const int32_t n_rows = columns.count == 0 ? 0 : rows.count, n_columns = rows.count == 0 ? 0 : columns.count;
+  for (int g = 0; g < kPlanes; ++g) sum[g] = n_columns == 0 ? A(0) : kNothing<A>;
   for (int32_t i = 0; i < n_columns; ++i) {
     const A weight = columns.weight[i * taps.outputs];
     A part[kPlanes];
 #pragma unroll
-    for (int g = 0; g < kPlanes; ++g) part[g] = A(0);
+    for (int g = 0; g < kPlanes; ++g) part[g] = kNothing<A>;
     int64_t from = x.offset(image, rows.first, columns.first + i) + c * x.sc;
     for (int32_t k = 0; k < n_rows; ++k, from += x.sh) {
       const A row_weight = rows.weight[k * taps.outputs];
@@ -176,9 +177,10 @@ void crop_pixels(View<const T> x, CropBoxes boxes, CropTaps<Wide<T>> taps, View<
   const int64_t image = boxes.at(static_cast<int>(p)).image;
   for (int64_t row = top; row < top + kRows && row < out.h; ++row) {
     const TapRun<A> rows(taps, p, row);
-    A sum = A(0);
-    for (int32_t i = 0; rows.count > 0 && i < columns.count; ++i) {
-      A part = A(0);
+    const int32_t n_columns = rows.count == 0 ? 0 : columns.count;
+    A sum = n_columns == 0 ? A(0) : kNothing<A>;
+    for (int32_t i = 0; i < n_columns; ++i) {
+      A part = kNothing<A>;
       int64_t from = x.offset(image, rows.first, columns.first + i) + c * x.sc;
       for (int32_t k = 0; k < rows.count; ++k, from += x.sh) {
         part += rows.weight[k * taps.outputs] * widen(x.data[from]);

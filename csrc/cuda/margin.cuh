@@ -21,7 +21,8 @@ constexpr float kLog2E = 1.44269504f, kHugeLogit = 1e38f;
 MAGNET_DEVICE float softmax_shift(float first) { return fmaxf(first, -kHugeLogit) * kLog2E; }  // a number for -inf
 MAGNET_DEVICE float softmax_power(float x, float shift) { return exp2_fast(fmaf(x, kLog2E, -shift)); }
 
-// `first` is NaN where any class was. 0 where the margin is not a number.
+// `first` is NaN where any class was. 0 where the margin is not a number; never -0, since the maxima and minima that
+// the two come from take -0 to be less than 0.
 MAGNET_DEVICE float margin_of(float first, float second) {
   const float margin = first - second;
   return margin != margin ? 0.0f : margin;

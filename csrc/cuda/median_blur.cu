@@ -97,7 +97,10 @@ struct DoubleWriter {
 
 void median_blur(const Map& x, const Map& out, int kernel_size, const Stream& stream) {
   if (x.n * x.c * x.h * x.w == 0) return;
-  if (x.type != Element::f64) return launch_median(x, kernel_size, 0, writer(out), stream);
+  if (x.type != Element::f64) {
+    if (kernel_size == 1) return launch_keys(x, writer(out), stream);
+    return launch_median(x, kernel_size, 0, writer(out), stream);
+  }
   const MedianGrid grid(x, kRankTileWidth, kRankTileHeight, 0);
   launch("median", median_by_rank<DoubleWriter>, grid.blocks, kRankThreads, stream, view_of<const uint64_t>(x),
          kernel_size, static_cast<uint32_t>(grid.blocks_of_plane), static_cast<uint32_t>(grid.tiles),

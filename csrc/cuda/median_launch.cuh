@@ -33,15 +33,20 @@ void launch_median_of_lists(const Map& x, int64_t max_blocks_of_plane, const Sin
       .start(median_of_lists<k, Sink>, kListThreads<k, Sink>, x, sink, stream);
 }
 
+// The keys of every plane of x as they are: the median of 1 x 1.
+template <class Sink>
+void launch_keys(const Map& x, const Sink& sink, const Stream& stream) {
+  MedianGrid(x, kMedianTileWidth, kMedianTileHeight<1>, 0)
+      .start(median_of_few<1, Sink>, kMedianThreads, x, sink, stream);
+}
+
 // The median keys of every plane of x, fp32, fp16 or bf16 of any strides, to `sink` (see median_blur.cuh). kernel_size:
-// odd, 1 to 15. At most max_blocks_of_plane blocks work on a plane; 0: as many as it has tiles.
+// odd, 3 to 15. At most max_blocks_of_plane blocks work on a plane; 0: as many as it has tiles.
 template <class Sink>
 void launch_median(const Map& x, int kernel_size, int64_t max_blocks_of_plane, const Sink& sink, const Stream& stream) {
   if (x.n * x.c * x.h * x.w == 0) return;
   const auto grid = [&](int height) { return MedianGrid(x, kMedianTileWidth, height, max_blocks_of_plane); };
   switch (kernel_size) {
-    case 1:
-      return grid(kMedianTileHeight<1>).start(median_of_few<1, Sink>, kMedianThreads, x, sink, stream);
     case 3:
       return grid(kMedianTileHeight<3>).start(median_of_few<3, Sink>, kMedianThreads, x, sink, stream);
     case 5:

@@ -71,28 +71,24 @@ struct PatchPixel {
   Global<const T> pixel;  // upper left of the four
   int64_t stride, right, down;
   A row, column;  // weights of the second
-  bool same_width;
   Softmax<T, kLogits> softmax[4];
 
   MAGNET_DEVICE PatchPixel(const PatchViews<T, kLogits>& patches, int64_t patch, const BilinearTap<A>& v,
-                           const BilinearTap<A>& u, bool same_width)
-      : stride(patches.map.sc), row(v.weight), column(u.weight), same_width(same_width) {
-    const int64_t low = v.weight == A(0) ? v.low : v.high, far = u.weight == A(0) ? u.low : u.high;
+                           const BilinearTap<A>& u)
+      : stride(patches.map.sc), row(v.weight), column(u.weight) {
     pixel = opaque(patches.map.data + patches.map.offset(patch, v.low, u.low));
-    down = (low - v.low) * patches.map.sh;
-    right = (far - u.low) * patches.map.sw;
+    down = (v.high - v.low) * patches.map.sh;
+    right = (u.high - u.low) * patches.map.sw;
     softmax[0] = patches.softmax(patch, v.low, u.low);
-    softmax[1] = patches.softmax(patch, low, u.low);
-    softmax[2] = patches.softmax(patch, v.low, far);
-    softmax[3] = patches.softmax(patch, low, far);
+    softmax[1] = patches.softmax(patch, v.high, u.low);
+    softmax[2] = patches.softmax(patch, v.low, u.high);
+    softmax[3] = patches.softmax(patch, v.high, u.high);
   }
   MAGNET_DEVICE void skip(int64_t classes) { pixel = opaque(pixel + classes * stride); }
   MAGNET_DEVICE A value() const {
     const T x[4] = {pixel[0], pixel[down], pixel[right], pixel[down + right]};
     const A a = softmax[0](x[0]), b = softmax[1](x[1]), c = softmax[2](x[2]), d = softmax[3](x[3]);
-    const A left = row == A(0) ? a : a * (A(1) - row) + b * row;
-    const A end = row == A(0) ? c : c * (A(1) - row) + d * row;
-    return same_width ? left : left * (A(1) - column) + end * column;
+    return blend(blend(a, b, row), blend(c, d, row), column);
   }
   MAGNET_DEVICE Pack<T, 1> next() {
     Pack<T, 1> result;
@@ -106,12 +102,10 @@ struct PatchPixel {
 template <class T, bool kLogits>
 struct PatchPlace {
   BilinearTap<Wide<T>> row, column;
-  bool same_width;
 
   MAGNET_DEVICE PatchPlace(const PatchViews<T, kLogits>& patches, const Rect& box, int32_t y, int32_t x)
       : row(bilinear_tap<Wide<T>>(y - box.y0, patches.map.h, box.y1 - box.y0)),
-        column(bilinear_tap<Wide<T>>(x - box.x0, patches.map.w, box.x1 - box.x0)),
-        same_width(box.x1 - box.x0 == patches.map.w) {}
+        column(bilinear_tap<Wide<T>>(x - box.x0, patches.map.w, box.x1 - box.x0)) {}
 };
 
 // A pixel that several patches lie on, their mean: found again for every class, which is slow but rare.
@@ -129,7 +123,7 @@ struct PatchMean {
       : patches(patches), list(list), image(image), y(y), x(x) {}
   MAGNET_DEVICE void skip(int64_t classes) { plane += classes; }
   MAGNET_DEVICE Pack<T, 1> next() {
-    A sum = A(0);
+    A sum = kNothing<A>;
     int count = 0;
 #pragma unroll 1
     for (int i = 0; i < list.count(); ++i) {
@@ -137,7 +131,7 @@ struct PatchMean {
       const Rect box = patches.boxes.at(p);
       if (box.image != image || !box.contains(y, x)) continue;
       const PatchPlace<T, kLogits> place(patches, box, y, x);
-      PatchPixel<T, kLogits> pixel(patches, p, place.row, place.column, place.same_width);
+      PatchPixel<T, kLogits> pixel(patches, p, place.row, place.column);
       pixel.skip(plane);
       sum += pixel.value();
       ++count;
@@ -181,7 +175,7 @@ MAGNET_DEVICE bool visit_patches(const PatchViews<T, kLogits>& patches, const Li
     PatchPoint<T, kLogits> source(patches, patch, place.row.low, place.column.low);
     take(source);
   } else {
-    PatchPixel<T, kLogits> source(patches, patch, place.row, place.column, place.same_width);
+    PatchPixel<T, kLogits> source(patches, patch, place.row, place.column);
     take(source);
   }
   return true;

@@ -84,10 +84,7 @@ struct Running {
     }
     if (kLabels && highest >= 0) label = plane + highest;
   }
-  MAGNET_DEVICE float confidence() const {
-    const float margin = first - second;
-    return margin != margin ? 0.0f : margin;
-  }
+  MAGNET_DEVICE float confidence() const { return margin_of(first, second); }
 };
 
 // Goes through the classes of a source (see margin.cuh), kMost loads of it at a time; put(class, values) sees them.
@@ -124,44 +121,6 @@ MAGNET_DEVICE void scan(Source& source, int classes, Running<T, kLabels> (&state
     }
   }
 }
-
-// Of a map made twice as large, rows 2 qy - 1 and 2 qy and columns 2 qx - 1 and 2 qx: four pixels that lie between the
-// same four of the map. The same values as Upsampled gives.
-template <class T>
-struct UpsampledQuad {
-  using A = Wide<T>;
-  using Element = T;
-  static constexpr int kPixels = 4;
-  Global<const T> pixel;  // upper left of the four
-  int64_t stride, right, down;
-  A row, column;  // weights, in the second row and column, of the lower and the right ones
-  bool top;
-
-  MAGNET_DEVICE UpsampledQuad(const View<const T>& map, int64_t image, int32_t qy, int32_t qx) : stride(map.sc) {
-    const int64_t y = qy > 0 ? qy - 1 : 0, x = qx > 0 ? qx - 1 : 0;
-    top = qy == 0;
-    pixel = opaque(map.data + map.offset(image, y, x));
-    down = qy > 0 && qy < map.h ? map.sh : 0;
-    right = qx > 0 && qx < map.w ? map.sw : 0;
-    row = top ? A(0) : A(0.75);
-    column = qx == 0 ? A(0) : A(0.75);
-  }
-  MAGNET_DEVICE Pack<T, 4> next() {
-    const T x[4] = {pixel[0], pixel[right], pixel[down], pixel[down + right]};
-    pixel = opaque(pixel + stride);
-    const A a = widen(x[0]), b = widen(x[1]);
-    const A c = top ? A(0) : widen(x[2]), d = top ? A(0) : widen(x[3]);  // without weight: not even if infinite
-    const A left[2] = {a * A(0.75) + c * A(0.25), a * (A(1) - row) + c * row};
-    const A end[2] = {b * A(0.75) + d * A(0.25), b * (A(1) - row) + d * row};
-    Pack<T, 4> result;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      result.value[2 * r] = narrow<T>(left[r] * A(0.75) + end[r] * A(0.25));
-      result.value[2 * r + 1] = narrow<T>(left[r] * (A(1) - column) + end[r] * column);
-    }
-    return result;
-  }
-};
 
 template <class T, bool kLogits>
 struct StageViews {
@@ -202,7 +161,7 @@ void stage_scores(StageViews<T, kLogits> job, uint32_t tiles_x, uint32_t tiles_y
   if constexpr (kDoubled) {
     const int32_t qx = tile_x * 32 + lane, qy = tile_y * 8 + warp;
     if (qx <= job.coarse.w && qy <= job.coarse.h) {
-      UpsampledQuad<T> source(job.coarse, image, qy, qx);
+      UpsampledSquare<T> source(job.coarse, image, qy, qx);
       Running<T, kLabels> state[4];
       if constexpr (kLabels) {
         scan<4>(source, classes, state, [](int, const Pack<T, 4>&) {});

@@ -176,6 +176,7 @@ struct KeySink {
    public:
     MAGNET_DEVICE Block(const KeySink& sink, int64_t image, int64_t blocks_of_image)
         : sink_(sink), image_(image), blocks_(static_cast<uint32_t>(blocks_of_image)) {
+      if (blockIdx.x == image * blocks_of_image) pad();
       MAGNET_SHARED(uint32_t, bins, kSelectDigits);
       MAGNET_SHARED(uint32_t, scratch, kScratchWords);
       bins_ = bins;
@@ -236,6 +237,12 @@ struct KeySink {
     }
 
    private:
+    // What is read along with the last keys of an image are keys of invalid pixels.
+    MAGNET_DEVICE void pad() const {
+      const int64_t index = sink_.tables.pixels + threadIdx.x;
+      if (index < sink_.tables.pitch) sink_.tables.keys[image_ * sink_.tables.pitch + index] = ScoreKey::kInvalid;
+    }
+
     MAGNET_DEVICE void find_leading_digit(Global<uint32_t> state) {
       const uint32_t all = sink_.tables.pixels - bins_[0], chosen = sink_.tables.k < all ? sink_.tables.k : all;
       Rank rank{0, 0, 0};

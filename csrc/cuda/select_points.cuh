@@ -74,7 +74,10 @@ void make_wide_keys(ScoreView<T> score, ValidView valid, Global<uint64_t> keys, 
                     int64_t w, uint32_t blocks_of_image) {
   const int64_t image = blockIdx.x / blocks_of_image;
   const int64_t index = static_cast<int64_t>(blockIdx.x % blocks_of_image) * kKeyThreads + threadIdx.x;
-  if (index >= pixels) return;
+  if (index >= pixels) {
+    if (index < pitch) keys[image * pitch + index] = OrderKey<Float64Format>::kInvalid;
+    return;
+  }
   const uint32_t y = static_cast<uint32_t>(index) / static_cast<uint32_t>(w);
   const int64_t x = index - y * w;
   keys[image * pitch + index] =
@@ -129,10 +132,6 @@ void find_threshold(SelectTables tables, uint32_t blocks_of_image) {
       const int64_t index = tile + ((step * kThresholdLoads + i) * kThreads + static_cast<int64_t>(thread)) * 4;
       key[i] = {};
       if (index < tables.pixels) key[i] = load<4>(keys + index);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (index + j >= tables.pixels) key[i].value[j] = 0;
-      }
     }
   };
   load_keys(0);  // on their way while the rest gets ready
@@ -264,10 +263,6 @@ void list_tiles(SelectTables tables, Global<int64_t> points, uint32_t tiles_of_i
     const int64_t index = first + place + i * 128;
     key[i] = {};
     if (index < tables.pixels) key[i] = load<4>(keys + index);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      if (index + j >= tables.pixels) key[i].value[j] = 0;
-    }
   }
   uint32_t above[kListLoads] = {}, equal[kListLoads] = {};  // bit j: the key j of that load
 #pragma unroll
@@ -352,10 +347,6 @@ void list_image(Global<const Key> all_keys, Global<int64_t> points, int64_t pixe
   const auto load_keys = [&](int64_t index) {
     Pack<Key, kWidth> key{};
     if (index < pixels) key = load<kWidth>(keys + index);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) {
-      if (index + i >= pixels) key.value[i] = 0;
-    }
     return key;
   };
 

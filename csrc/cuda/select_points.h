@@ -25,7 +25,7 @@ struct Selection {
   int64_t pixels() const { return h * w; }
   // Small images, and many: one block finds and lists all points of an image.
   bool block_an_image() const { return wide || pixels() <= (1 << 15) || (n >= 64 && pixels() <= (1 << 19)); }
-  // The distance of two images' keys: all begin at a multiple of 16 bytes.
+  // The distance of two images' keys: all begin at a multiple of 16 bytes. What lies between them is invalid keys.
   int64_t pitch() const { return (pixels() + 3) / 4 * 4; }
   int64_t tiles() const { return (pixels() + kListTile - 1) / kListTile; }
 };

@@ -49,7 +49,7 @@ class TouchList {
 };
 
 // The two elements that an element of a resized patch lies between, along one axis: offsets and the weight of the
-// second, which is the first again where it has none.
+// second.
 template <class A>
 struct PatchTap {
   int64_t low, high;
@@ -58,7 +58,7 @@ struct PatchTap {
   MAGNET_DEVICE PatchTap(int32_t index, int64_t in_size, int64_t out_size, int64_t stride) {
     const BilinearTap<A> tap = bilinear_tap<A>(index, in_size, out_size);
     low = tap.low * stride;
-    high = tap.weight == A(0) ? low : tap.high * stride;
+    high = tap.high * stride;
     weight = tap.weight;
   }
 };
@@ -68,10 +68,10 @@ template <class A, class At>
 MAGNET_DEVICE A resized(const PatchTap<A>& row, const PatchTap<A>& column, bool same_width, const At& at) {
   A left = at(row.low + column.low);
   if (row.weight != A(0)) left = left * (A(1) - row.weight) + at(row.high + column.low) * row.weight;
-  if (same_width) return left;
+  if (same_width) return left;  // no need to load more, the same for the whole block
   A right = at(row.low + column.high);
   if (row.weight != A(0)) right = right * (A(1) - row.weight) + at(row.high + column.high) * row.weight;
-  return left * (A(1) - column.weight) + right * column.weight;
+  return blend(left, right, column.weight);
 }
 
 constexpr int kStitchThreads = 256, kStitchRows = 4;  // rows of a thread

@@ -7,17 +7,8 @@
 
 namespace magnet::cuda {
 
-// One axis of one pixel. The operations and their order are those of the CPU kernels: rows first, then columns, without
-// fused steps.
-template <class T>
-struct Blend {
-  Wide<T> weight;  // of b
-
-  MAGNET_DEVICE Wide<T> columns(Wide<T> a, Wide<T> b) const { return a * (Wide<T>(1) - weight) + b * weight; }
-  MAGNET_DEVICE Wide<T> rows(Wide<T> a, Wide<T> b) const { return weight == Wide<T>(0) ? a : columns(a, b); }
-};
-
-// Pixel (y, x) of a map made `height` x `width`, in the map's type.
+// Pixel (y, x) of a map made `height` x `width`, in the map's type. The operations and their order are those of the CPU
+// kernels: rows first, then columns, without fused steps.
 template <class T>
 struct Upsampled {
   using Element = T;
@@ -25,27 +16,24 @@ struct Upsampled {
 
   Global<const T> pixel;  // upper left of the four
   int64_t stride, right, down;
-  Blend<T> row, column;
-  bool same_width;
+  Wide<T> row, column;  // weights of the lower and the right ones
 
   MAGNET_DEVICE Upsampled(const View<const T>& map, int64_t image, int64_t y, int64_t x, int64_t height, int64_t width)
-      : Upsampled(map, image, bilinear_tap<Wide<T>>(y, map.h, height), bilinear_tap<Wide<T>>(x, map.w, width),
-                  map.w == width) {}
+      : Upsampled(map, image, bilinear_tap<Wide<T>>(y, map.h, height), bilinear_tap<Wide<T>>(x, map.w, width)) {}
   MAGNET_DEVICE Upsampled(const View<const T>& map, int64_t image, const BilinearTap<Wide<T>>& v,
-                          const BilinearTap<Wide<T>>& u, bool same_width)
+                          const BilinearTap<Wide<T>>& u)
       : pixel(opaque(map.data + map.offset(image, v.low, u.low))),
         stride(map.sc),
-        right(u.weight == Wide<T>(0) ? 0 : (u.high - u.low) * map.sw),
-        down(v.weight == Wide<T>(0) ? 0 : (v.high - v.low) * map.sh),
-        row{v.weight},
-        column{u.weight},
-        same_width(same_width) {}
+        right((u.high - u.low) * map.sw),
+        down((v.high - v.low) * map.sh),
+        row(v.weight),
+        column(u.weight) {}
 
   MAGNET_DEVICE Pack<T, 1> next() {
-    const Wide<T> a = row.rows(widen<T>(pixel[0]), widen<T>(pixel[down]));
-    const Wide<T> b = row.rows(widen<T>(pixel[right]), widen<T>(pixel[down + right]));
+    const Wide<T> left = blend(widen<T>(pixel[0]), widen<T>(pixel[down]), row);
+    const Wide<T> end = blend(widen<T>(pixel[right]), widen<T>(pixel[down + right]), row);
     pixel = opaque(pixel + stride);
-    return {{narrow<T>(same_width ? a : column.columns(a, b))}};
+    return {{narrow<T>(blend(left, end, column))}};
   }
 };
 
@@ -115,26 +103,27 @@ struct CopySquare {
   }
 };
 
-// The four pixels of a square, of the small map made twice its size.
+// The four pixels of a square, of the small map made twice its size: the same values as Upsampled gives, whose weights
+// are exactly 1/4 and 3/4 here, and 0 in the first row and column.
 template <class T>
 struct UpsampledSquare {
   using Element = T;
   static constexpr int kPixels = 4;
   Global<const T> upper, lower;  // left
   int64_t stride, right;
-  Blend<T> row[2], column[2];
+  bool first_row, first_column;
 
-  MAGNET_DEVICE UpsampledSquare(const View<const T>& map, const Square& at)
-      : stride(map.sc),
-        right(at.x > 0 && at.x < map.w ? map.sw : 0),
-        row{blend(2 * at.y - 1, map.h), blend(2 * at.y, map.h)},
-        column{blend(2 * at.x - 1, map.w), blend(2 * at.x, map.w)} {
-    const int64_t left = at.x > 0 ? at.x - 1 : 0;
-    upper = opaque(map.data + map.offset(at.image, at.y > 0 ? at.y - 1 : 0, left));
-    lower = opaque(map.data + map.offset(at.image, at.y < map.h ? at.y : map.h - 1, left));
+  // y, x: of the small map's pixel to the lower right, as in Square.
+  MAGNET_DEVICE UpsampledSquare(const View<const T>& map, int64_t image, int64_t y, int64_t x)
+      : stride(map.sc), right(x > 0 && x < map.w ? map.sw : 0), first_row(y == 0), first_column(x == 0) {
+    const int64_t left = x > 0 ? x - 1 : 0;
+    upper = opaque(map.data + map.offset(image, y > 0 ? y - 1 : 0, left));
+    lower = opaque(map.data + map.offset(image, y < map.h ? y : map.h - 1, left));
   }
-  MAGNET_DEVICE static Blend<T> blend(int64_t index, int64_t size) {
-    return {bilinear_tap<Wide<T>>(index, size, 2 * size).weight};
+  MAGNET_DEVICE UpsampledSquare(const View<const T>& map, const Square& at)
+      : UpsampledSquare(map, at.image, at.y, at.x) {}
+  MAGNET_DEVICE static Wide<T> between(bool first, Wide<T> a, Wide<T> b, Wide<T> weight) {
+    return first ? a : a * (Wide<T>(1) - weight) + b * weight;
   }
   MAGNET_DEVICE Pack<T, 4> next() {
     const Wide<T> a = widen<T>(upper[0]), b = widen<T>(upper[right]), c = widen<T>(lower[0]),
@@ -144,9 +133,10 @@ struct UpsampledSquare {
     Pack<T, 4> x;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const Wide<T> l = row[i].rows(a, c), r = row[i].rows(b, d);
-      x.value[2 * i] = narrow<T>(column[0].columns(l, r));
-      x.value[2 * i + 1] = narrow<T>(column[1].columns(l, r));
+      const Wide<T> row = i == 0 ? Wide<T>(0.25) : Wide<T>(0.75);
+      const Wide<T> l = between(first_row, a, c, row), r = between(first_row, b, d, row);
+      x.value[2 * i] = narrow<T>(between(first_column, l, r, Wide<T>(0.25)));
+      x.value[2 * i + 1] = narrow<T>(between(first_column, l, r, Wide<T>(0.75)));
     }
     return x;
   }

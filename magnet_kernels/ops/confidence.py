@@ -20,7 +20,7 @@ def confidence(x: Tensor, *, from_logits: bool = False, backend: str = "auto") -
         backend: "auto", or a backend's name to force it.
 
     Returns:
-        (N, 1, H, W) float32. A pixel with NaN among its classes has confidence 0.
+        (N, 1, H, W) float32, never -0. A pixel with NaN among its classes has confidence 0.
 
     Raises:
         TypeError, ValueError: ``x`` is not such a map.

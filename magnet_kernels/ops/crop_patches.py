@@ -17,6 +17,8 @@ def crop_patches(
 ) -> Tensor:
     """RoIAlign with adaptive sampling: each output pixel averages ceil(box / output size) bilinear samples an axis.
 
+    A tap of weight 0 is not read: it adds nothing, whatever lies there.
+
     Args:
         x: (N, C, H, W), any strides.
         boxes: (P, 5) floats: image index, x0, y0, x1, y1 in pixels, any part of them outside the map: samples more

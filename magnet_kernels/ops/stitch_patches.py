@@ -17,6 +17,8 @@ def stitch_patches(
 ) -> tuple[Tensor, Tensor]:
     """Lay patches into a map: each is resized bilinearly (align_corners=False) to its box, and overlaps are averaged.
 
+    A tap of weight 0 is not read: a pixel that an output lies on is taken as it is, whatever lies beside it.
+
     Args:
         patches: (P, C, h, w), any strides.
         boxes: (P, 5) floats: image index, x0, y0, x1, y1 in pixels, rounded (halves to even) to whole pixels; what lies

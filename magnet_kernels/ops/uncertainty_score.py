@@ -33,7 +33,7 @@ def uncertainty_score(
         backend: "auto", or a backend's name to force it.
 
     Returns:
-        (N, 1, H, W) float32.
+        (N, 1, H, W) float32, never -0.
 
     Raises:
         TypeError, ValueError: an argument is not as above.

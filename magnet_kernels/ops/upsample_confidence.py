@@ -18,6 +18,8 @@ def upsample_confidence(
 ) -> tuple[Tensor, Tensor]:
     """Bilinear upsampling of a map and the confidence of the result, in one pass over memory.
 
+    A tap of weight 0 is not read: a pixel that an output lies on is taken as it is, whatever lies beside it.
+
     Args:
         coarse: class probabilities (N, C, h, w), C >= 2, any strides; logits where ``from_logits``.
         size: (H, W) to reach, align_corners=False. With (h, w) itself the map is copied. Sizes below (h, w) are

@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def confidence(x: Tensor, from_logits: bool = False) -> Tensor:
-    """(N, C, H, W) -> (N, 1, H, W) float32; 0 where the difference is not a number."""
+    """(N, C, H, W) -> (N, 1, H, W) float32; 0 where the difference is not a number. No zero has a sign."""
     x = x.float()
     if from_logits:
         x = x.softmax(dim=1)
     top = x.topk(2, dim=1).values
     margin = top[:, :1] - top[:, 1:]
-    return torch.where(margin.isnan(), 0.0, margin)
+    return torch.where(margin.isnan(), 0.0, margin + 0.0)  # -0 + 0 is 0
 
 
 def confidence_backward(grad: Tensor, x: Tensor, from_logits: bool) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -13,29 +14,38 @@ from magnet_kernels.reference.refine_step import map_format
 
 
 class _Axis(NamedTuple):
-    """Where the samples of one axis of a box fall: ``pixel`` and ``weight`` (output size, samples * 2)."""
+    """The pixels that each output of one axis of a box reads: ``weight`` (output size, most), from ``first`` on.
 
-    pixel: Tensor
+    A tap of weight 0 is not read: an infinity or a NaN there does not spread.
+    """
+
+    first: Tensor
     weight: Tensor
 
     @property
     def window(self) -> slice:
         """The source pixels that carry weight."""
-        used = self.pixel[self.weight != 0]
+        outputs, steps = (self.weight != 0).nonzero(as_tuple=True)
+        used = self.first[outputs] + steps
         return slice(int(used.min()), int(used.max()) + 1) if used.numel() else slice(0, 0)
+
+    def moved(self, by: int) -> _Axis:
+        return _Axis(self.first + by, self.weight)
 
 
 def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool) -> _Axis:
-    """Bilinear taps of the samples between ``start`` and ``end`` (0-d, the type to compute in).
+    """Bilinear taps of the samples between ``start`` and ``end`` (0-d, the type to compute in), added up by pixel.
 
     Each output pixel averages ceil(box size / output size) samples, spread evenly; a sample more than one pixel outside
     the map is 0, one less far outside takes the border's value. The number of samples comes from the size in the
-    type to compute in, where a size that is whole but for rounding is whole; their places are in float64.
+    type to compute in, where a size that is whole but for rounding is whole; their places and weights are in float64.
     """
     offset = 0.5 if aligned else 0.0
     start, end = start - offset, end - offset
     extent = end - start if aligned else (end - start).clamp(min=1.0)
     samples = max(math.ceil((extent / output_size).item()), 0)
+    if samples == 0:
+        return _Axis(start.new_zeros(output_size, dtype=torch.int64), start.new_zeros((output_size, 0)))
     bin_size = extent.item() / output_size
     bins = torch.arange(output_size, device=start.device, dtype=torch.float64)[:, None]
     steps = torch.arange(samples, device=start.device, dtype=torch.float64) + 0.5
@@ -44,26 +54,37 @@ def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool
     position = position.clamp(0, size - 1)
     low = position.long()
     fraction = position - low
-    weight = (torch.stack((1 - fraction, fraction), dim=-1) * inside[..., None] / samples).to(start.dtype)
-    index = torch.stack((low, (low + 1).clamp(max=size - 1)), dim=-1)
-    return _Axis(index.flatten(1), weight.flatten(1))
+    weight = (torch.stack((1 - fraction, fraction), dim=-1) * inside[..., None] / samples).flatten(1)
+    pixel = torch.stack((low, (low + 1).clamp(max=size - 1)), dim=-1).flatten(1)
+    first = torch.where(weight != 0, pixel, size).amin(1, keepdim=True)
+    place = torch.where(weight != 0, pixel - first, 0)
+    sums = torch.zeros((output_size, int(place.max()) + 1), device=start.device, dtype=torch.float64)
+    return _Axis(first[:, 0], sums.scatter_add(1, place, weight).to(start.dtype))
 
 
-def _reduce(x: Tensor, dim: int, axis: _Axis, first: int) -> Tensor:
-    """Weighted sums of ``x`` along ``dim``, which begins at source pixel ``first``; what has no weight is not read."""
-    used = axis.weight.flatten() != 0
-    index = torch.where(used, axis.pixel.flatten() - first, 0)
+def _steps(axis: _Axis, dim: int, dims: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(pixels, weights) of the first pixel that each output reads, of the second, ...; pixel 0 where there is none."""
+    shape = [-1 if d == dim else 1 for d in range(dims)]
+    for k in range(axis.weight.shape[1]):
+        weight = axis.weight[:, k]
+        yield torch.where(weight != 0, axis.first + k, 0), weight.view(shape)
+
+
+def _reduce(x: Tensor, dim: int, axis: _Axis) -> Tensor:
+    """Weighted sums of ``x`` along ``dim``, pixel after pixel; 0 where nothing has weight."""
+    total = torch.full([len(axis.first) if d == dim else n for d, n in enumerate(x.shape)], -0.0).to(x)
+    for pixel, weight in _steps(axis, dim, x.dim()):  # -0 is the zero that adding never changes
+        total = torch.where(weight != 0, total + x.index_select(dim, pixel) * weight, total)
     shape = [-1 if d == dim else 1 for d in range(x.dim())]
-    taken = torch.where(used.view(shape), x.index_select(dim, index), 0.0) * axis.weight.flatten().view(shape)
-    return taken.unflatten(dim, axis.pixel.shape).sum(dim + 1)
+    return torch.where((axis.weight != 0).any(1).view(shape), total, 0.0)
 
 
 def _expand(grad: Tensor, dim: int, axis: _Axis, size: int) -> Tensor:
     """The adjoint of ``_reduce``."""
-    shape = [-1 if d == dim else 1 for d in range(grad.dim())]
-    parts = grad.repeat_interleave(axis.pixel.shape[1], dim=dim) * axis.weight.flatten().view(shape)
     result = grad.new_zeros([size if d == dim else n for d, n in enumerate(grad.shape)])
-    return result.index_add(dim, axis.pixel.flatten(), parts)
+    for pixel, weight in _steps(axis, dim, grad.dim()):
+        result = result.index_add(dim, pixel, torch.where(weight != 0, grad * weight, 0.0))
+    return result
 
 
 def _axes(box: Tensor, size: tuple[int, ...], output_size: tuple[int, ...], aligned: bool) -> tuple[_Axis, _Axis]:
@@ -85,8 +106,8 @@ def crop_patches(x: Tensor, boxes: Tensor, height: int, width: int, aligned: boo
         if window.numel() == 0:
             result[p] = 0.0
             continue
-        window = _reduce(window, 1, rows, rows.window.start)
-        result[p] = _reduce(window, 2, columns, columns.window.start)
+        window = _reduce(window, 1, rows.moved(-rows.window.start))
+        result[p] = _reduce(window, 2, columns.moved(-columns.window.start))
     return result
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from magnet_kernels.reference.bilinear import map_taps, resize_axis
 from magnet_kernels.reference.replace_points import replace_points, replace_points_
 from magnet_kernels.reference.select_points import select_points
 from magnet_kernels.reference.uncertainty_score import uncertainty_score
@@ -23,7 +23,8 @@ def map_format(x: Tensor) -> torch.memory_format:
 def upsample(coarse: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear (align_corners=False) to ``size`` (H, W), in at least fp32; the type and layout of ``coarse``."""
     wide = coarse.to(torch.promote_types(coarse.dtype, torch.float32))
-    result = F.interpolate(wide, tuple(size), mode="bilinear", align_corners=False).to(coarse.dtype)
+    rows, columns = map_taps(coarse.shape[2:], size, wide)
+    result = resize_axis(resize_axis(wide, 2, rows), 3, columns).to(coarse.dtype)
     return result.contiguous(memory_format=map_format(coarse))
 
 

@@ -10,9 +10,12 @@ from magnet_kernels.reference.median_blur import median_blur
 
 
 def raw_score(coarse: Tensor, fine: Tensor, mask: Tensor | None, from_logits: bool) -> Tensor:
-    """(1 - confidence(coarse)) * confidence(fine), before the median; 0 outside ``mask`` and where not a number."""
+    """(1 - confidence(coarse)) * confidence(fine), before the median; 0 outside ``mask`` and where not a number.
+
+    No zero has a sign, although the first factor may be negative.
+    """
     score = (1 - confidence(coarse, from_logits)) * confidence(fine, from_logits)
-    score = torch.where(score.isnan(), 0.0, score)
+    score = torch.where(score.isnan(), 0.0, score + 0.0)  # -0 + 0 is 0
     return score if mask is None else torch.where(mask, score, 0.0)
 
 

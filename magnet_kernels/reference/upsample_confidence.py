@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from magnet_kernels.reference.bilinear import map_taps, resize_axis_backward
 from magnet_kernels.reference.confidence import confidence
 from magnet_kernels.reference.refine_step import map_format, upsample
 
@@ -22,6 +23,6 @@ def upsample_backward(grad: Tensor, height: int, width: int) -> Tensor:
     """The adjoint of the upsampling: (N, C, H, W) -> (N, C, height, width)."""
     if grad.shape[2:] == (height, width):
         return grad.clone(memory_format=torch.contiguous_format)
-    wide = grad.to(torch.promote_types(grad.dtype, torch.float32)).contiguous()
-    shape = [grad.shape[0], grad.shape[1], height, width]
-    return torch.ops.aten.upsample_bilinear2d_backward(wide, list(grad.shape[2:]), shape, False).to(grad.dtype)
+    wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
+    rows, columns = map_taps((height, width), grad.shape[2:], wide)
+    return resize_axis_backward(resize_axis_backward(wide, 2, rows, height), 3, columns, width).to(grad.dtype)

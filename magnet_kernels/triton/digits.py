@@ -13,9 +13,14 @@ WORKSPACE = tl.constexpr(3 * 2048 + 3 * 2)
 
 
 @triton.jit
-def count_digits(histogram, digit, counted):
-    """Adds the digits of a block to the counts of its image."""
-    counts = tl.histogram(digit, BINS, mask=counted)
+def count_digits(histogram, digit):
+    """Adds the digits of a block, in any shape, to the counts of its image; negative ones are not counted.
+
+    That is no mask of its own: what is reshaped for a histogram may be reordered, and so a mask, reshaped apart,
+    would be that of other pixels.
+    """
+    digit = tl.reshape(digit, [digit.numel])
+    counts = tl.histogram(digit, BINS, mask=digit >= 0)
     tl.atomic_add(histogram + tl.arange(0, BINS), counts, mask=counts != 0, sem="relaxed")
 
 

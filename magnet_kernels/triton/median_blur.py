@@ -111,8 +111,7 @@ def median_kernel(
         if MASK:
             valid = tl.load(mask + (image * mask_n + row * mask_h + column * mask_w), mask=exists, other=0) != 0
         key = selection_key(key, valid)
-        digit = tl.reshape((key >> 21) + 1024, [ROWS * COLUMNS])
-        count_digits(histogram + image * histogram_n, digit, tl.reshape(exists, [ROWS * COLUMNS]))
+        count_digits(histogram + image * histogram_n, tl.where(exists, (key >> 21) + 1024, -1))
         value = key
     else:
         value = narrow(from_order_key(key), result.dtype.element_ty)

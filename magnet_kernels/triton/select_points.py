@@ -66,7 +66,7 @@ def key_kernel(
         valid = tl.load(mask + image * mask_n + place, mask=exists, other=0) != 0
     key = selection_key(order_key(value), valid)
     tl.store(keys + image * pixels + index, key, mask=exists)
-    count_digits(workspace + image * WORKSPACE, (key >> 21) + 1024, exists)
+    count_digits(workspace + image * WORKSPACE, tl.where(exists, (key >> 21) + 1024, -1))
 
 
 # Budget: 80 registers, no spills; 8 KiB shared memory.
@@ -87,7 +87,7 @@ def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr
     else:
         digit = key & 1023
         alike = (key >> 10) == prefix
-    count_digits(workspace + DIGITS * BINS, digit, exists & alike)
+    count_digits(workspace + DIGITS * BINS, tl.where(exists & alike, digit, -1))
 
 
 # Budget: 80 registers, no spills; 1 KiB shared memory.

@@ -95,7 +95,7 @@ def crop_kernel(
     x += plane * x_c
     result += plane * result_c
     totals = ()
-    for t in tl.static_range(TIMES):
+    for _ in tl.static_range(TIMES):
         totals += (minus_zero([PLANES, PIXELS]),)  # type: ignore[assignment]
     some_rows = tl.full([PIXELS], 0, tl.int32)
     some_columns = tl.full([PIXELS], 0, tl.int32)
@@ -108,7 +108,7 @@ def crop_kernel(
         right = right[None, :]
         aside = (step_x * x_w)[None, :]
         of_left, of_right = (), ()
-        for t in tl.static_range(TIMES):
+        for _ in tl.static_range(TIMES):
             of_left += (minus_zero([PLANES, PIXELS]),)  # type: ignore[assignment]
             of_right += (minus_zero([PLANES, PIXELS]),)  # type: ignore[assignment]
         for j in range(0, rows):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# A key has four digits of 8 bits. With more bits there were less to do in turn, but where the compiler counts by votes of
-# a warp, each thread keeps 1/32 of the bins in registers and goes through all of them for each of its keys.
+# A key has four digits of 8 bits. With more bits there were fewer launches, but where the compiler counts by votes of a
+# warp, each thread keeps 1/32 of the bins in registers and goes through all of them for each of its keys.
 #
 # Workspace of an image: counts of each digit; then for the second, the third, the fourth and the end the digits before
 # it, as the leading bits of the key, and how many of the keys that begin so are wanted.

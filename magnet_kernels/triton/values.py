@@ -28,7 +28,7 @@ def minus_zero(shape: tl.constexpr):
 
 @triton.jit
 def add_tap(total, weight, at, mask):
-    """``total`` and ``weight`` of what lies at ``at``; where that is 0 nothing is read, which may be infinite or NaN."""
+    """``total`` and ``weight`` of what lies at ``at``, which is not read where that is 0: it may be infinite or NaN."""
     read = mask & (weight != 0.0)
     return tl.where(read, total + weight * widen(tl.load(at, mask=read, other=0.0)), total)
 
@@ -67,7 +67,7 @@ def narrow(x, element: tl.constexpr):
 
 @triton.jit
 def blend(low, high, weight):
-    """Values between two, at ``weight`` of the higher one: where that is 0 the lower one as it is, whatever the other."""
+    """Between the values of two pixels. Where ``weight``, of the higher, is 0: the lower as it is."""
     return tl.where(weight == 0.0, low, low * (1.0 - weight) + high * weight)
 
 

@@ -29,6 +29,7 @@ ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PROCESSES = 2
 BUDGET = re.compile(r"# Budget: (\d+) registers, no spills; (\d+) KiB shared memory\.\n@triton\.jit[^\n]*\ndef (\w+)\(")
+REORDERED = re.compile(r"tt\.reshape .* allow_reorder")
 KERNEL = re.compile(r"@triton\.jit[^\n]*\ndef (\w+_kernel)\(")
 
 
@@ -117,6 +118,7 @@ def compile_all(part: int) -> list[dict[str, Any]]:
                 "architecture": architecture,
                 "constants": str({k: v for k, v in source.constants.items()})[:300],
                 "shared": kernel.metadata.shared,
+                "reordered": len(REORDERED.findall(kernel.asm["ttgir"])),
                 **resources(kernel.asm["cubin"]),
             }
         )
@@ -179,6 +181,12 @@ def test_registers_spills_and_shared_memory(architecture):
         assert one["reg"] <= registers, one
         assert one["stack"] == 0 and one["local"] == 0, f"spills: {one}"
         assert one["shared"] <= shared * 1024, one
+
+
+def test_no_two_tensors_are_reordered():
+    """Elements that belong together in two tensors, reshaped apart, would not any more; of one tensor none are lost."""
+    assert not [one for one in compiled() if one["reordered"] > 1]
+    assert {one["kernel"] for one in compiled() if one["reordered"]} == {"median_kernel"}, "seen where it is"
 
 
 @pytest.mark.parametrize("name", DTYPES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -12,7 +14,7 @@ from magnet_kernels.reference.refine_step import map_format
 from magnet_kernels.triton.boxes import read_boxes
 from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, wide
 from magnet_kernels.triton.upsample_confidence import MOST_SIDE
-from magnet_kernels.triton.values import narrow, widen
+from magnet_kernels.triton.values import add_tap, minus_zero, narrow
 
 MOST_SAMPLES = 64  # of an axis: beyond, one thread would read for too long, and the reference runs
 
@@ -34,7 +36,7 @@ def sample_taps(start, bin_size, samples, output, sample, size):
     return low, tl.where((higher != 0.0) & (low < size - 1), 1, 0), lower, higher
 
 
-# Budget: 168 registers, no spills; 8 KiB shared memory.
+# Budget: 128 registers, no spills; 1 KiB shared memory.
 @triton.jit
 def crop_kernel(
     x,
@@ -58,9 +60,10 @@ def crop_kernel(
     blocks,
     WIDE: tl.constexpr,
     PLANES: tl.constexpr,
+    TIMES: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    """PIXELS consecutive pixels of PLANES classes of a patch.
+    """PIXELS consecutive pixels of TIMES tiles of PLANES classes of a patch.
 
     boxes: (P, 4) fp64, start and size of an output, rows, then columns; samples: (P, 3) int32, image, rows, columns.
     """
@@ -71,12 +74,6 @@ def crop_kernel(
     row = index // width
     column = index - row * width
     exists = index < height * width
-    plane = group * PLANES + tl.arange(0, PLANES)
-    is_class = (plane < classes)[:, None]
-    if WIDE:
-        plane = plane.to(tl.int64)
-    plane = plane[:, None]
-    valid = is_class & exists[None, :]
     start_y = tl.load(boxes + patch * 4)
     bin_y = tl.load(boxes + patch * 4 + 1)
     start_x = tl.load(boxes + patch * 4 + 2)
@@ -88,44 +85,82 @@ def crop_kernel(
     size_y = tl.full([], 0, tl.int32) + map_height
     size_x = tl.full([], 0, tl.int32) + map_width
     x += image * x_n
-    total = tl.full([PLANES, PIXELS], 0.0, tl.float32)
+    plane = (group * TIMES * PLANES + tl.arange(0, PLANES))[:, None]
+    left_over = classes - plane
+    exists = exists[None, :]
+    if WIDE:
+        plane = plane.to(tl.int64)
+        x_c = tl.cast(x_c, tl.int64)
+        result_c = tl.cast(result_c, tl.int64)
+    x += plane * x_c
+    result += plane * result_c
+    totals = ()
+    for _ in tl.static_range(TIMES):
+        totals += (minus_zero([PLANES, PIXELS]),)  # type: ignore[assignment]
+    some_rows = tl.full([PIXELS], 0, tl.int32)
+    some_columns = tl.full([PIXELS], 0, tl.int32)
     for i in range(0, columns):
         low_x, step_x, left, right = sample_taps(start_x, bin_x, columns, column, i, size_x)
         if WIDE:
             low_x = low_x.to(tl.int64)
+        some_columns = some_columns | ((left != 0.0) | (right != 0.0)).to(tl.int32)
         left = left[None, :]
         right = right[None, :]
         aside = (step_x * x_w)[None, :]
-        of_left = tl.full([PLANES, PIXELS], 0.0, tl.float32)
-        of_right = tl.full([PLANES, PIXELS], 0.0, tl.float32)
+        of_left, of_right = (), ()
+        for _ in tl.static_range(TIMES):
+            of_left += (minus_zero([PLANES, PIXELS]),)  # type: ignore[assignment]
+            of_right += (minus_zero([PLANES, PIXELS]),)  # type: ignore[assignment]
         for j in range(0, rows):
             low_y, step_y, upper, lower = sample_taps(start_y, bin_y, rows, row, j, size_y)
             if WIDE:
                 low_y = low_y.to(tl.int64)
+            some_rows = some_rows | ((upper != 0.0) | (lower != 0.0)).to(tl.int32)
             upper = upper[None, :]
             lower = lower[None, :]
             down = (step_y * x_h)[None, :]
-            at = x + (plane * x_c + (low_y * x_h + low_x * x_w)[None, :])
-            # What weighs nothing is not read: it may be NaN.
-            of_left += upper * widen(tl.load(at, mask=valid & (upper != 0.0) & (left != 0.0), other=0.0))
-            of_left += lower * widen(tl.load(at + down, mask=valid & (lower != 0.0) & (left != 0.0), other=0.0))
-            at += aside
-            of_right += upper * widen(tl.load(at, mask=valid & (upper != 0.0) & (right != 0.0), other=0.0))
-            of_right += lower * widen(tl.load(at + down, mask=valid & (lower != 0.0) & (right != 0.0), other=0.0))
-        total += of_left * left
-        total += of_right * right
+            place = x + (low_y * x_h + low_x * x_w)[None, :]
+            new_left, new_right = (), ()
+            for t in tl.static_range(TIMES):
+                at = place + t * PLANES * x_c
+                mask = exists & (left_over > t * PLANES) & (left != 0.0)
+                new_left += (add_tap(add_tap(of_left[t], upper, at, mask), lower, at + down, mask),)  # type: ignore[assignment]
+                at += aside
+                mask = exists & (left_over > t * PLANES) & (right != 0.0)
+                new_right += (add_tap(add_tap(of_right[t], upper, at, mask), lower, at + down, mask),)  # type: ignore[assignment]
+            of_left, of_right = new_left, new_right
+        sums = ()
+        for t in tl.static_range(TIMES):
+            total = tl.where(left != 0.0, totals[t] + of_left[t] * left, totals[t])
+            sums += (tl.where(right != 0.0, total + of_right[t] * right, total),)  # type: ignore[assignment]
+        totals = sums
     if WIDE:
         row = row.to(tl.int64)
         column = column.to(tl.int64)
-    at = result + patch * result_n + (plane * result_c + (row * result_h + column * result_w)[None, :])
-    tl.store(at, narrow(total, result.dtype.element_ty), mask=valid)
+    some = ((some_rows & some_columns) != 0)[None, :]
+    at = result + patch * result_n + (row * result_h + column * result_w)[None, :]
+    for t in tl.static_range(TIMES):
+        value = narrow(tl.where(some, totals[t], 0.0), result.dtype.element_ty)
+        tl.store(at, value, mask=exists & (left_over > t * PLANES))
+        at += PLANES * result_c
 
 
-def tile_of(result: Tensor) -> tuple[int, int]:
-    """(classes, pixels): 1024 elements, 8 a thread; all classes where they are side by side."""
-    most = 64 if result.stride(1) == 1 and result.shape[1] > 1 else 8
-    planes = min(power_of_two_from(result.shape[1]), most)
-    return planes, 1024 // planes
+class Tile(NamedTuple):
+    """What a program takes: ``times`` times ``planes`` classes of ``pixels`` pixels."""
+
+    planes: int
+    times: int
+    pixels: int
+    num_warps: int
+
+
+def tile_of(result: Tensor) -> Tile:
+    """4 elements a thread; all classes at a time where they are side by side, else one, so that pixels are."""
+    classes = power_of_two_from(result.shape[1])
+    if result.stride(1) == 1 and classes > 1:
+        planes = min(classes, 64)
+        return Tile(planes, 1, 512 // planes, 4)
+    return Tile(1, min(classes, 4), 256, 8)
 
 
 def axes(boxes: Tensor, height: int, width: int, aligned: bool) -> tuple[Tensor, Tensor]:
@@ -153,8 +188,8 @@ def crop_patches(x: Tensor, boxes: Tensor, height: int, width: int, aligned: boo
     result = torch.empty(
         (table.shape[0], x.shape[1], height, width), dtype=x.dtype, device=x.device, memory_format=map_format(x)
     )
-    planes, pixels = tile_of(result)
-    groups, blocks = cdiv(x.shape[1], planes), cdiv(height * width, pixels)
+    tile = tile_of(result)
+    groups, blocks = cdiv(x.shape[1], tile.planes * tile.times), cdiv(height * width, tile.pixels)
     launch(
         crop_kernel,
         table.shape[0] * groups * blocks,
@@ -172,7 +207,9 @@ def crop_patches(x: Tensor, boxes: Tensor, height: int, width: int, aligned: boo
         groups,
         blocks,
         WIDE=wide(x, result),
-        PLANES=planes,
-        PIXELS=pixels,
+        PLANES=tile.planes,
+        TIMES=tile.times,
+        PIXELS=tile.pixels,
+        num_warps=tile.num_warps,
     )
     return result

@@ -5,17 +5,33 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# The digits of a key: 11, 11 and 10 bits. Workspace of an image: counts of each; then for the second, the third and the
-# end the digits before it, as the leading bits of the key, and how many of the keys that begin so are wanted.
-BINS = tl.constexpr(2048)
-STATE = tl.constexpr(3 * 2048)
-WORKSPACE = tl.constexpr(3 * 2048 + 3 * 2)
+# A key has four digits of 8 bits. With more bits there were fewer launches, but where the compiler counts by votes of a
+# warp, each thread keeps 1/32 of the bins in registers and goes through all of them for each of its keys.
+#
+# Workspace of an image: counts of each digit; then for the second, the third, the fourth and the end the digits before
+# it, as the leading bits of the key, and how many of the keys that begin so are wanted.
+BITS = tl.constexpr(8)
+BINS = tl.constexpr(2**8)
+DIGITS_OF_A_KEY = tl.constexpr(4)
+STATE = tl.constexpr(4 * 2**8)
+WORKSPACE = tl.constexpr(4 * 2**8 + 4 * 2)
 
 
 @triton.jit
-def count_digits(histogram, digit, counted):
-    """Adds the digits of a block to the counts of its image."""
-    counts = tl.histogram(digit, BINS, mask=counted)
+def first_digit(key):
+    """0 for the lowest keys: keys have a sign."""
+    return (key >> (32 - BITS)) + BINS // 2
+
+
+@triton.jit
+def count_digits(histogram, digit):
+    """Adds the digits of a block, in any shape, to the counts of its image; negative ones are not counted.
+
+    That is no mask of its own: what is reshaped for a histogram may be reordered, and so a mask, reshaped apart,
+    would be that of other pixels.
+    """
+    digit = tl.reshape(digit, [digit.numel])
+    counts = tl.histogram(digit, BINS, mask=digit >= 0)
     tl.atomic_add(histogram + tl.arange(0, BINS), counts, mask=counts != 0, sem="relaxed")
 
 
@@ -36,12 +52,7 @@ def next_digit(workspace, n_points, block, DIGITS: tl.constexpr):
     no_lower = tl.sum(counts, axis=0) - tl.cumsum(counts, axis=0) + counts  # keys whose digit is no lower
     digit = tl.sum((no_lower >= wanted).to(tl.int32), axis=0) - 1
     wanted -= tl.sum(tl.where(bins > digit, counts, 0), axis=0)
-    if DIGITS == 1:
-        prefix = digit - 1024
-    elif DIGITS == 2:
-        prefix = (prefix << 11) | digit
-    else:
-        prefix = (prefix << 10) | digit
+    prefix = digit - BINS // 2 if DIGITS == 1 else (prefix << BITS) | digit
     if block == 0:
         tl.store(workspace + STATE + (DIGITS - 1) * 2, prefix)
         tl.store(workspace + STATE + (DIGITS - 1) * 2 + 1, wanted)

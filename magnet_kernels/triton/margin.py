@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.triton.launch import cdiv, flat, power_of_two_from, smaller_blocks, wide
-from magnet_kernels.triton.values import bilinear_tap, narrow, widen
+from magnet_kernels.triton.values import bilinear_tap, blend, narrow, widen
 
 
 class Tile(NamedTuple):
@@ -27,15 +27,17 @@ def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = Fa
     scattered: they do not follow each other.
 
     Planes: each thread has 16 bytes of some planes in flight, of pixels side by side, so that all that is done over the
-    classes stays in the thread. Pixels of consecutive classes: whole pixels, the classes across lanes.
+    classes stays in the thread. Where what it reads does not lie side by side, four pixels of one plane: of several
+    planes, compilers up to Triton 3.6 would give the classes to different lanes. Pixels of consecutive classes: whole
+    pixels, the classes across lanes.
     """
     if x.stride(1) == 1 and x.stride(3) != 1 and x.shape[1] > 1:
         planes = min(power_of_two_from(x.shape[1]), 128)
         return Tile(planes, max((512 if scattered else 1024) // planes, 8), 4)
-    in_a_row = x.stride(3) == 1 and not scattered
-    a_warp = 32 * (16 // x.element_size() if in_a_row else 1)
+    in_a_row = x.stride(3) == 1 and not (scattered or upsample)
+    a_warp = 32 * (16 // x.element_size() if in_a_row else 4)
     block = smaller_blocks(4 * a_warp, a_warp, pixels, x.device)
-    planes = 8 if x.element_size() > 2 or not in_a_row else 2 if upsample else 4
+    planes = 1 if not in_a_row else 8 if x.element_size() > 2 else 4
     return Tile(planes, block, block // a_warp)
 
 
@@ -121,7 +123,7 @@ def margins(
     copy_row_stride=0,
     copy_column_stride=0,
 ):
-    """Top-1 minus top-2 of pixels ``index`` of the image at ``x``, 0 where that is not a number.
+    """Top-1 minus top-2 of pixels ``index`` of the image at ``x``, 0 where that is not a number. No zero has a sign.
 
     UPSAMPLE: the image is small_height x small_width and upsampled as it is loaded. COPY: what was loaded goes to
     ``copy``. WIDE: offsets need 64 bits.
@@ -158,13 +160,11 @@ def margins(
         stored = tl.load(at, mask=valid, other=0.0)
         value = widen(stored)
         if UPSAMPLE:
-            upper = value
             lower = widen(tl.load(at + down, mask=valid, other=0.0))
-            value = tl.where(weight_y == 0.0, upper, upper * (1.0 - weight_y) + lower * weight_y)
+            value = blend(value, lower, weight_y)
             upper = widen(tl.load(at + right, mask=valid, other=0.0))
             lower = widen(tl.load(at + right + down, mask=valid, other=0.0))
-            other = tl.where(weight_y == 0.0, upper, upper * (1.0 - weight_y) + lower * weight_y)
-            value = tl.where(weight_x == 0.0, value, value * (1.0 - weight_x) + other * weight_x)
+            value = blend(value, blend(upper, lower, weight_y), weight_x)
             stored = narrow(value, x.dtype.element_ty)
             value = widen(stored)
         if COPY:
@@ -188,4 +188,4 @@ def margins(
         margin = (tl.exp(first - shift) - tl.exp(second - shift)) / total
     else:
         margin = first - second
-    return tl.where((nans != 0) | (margin != margin), 0.0, margin)
+    return tl.where((nans != 0) | (margin != margin), 0.0, margin + 0.0)  # -0 + 0 is 0

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.ops.median_blur import _reference as reference
-from magnet_kernels.triton.digits import count_digits
+from magnet_kernels.triton.digits import count_digits, first_digit
 from magnet_kernels.triton.launch import (
     INTERPRETED,
     MOST_PIXELS,
@@ -74,7 +74,7 @@ def median_kernel(
     COLUMNS: tl.constexpr,
 ):
     """A tile of a plane. KEYS: ``result`` gets keys to select by, whose first digit is counted in
-    ``histogram`` (N, 2048 or more); there are no channels."""
+    ``histogram`` (N, 256 or more); there are no channels."""
     plane = tl.program_id(0) // tiles
     tile = tl.program_id(0) - plane * tiles
     tile_y = tile // tiles_x
@@ -111,8 +111,7 @@ def median_kernel(
         if MASK:
             valid = tl.load(mask + (image * mask_n + row * mask_h + column * mask_w), mask=exists, other=0) != 0
         key = selection_key(key, valid)
-        digit = tl.reshape((key >> 21) + 1024, [ROWS * COLUMNS])
-        count_digits(histogram + image * histogram_n, digit, tl.reshape(exists, [ROWS * COLUMNS]))
+        count_digits(histogram + image * histogram_n, tl.where(exists, first_digit(key), -1))
         value = key
     else:
         value = narrow(from_order_key(key), result.dtype.element_ty)
@@ -200,7 +199,7 @@ def launch_median(
 ) -> None:
     """Medians of ``x`` (N, C, H, W) into ``result``.
 
-    histogram: (N, 2048 or more) int32 to count in; then ``result`` (N, 1, H, W) is int32 and gets keys to select by.
+    histogram: (N, 256 or more) int32 to count in; then ``result`` (N, 1, H, W) is int32 and gets keys to select by.
     Windows of 3 and 5 only.
     """
     n, c, height, width = x.shape

@@ -1,6 +1,6 @@
 """select_points: the K highest scores of each image, ties to the lowest index, in ascending order.
 
-Keys are int32 of the order of the scores (values.py). Their K-th highest is found 11 bits at a time: each kernel counts
+Keys are int32 of the order of the scores (values.py). Their K-th highest is found 8 bits at a time: each kernel counts
 the next digit of those that have the digits found so far, and the kernel after it looks the digit up. Then blocks
 count what they will list, one program an image adds the counts up, and blocks write the list from there. No program
 waits for another; integers are added up, so that their order does not matter.
@@ -14,7 +14,15 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.reference import select_points as reference
-from magnet_kernels.triton.digits import BINS, STATE, WORKSPACE, count_digits, next_digit
+from magnet_kernels.triton.digits import (
+    BINS,
+    BITS,
+    DIGITS_OF_A_KEY,
+    WORKSPACE,
+    count_digits,
+    first_digit,
+    next_digit,
+)
 from magnet_kernels.triton.launch import (
     MOST_PIXELS,
     as_bytes,
@@ -66,13 +74,13 @@ def key_kernel(
         valid = tl.load(mask + image * mask_n + place, mask=exists, other=0) != 0
     key = selection_key(order_key(value), valid)
     tl.store(keys + image * pixels + index, key, mask=exists)
-    count_digits(workspace + image * WORKSPACE, (key >> 21) + 1024, exists)
+    count_digits(workspace + image * WORKSPACE, tl.where(exists, first_digit(key), -1))
 
 
 # Budget: 80 registers, no spills; 8 KiB shared memory.
 @triton.jit(do_not_specialize=["n_points"])
 def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr, PIXELS: tl.constexpr):
-    """Counts the digit after the first DIGITS (1 or 2) of keys that have those of the K-th highest."""
+    """Counts the digit after the first DIGITS (1 to 3) of keys that have those of the K-th highest."""
     image = tl.program_id(0) // blocks
     block = tl.program_id(0) - image * blocks
     index = block * PIXELS + tl.arange(0, PIXELS)
@@ -81,13 +89,9 @@ def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr
     workspace += image * WORKSPACE
     key = tl.load(keys + image * pixels + index, mask=exists, other=0)
     prefix, _ = next_digit(workspace, n_points, block, DIGITS)
-    if DIGITS == 1:
-        digit = (key >> 10) & 2047
-        alike = (key >> 21) == prefix
-    else:
-        digit = key & 1023
-        alike = (key >> 10) == prefix
-    count_digits(workspace + DIGITS * BINS, digit, exists & alike)
+    alike = (key >> (32 - DIGITS * BITS)) == prefix
+    digit = (key >> (32 - (DIGITS + 1) * BITS)) & (BINS - 1)
+    count_digits(workspace + DIGITS * BINS, tl.where(exists & alike, digit, -1))
 
 
 # Budget: 80 registers, no spills; 1 KiB shared memory.
@@ -100,7 +104,7 @@ def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.c
     image = image.to(tl.int64)
     workspace += image * WORKSPACE
     key = tl.load(keys + image * pixels + index, mask=index < pixels, other=KEY_OF_INVALID)
-    threshold, _ = next_digit(workspace, n_points, block, 3)
+    threshold, _ = next_digit(workspace, n_points, block, DIGITS_OF_A_KEY)
     above = tl.sum((key > threshold).to(tl.int32), axis=0)
     equal = tl.sum(((key == threshold) & (key != KEY_OF_INVALID)).to(tl.int32), axis=0)
     counts += image * 2 * blocks + block
@@ -146,7 +150,6 @@ def list_kernel(
     REPLACE: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
-    PLANES: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
     """Writes the points of a block. REPLACE: and the values of ``fine`` there into ``target``."""
@@ -155,8 +158,8 @@ def list_kernel(
     index = block * PIXELS + tl.arange(0, PIXELS)
     image = image.to(tl.int64)
     key = tl.load(keys + image * pixels + index, mask=index < pixels, other=KEY_OF_INVALID)
-    threshold = tl.load(workspace + image * WORKSPACE + STATE + 4)
-    wanted = tl.load(workspace + image * WORKSPACE + STATE + 5)
+    threshold = tl.load(workspace + image * WORKSPACE + WORKSPACE - 2)
+    wanted = tl.load(workspace + image * WORKSPACE + WORKSPACE - 1)
     above_before = tl.load(counts + image * 2 * blocks + block)
     equal_before = tl.load(counts + image * 2 * blocks + blocks + block)
     equal = (key == threshold) & (key != KEY_OF_INVALID)
@@ -167,15 +170,11 @@ def list_kernel(
     if REPLACE:
         fine += image * fine_n
         target += image * target_n
-        source = pixel_offsets(index, width, fine_h, fine_w, FLAT, WIDE)[None, :]
-        destination = pixel_offsets(index, width, target_h, target_w, FLAT, WIDE)[None, :]
-        for begin in range(0, classes, PLANES):
-            plane = begin + tl.arange(0, PLANES)[:, None]
-            wanted_values = (plane < classes) & chosen[None, :]
-            if WIDE:
-                plane = plane.to(tl.int64)
-            value = tl.load(fine + (plane * fine_c + source), mask=wanted_values)
-            tl.store(target + (plane * target_c + destination), value, mask=wanted_values)
+        fine += pixel_offsets(index, width, fine_h, fine_w, FLAT, WIDE)
+        target += pixel_offsets(index, width, target_h, target_w, FLAT, WIDE)
+        for plane in range(0, classes):
+            step = tl.cast(plane, tl.int64) if WIDE else plane
+            tl.store(target + step * target_c, tl.load(fine + step * fine_c, mask=chosen), mask=chosen)
 
 
 def block_of(pixels: int, device: torch.device) -> int:
@@ -236,7 +235,7 @@ class Selection:
         if may_run_out:
             points.fill_(-1)
         programs = self.n * self.blocks
-        for digits in (1, 2):
+        for digits in range(1, DIGITS_OF_A_KEY.value):
             launch(
                 digit_kernel,
                 programs,
@@ -283,7 +282,6 @@ class Selection:
             REPLACE=replace and not last,
             FLAT=flat(*maps),
             WIDE=wide(*maps),
-            PLANES=2,
             PIXELS=self.block,
         )
         if last:  # pixels of consecutive classes are taken one by one

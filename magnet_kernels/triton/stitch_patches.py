@@ -15,7 +15,7 @@ from magnet_kernels.reference.refine_step import map_format
 from magnet_kernels.triton.boxes import read_boxes, rounded
 from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, launch, power_of_two_from, wide
 from magnet_kernels.triton.upsample_confidence import MOST_SIDE
-from magnet_kernels.triton.values import bilinear_tap, narrow, widen
+from magnet_kernels.triton.values import bilinear_tap, blend, minus_zero, narrow, widen
 
 
 # Budget: 80 registers, no spills; 1 KiB shared memory.
@@ -64,7 +64,7 @@ def stitch_kernel(
     if WIDE:
         plane = plane.to(tl.int64)
     plane = plane[:, None]
-    total = tl.full([PLANES, ROWS * COLUMNS], 0.0, tl.float32)
+    total = minus_zero([PLANES, ROWS * COLUMNS])
     on_top = tl.full([ROWS * COLUMNS], 0, tl.int32)
     for p in range(0, count):
         of_image = tl.load(boxes + p * 5)
@@ -89,15 +89,15 @@ def stitch_kernel(
             at = patch + (plane * patches_c + (low_y * patches_h + low_x * patches_w)[None, :])
             upper = widen(tl.load(at, mask=valid, other=0.0))
             lower = widen(tl.load(at + down, mask=valid, other=0.0))
-            value = tl.where(weight_y == 0.0, upper, upper * (1.0 - weight_y) + lower * weight_y)
+            value = blend(upper, lower, weight_y)
             upper = widen(tl.load(at + right, mask=valid, other=0.0))
             lower = widen(tl.load(at + right + down, mask=valid, other=0.0))
-            other = tl.where(weight_y == 0.0, upper, upper * (1.0 - weight_y) + lower * weight_y)
-            value = tl.where(weight_x == 0.0, value, value * (1.0 - weight_x) + other * weight_x)
-            total += value
+            value = blend(value, blend(upper, lower, weight_y), weight_x)
+            total = tl.where(valid, total + value, total)
             on_top += inside.to(tl.int32)
     divisor = tl.maximum(on_top, 1).to(tl.float32)
     value = tl.div_rn(total, tl.broadcast_to(divisor[None, :], [PLANES, ROWS * COLUMNS]))
+    value = tl.where((on_top > 0)[None, :], value, 0.0)
     image = image.to(tl.int64)
     if group == 0:
         at = covered + (image * height * width + row * width + column)
@@ -110,12 +110,11 @@ def stitch_kernel(
 
 
 def tile_of(result: Tensor) -> tuple[int, int, int]:
-    """(classes, rows, columns): 1024 elements, 8 a thread; all classes where they are side by side."""
+    """(classes, rows, columns): 1024 elements, 8 a thread; all classes where they are side by side, else one."""
     if result.stride(1) == 1 and result.shape[1] > 1:
         planes = min(power_of_two_from(result.shape[1]), 64)
         return planes, 1, 1024 // planes
-    planes = min(power_of_two_from(result.shape[1]), 4)
-    return planes, 1024 // planes // 32, 32
+    return 1, 32, 32
 
 
 def launch_stitch(patches: Tensor, boxes: Tensor, result: Tensor, covered: Tensor) -> None:

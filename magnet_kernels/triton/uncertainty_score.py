@@ -100,7 +100,7 @@ def score_kernel(
         PIXELS,
     )
     value = unsure * sure
-    value = tl.where(value != value, 0.0, value)
+    value = tl.where(value != value, 0.0, value + 0.0)  # -0 + 0 is 0
     if MASK:
         place = pixel_offsets(index, width, mask_h, mask_w, FLAT, WIDE)
         value = tl.where(tl.load(mask + image * mask_n + place, mask=exists, other=0) != 0, value, 0.0)

@@ -21,6 +21,19 @@ def widen(x):
 
 
 @triton.jit
+def minus_zero(shape: tl.constexpr):
+    """-0 in fp32, the zero that adding never changes. (-0.0 as a constant becomes +0.)"""
+    return tl.full(shape, -(2**31), tl.int32).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def add_tap(total, weight, at, mask):
+    """``total`` and ``weight`` of what lies at ``at``, which is not read where that is 0: it may be infinite or NaN."""
+    read = mask & (weight != 0.0)
+    return tl.where(read, total + weight * widen(tl.load(at, mask=read, other=0.0)), total)
+
+
+@triton.jit
 def order_key(x):
     """The key of fp32 values; that of +0 is 0."""
     bits = x.to(tl.int32, bitcast=True)
@@ -53,13 +66,20 @@ def narrow(x, element: tl.constexpr):
 
 
 @triton.jit
+def blend(low, high, weight):
+    """Between the values of two pixels. Where ``weight``, of the higher, is 0: the lower as it is."""
+    return tl.where(weight == 0.0, low, low * (1.0 - weight) + high * weight)
+
+
+@triton.jit
 def bilinear_tap(index, scale, size):
     """align_corners=False: the lower of two pixels, 1 or 0 to the higher, and the weight of that.
 
-    ``scale`` is input size / output size. A weight of 0 stays on the lower pixel.
+    ``scale`` is input size / output size. The weight is below 1; one of 0 stays on the lower pixel.
     """
     source = tl.maximum(scale * (index.to(tl.float32) + 0.5) - 0.5, 0.0)
     low = tl.minimum(source.to(tl.int32), size - 1)
-    weight = tl.minimum(source - low.to(tl.float32), 1.0)
+    weight = source - low.to(tl.float32)
+    weight = tl.where(weight < 1.0, weight, 0.0)  # by rounding, beyond the last pixel
     step = tl.where((weight != 0.0) & (low < size - 1), 1, 0)
     return low, step, weight

@@ -33,7 +33,8 @@ fi
 # --- the libraries, in a copy of the tree: this one's own build stays as it is
 
 step "the libraries for compute capability $arch"
-git ls-files -z csrc magnet_kernels benchmarks setup.py | PYTHONPATH=.:benchmarks "$PYTHON" -m gpu.prebuilt mirror "$tree"
+git ls-files -z --cached --others --exclude-standard csrc magnet_kernels benchmarks setup.py |
+  PYTHONPATH=.:benchmarks "$PYTHON" -m gpu.prebuilt mirror "$tree"
 rm -f "$tree"/magnet_kernels/*.so
 (cd "$tree" && MAGNET_CUDA=1 TORCH_CUDA_ARCH_LIST=$arch "$PYTHON" setup.py build_ext --inplace) > "$work/build.log" 2>&1 ||
   { tail -20 "$work/build.log"; exit 1; }
@@ -52,7 +53,8 @@ bash benchmarks/gpu/build_cub.sh "$nvcc" "$arch" "$out/libcub_topk.so" "${header
 # --- Triton
 
 step "Triton's kernels"
-(cd "$tree" && TRITON_CACHE_DIR=$work/triton PYTHONPATH=.:benchmarks "$PYTHON" -W ignore -m gpu.triton_cache --architecture "${arch/./}")
+(cd "$tree" && TRITON_CACHE_DIR=$work/triton PYTHONPATH=.:benchmarks "$PYTHON" -W ignore -m gpu.triton_cache \
+  --architecture "${arch/./}")
 
 step "all of it"
 (cd "$tree" && PYTHONPATH=.:benchmarks "$PYTHON" -m gpu.prebuilt pack "$tree" "$out" --architecture "$arch" \

@@ -63,7 +63,7 @@ class GpuTarget:
 
     ``kind`` is "microseconds" (at most ``limit``), "fraction" of the measured copy bandwidth on the bytes that must
     move (at least), "times as fast" as the best of the variants whose name starts with ``other`` (at least), "times the
-    case" ``other`` (at most) or "times the variant" ``other`` (less than). It holds on GPUs whose name has ``gpu`` in it.
+    case" ``other`` (at most) or "times the variant" ``other`` (less than). It is for GPUs whose name has ``gpu`` in it.
     """
 
     case: str

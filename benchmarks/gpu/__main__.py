@@ -37,6 +37,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--ours-only", action="store_true", help="no rivals, and of ours the backend that is preferred")
     parser.add_argument("--join", action="store_true", help="keep the results that are in the folder")
+    parser.add_argument("--no-judging", action="store_true", help="exit code 0 also where a figure is not reached")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--compile-only", action="store_true", help="fill torch.compile's cache, measure nothing")
     chosen = parser.parse_args(arguments)
@@ -124,7 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(NO_GPU_RESULT)
     if {case for case, *_ in report.failed} & {case.key for case in cases} or not report.rows:
         return 1
-    return 2 if not chosen.smoke and any(v.state == MISSED for v in report.verdicts(backend)) else 0
+    if chosen.smoke or chosen.no_judging:
+        return 0
+    return 2 if any(v.state == MISSED for v in report.verdicts(backend)) else 0
 
 
 def show(report: Report, backend: str, smoke: bool) -> None:
@@ -137,7 +140,7 @@ def show(report: Report, backend: str, smoke: bool) -> None:
             print(f"{kind}: {case}, {variant}: {reason}")
     rate = report.environment["copy_bytes_per_second"] / 1e9
     print(f"\n{report.environment['gpu']}, copy bandwidth {rate:.0f} GB/s, commit {report.environment['commit']}")
-    print("Must reach (set for an H200):")
+    print("Must reach:")
     for verdict in report.verdicts(backend):
         print(" ", verdict.line())
 

@@ -50,7 +50,7 @@ def digest(root: Path) -> str:
 
 
 def mirror(names: Iterable[str], root: Path, tree: Path) -> None:
-    """Make ``tree`` hold these files of ``root``; files that are the same keep their times, so that builds are short."""
+    """Make ``tree`` hold these files of ``root``; those that are the same keep their times: builds stay short."""
     wanted = set(names)
     for name in wanted:
         source, target = root / name, tree / name

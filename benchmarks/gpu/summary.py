@@ -1,4 +1,4 @@
-"""The last word of gpu_check.sh: what each step said, the figures to reach, the launches, the rivals; in few characters.
+"""The last word of gpu_check.sh: what each step said, figures to reach, launches, rivals; in few characters.
 
 ``PYTHONPATH=.:benchmarks python -m gpu.summary FOLDER STEPS [TITLE]``; STEPS is the file of a line for each step.
 Exit code 2 where a figure is not reached. Reads files only: it must work where everything else failed.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpu import counters
-from gpu.launches import Launch, lines
+from gpu.launch_times import Launch, lines
 from gpu.results import MISSED, OURS, Report, Row, read_json, table
 
 MOST = 11_500  # characters: what a remote machine's answer shows of the end of the output, less a margin

@@ -70,10 +70,8 @@ def compiling(architecture: int, compiled: Callable[[Any], None]) -> Iterator[No
 
     original, run = _backends._choose, launch._run
 
-    def choose(operator: str, backend: str, device_type: str, dispatched: Callable[..., Any]) -> Callable[..., Any]:
-        if backend == "triton":
-            return implementations[operator]
-        return original(operator, backend, device_type, dispatched)
+    def choose(operator: str, backend: str, *rest: Any) -> Callable[..., Any]:
+        return implementations[operator] if backend == "triton" else original(operator, backend, *rest)
 
     driver.set_active(NoDevice(architecture))
     _backends._choose, launch.multiprocessors = choose, lambda device: MULTIPROCESSORS

@@ -18,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 PYTHON=${PYTHON:-python3}
 TOTAL=${GPU_CHECK_SECONDS:-350}
 LAST=8   # seconds that are kept for the summary
-SCALE=${GPU_CHECK_SCALE:-1} # of every limit: tests take hundredths
+SCALE=${GPU_CHECK_SCALE:-1} # of every limit, for tests
 export PYTHON PYTHONPATH=".:benchmarks${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 OMP_NUM_THREADS=4
 unset MAGNET_BACKEND MAGNET_CPU_ISA
 SECONDS=0
@@ -165,7 +165,7 @@ STOP=INT step "operators on CUDA" 75 bash -c 'tests "cuda and not cuda_host" "$@
 step "Triton" 40 "$PYTHON" -W ignore -m gpu.parity --backend triton &
 step "initcheck" 40 bash -c "sanitize initcheck 20" &
 wait
-step "more cases" 110 "${bench[@]}" --cases rest --join --seconds "$(allowed 110 | awk '{ print $1 > 20 ? $1 - 15 : 1 }')"
+step "more cases" 110 "${bench[@]}" --cases rest --join --seconds "$(allowed 110 | awk '{ print ($1 > 20 ? $1 - 15 : 1) }')"
 STOP=INT step "operators on Triton" 100 bash -c 'tests "triton and not large and not many_blocks" "$@"' tests "${files[@]}"
 
 # --- the summary

@@ -21,7 +21,7 @@ from gpu.inputs import CLUSTERED, FLAT, SCATTERED
 
 FLOAT, BFLOAT = torch.float32, torch.bfloat16
 SHAPE: Shape = (1, 19, 1024, 2048)
-SMOKE = 32  # sizes are divided by it to try the program out
+SMOKE = 64  # sizes are divided by it to try the program out
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -113,7 +113,7 @@ def why_not(folder: Path, root: Path, torch: str, capability: tuple[int, int]) -
         digest_there = made["sources"]
     except FileNotFoundError:
         return f"there is none ({folder / MANIFEST} is missing); benchmarks/gpu_prebuild.sh makes one"
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         return f"its {MANIFEST} cannot be read: {type(error).__name__}: {error}"
     if machine != platform.machine():
         return f"it was made for {machine}, and this is {platform.machine()}"

@@ -17,6 +17,8 @@ from gpu.results import MISSED, OURS, Report, Row, read_json, table
 
 MOST = 11_500  # characters: what a remote machine's answer shows of the end of the output, less a margin
 WIDTH = 170
+MOST_LINES = 32  # of a part, but for the last one, which takes what is left
+NOTE = 40  # characters of a note that more lines are in the files
 SELECTS = ("find_threshold", "list_tiles")  # the launches of refine_step_ that select; the second also replaces
 
 
@@ -88,13 +90,13 @@ def summary(folder: Path, steps: Sequence[str], title: str) -> tuple[list[str], 
         part("not measured", [*skipped[:6], *([f"{len(late)} cases for which no time was left"] if late else [])]),
         part("all that was measured", table(report) if report.rows else []),
     ]
-    result, left = [cut(line) for line in needed], MOST
-    left -= sum(len(line) + 1 for line in result)
+    result = [cut(line) for line in needed]
+    left = MOST - sum(len(line) + 1 for line in result) - NOTE * len(optional)
     for lines_of_part in optional:
         for index, line in enumerate(map(cut, lines_of_part)):
-            if len(line) + 1 > left - 60:
-                result.append(f"({len(lines_of_part) - index} more lines: see the files)")
-                left -= 60
+            rest = len(lines_of_part) - index
+            if len(line) + 1 > left or (index > MOST_LINES and lines_of_part is not optional[-1]):
+                result.append(f"({rest} more lines: see the files)")
                 break
             result.append(line)
             left -= len(line) + 1

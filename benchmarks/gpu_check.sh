@@ -73,7 +73,7 @@ allowed() {
 step() {
   local name=$1 limit=$2 start=$SECONDS code state=ok seconds log
   shift 2
-  log="$work/logs/$(date +%s%N) $name"
+  log="$work/logs/$name"
   seconds=$(allowed "$limit")
   if [ -z "$seconds" ]; then
     say "LEFT OUT" "$name" 0 "no time was left"
@@ -87,7 +87,17 @@ step() {
     *) state=FAILED ;;
   esac
   [ "$state" = ok ] || touch "$work/failed"
+  keep "$name" "$log"
   say "$state" "$name" $((SECONDS - start)) "$(grep -v '^[[:space:]]*$' "$log" | tail -1 | cut -c 1-110)"
+}
+
+# keep NAME LOG: in the results at once, so that what was said stays, whatever comes
+keep() {
+  (
+    flock 9
+    printf '\n===== %s\n' "$1"
+    tail -c 1000000 "$2"
+  ) 9> "$work/lock" >> "$out/log.txt"
 }
 
 # say STATE NAME SECONDS WORDS
@@ -170,10 +180,6 @@ STOP=INT step "operators on Triton" 100 bash -c 'tests "triton and not large and
 
 # --- the summary
 
-for log in "$work"/logs/*; do
-  printf '\n===== %s\n' "${log##*/}"
-  tail -c 1000000 "$log"
-done > "$out/log.txt"
 timeout 30 "$PYTHON" -W ignore -m gpu.summary "$out" "$work/steps" "gpu_check: $name, $SECONDS s in all" > "$out/summary.txt" 2>&1
 case $? in
   0) ;;

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 from gpu import awkward, launches, measure, parity
-from gpu.__main__ import NO_GPU_RESULT, main, options
+from gpu.__main__ import NO_GPU_RESULT, main, options, write
 from gpu.cases import SMOKE, all_cases
+from gpu.results import Report
 from live import environment_of_a_program, live
 from PIL import Image
 
@@ -62,6 +63,14 @@ def smoke(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> 
         assert len(list(csv.DictReader(file))) == len(content["results"])
     with Image.open(folder / "floor.png") as image:
         image.load()
+
+
+def test_without_pillow_there_is_no_picture(tmp_path, monkeypatch):
+    """Pillow is of the model layer: a machine for kernels need not have it."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "gpu.picture", raising=False)
+    write(Report(), tmp_path, "cpu", "made up")
+    assert {path.name for path in tmp_path.iterdir()} == {"results.csv", "results.json"}
 
 
 def test_time_that_ran_out_is_said(tmp_path, capsys):
@@ -294,7 +303,7 @@ def test_course(follow):
     assert course.printed.rstrip().endswith("s in all"), "the summary comes last"
     assert {path.name for path in course.out.iterdir()} == {"summary.txt", "log.txt", "ncu.csv"}
     log = (course.out / "log.txt").read_text()
-    assert all(f" {step}\n" in log for step in STEPS)
+    assert all(f"===== {step}\n" in log for step in STEPS)
 
 
 def test_limits_of_the_course(follow):

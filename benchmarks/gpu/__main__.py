@@ -19,7 +19,7 @@ from gpu.case import Case
 from gpu.cases import SMOKE, all_cases
 from gpu.clock import CpuClock, CudaClock
 from gpu.environment import clocks, environment
-from gpu.measure import DeviceLost, Measurement, compile_all
+from gpu.measure import DeviceLost, Measurement
 from gpu.results import MISSED, Report, read_json, table, write_csv, write_json
 
 NO_GPU_RESULT = "*** NOT A GPU RESULT: run on a CPU at tiny sizes, only to try the program out ***"
@@ -39,7 +39,6 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--join", action="store_true", help="keep the results that are in the folder")
     parser.add_argument("--no-judging", action="store_true", help="exit code 0 also where a figure is not reached")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--compile-only", action="store_true", help="fill torch.compile's cache, measure nothing")
     chosen = parser.parse_args(arguments)
     if chosen.device == "cpu" and not chosen.smoke:
         parser.error(
@@ -86,12 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     cases = chosen_cases(all_cases(chosen.device, SMOKE if chosen.smoke else 1), chosen)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    if not chosen.no_compile:
+    if not chosen.no_compile and not chosen.ours_only:
         allow_many_compilations()
-    if chosen.compile_only:
-        for problem in compile_all(cases):
-            print(problem)
-        return 0
     if not on_gpu:
         print(NO_GPU_RESULT)
     report = read_json(chosen.out / "results.json") if chosen.join else Report()

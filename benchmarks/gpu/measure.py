@@ -213,20 +213,3 @@ def row_of(
         fraction=fraction_of_floor(case.bytes_moved, bandwidth, kernel.median),
         compared_with=compared_with,
     )
-
-
-def compile_all(cases: list[Case]) -> list[str]:
-    """Fill torch.compile's cache, without timing anything: the compiler can work while the device does other things."""
-    problems = []
-    for case in cases:
-        functions = {name: f for name, f in case.rivals.items() if name.startswith("compile")}
-        if not functions:
-            continue
-        try:
-            inputs = Inputs(case, 0)
-            for function in functions.values():
-                function(*inputs.arguments)
-                inputs.restore()
-        except Exception as error:
-            problems.append(f"{case.key}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
-    return problems

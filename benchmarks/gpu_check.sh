@@ -1,29 +1,32 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one command: build in place, tests on CUDA, memory and race checkers, benchmarks.
+# Everything that needs a GPU, in one command of six minutes, the most valuable answers first.
 #
 #   benchmarks/gpu_check.sh
 #
-# Writes logs, results.csv, results.json, floor.png and summary.txt to $OUT, else to benchmarks/results/gpu_<name>/.
+# Takes a build that benchmarks/gpu_prebuild.sh made elsewhere (build/gpu_prebuilt/, or GPU_PREBUILT) if it fits, else
+# builds for this GPU alone. Each step has a limit of its own, and one that fails costs only itself. The summary comes
+# last. Writes summary.txt, log.txt, results.csv and .json, floor.png, launches.json and ncu.csv to $OUT, else to
+# benchmarks/results/gpu_<name>/. Settings of the card are never changed.
 # Exit codes: 0 all went well and every figure to reach is reached; 1 something failed; 2 all went well, but a figure is
-# not reached; 3 no GPU, nothing was done. Settings of the card are never changed.
+# not reached; 3 no GPU, nothing was done.
 #
-# PYTHON (python3) runs it; GPU_CHECK_SECONDS (525) is what it may take in all; GPU_CHECK_COMMIT names the commit where
-# there is no repository.
+# PYTHON (python3) runs it; GPU_CHECK_SECONDS (350) is what it may take in all; GPU_CHECK_COMMIT names the commit where
+# there is no repository. Needs no package but torch, pytest and hypothesis, and no network.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 PYTHON=${PYTHON:-python3}
-TOTAL=${GPU_CHECK_SECONDS:-525}
-BUILD=220 CHECKS=130 ALONE=60 LEAST=60 # seconds: build, checks beside each other, test_gpu.py, benchmarks at the least
-export PYTHONPATH=".:benchmarks${PYTHONPATH:+:$PYTHONPATH}"
-unset MAGNET_BACKEND
+TOTAL=${GPU_CHECK_SECONDS:-350}
+LAST=8   # seconds that are kept for the summary
+SCALE=${GPU_CHECK_SCALE:-1} # of every limit, for tests
+export PYTHON PYTHONPATH=".:benchmarks${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 OMP_NUM_THREADS=4
+unset MAGNET_BACKEND MAGNET_CPU_ISA
 SECONDS=0
 
 # --- which GPU
 
-gpu=$("$PYTHON" - 2>&1 <<'END'
-import sys, warnings
-warnings.simplefilter("ignore")
+gpu=$("$PYTHON" -W ignore - 2>&1 <<'END'
+import sys
 try:
     import torch
 except ImportError as error:
@@ -47,156 +50,144 @@ arch=${gpu%% *} name=${gpu#* }
 folder=$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]' | tr -cs 'a-z0-9' '_')
 out=${OUT:-benchmarks/results/gpu_${folder%_}}
 mkdir -p "$out" || exit 1
+(cd "$out" && rm -f summary.txt log.txt results.csv results.json floor.png launches.json ncu.csv)
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-export TORCHINDUCTOR_CACHE_DIR=$work/inductor # filled while the checks run, read by the benchmarks
+mkdir "$work/logs"
+export arch out work TRITON_CACHE_DIR=$work/triton TORCHINDUCTOR_CACHE_DIR=$work/inductor
+export GPU_PREBUILT=${GPU_PREBUILT:-build/gpu_prebuilt}
+export GPU_CUB_LIBRARY=${GPU_CUB_LIBRARY:-$GPU_PREBUILT/libcub_topk.so}
+[ -e "$GPU_CUB_LIBRARY" ] || GPU_CUB_LIBRARY=$work/libcub_topk.so # made with our own libraries
 echo "gpu_check: $name, compute capability $arch; results go to $out"
 
-# --- steps
+# --- how a step is run
 
-# log NAME CODE SECONDS NOTE: one line of the summary
-log() {
-  local state=ok
-  [ "$2" -eq 0 ] || state=FAILED
-  [ "$2" -eq 124 ] || [ "$2" -eq 137 ] && state="TIMED OUT"
-  printf '%-10s %-22s %4d s  %s\n' "$state" "$1" "$3" "$4" >> "$work/steps"
-  [ "$2" -eq 0 ] || touch "$work/failed"
+# allowed LIMIT: so many seconds (scaled), or what is left before the summary; nothing where that is too little
+allowed() {
+  awk -v limit="$1" -v scale="$SCALE" -v left=$((TOTAL - LAST - SECONDS)) \
+    'BEGIN { t = limit * scale; if (t > left) t = left; if (t > 0 && left >= 3) print t }'
 }
 
-# limited SECONDS COMMAND...
-limited() { timeout -k 10 "$@"; }
-
-# remaining MOST: so many seconds, or what is left of the total
-remaining() {
-  local left=$((TOTAL - SECONDS))
-  [ "$left" -lt 1 ] && left=1
-  echo $((left < $1 ? left : $1))
-}
-
-build() {
-  local start=$SECONDS code
-  MAGNET_CUDA=1 TORCH_CUDA_ARCH_LIST=$arch limited "$(remaining $BUILD)" \
-    "$PYTHON" setup.py build_ext --inplace > "$out/build.log" 2>&1
+# step NAME LIMIT COMMAND...: its output goes to a log, one line about it to the summary: the last one that it printed.
+# STOP: the signal that ends it when its time is over.
+step() {
+  local name=$1 limit=$2 start=$SECONDS code state=ok seconds log
+  shift 2
+  log="$work/logs/$name"
+  seconds=$(allowed "$limit")
+  if [ -z "$seconds" ]; then
+    say "LEFT OUT" "$name" 0 "no time was left"
+    return
+  fi
+  timeout -s "${STOP:-TERM}" -k 5 "$seconds" "$@" > "$log" 2>&1
   code=$?
-  log build $code $((SECONDS - start)) "for compute capability $arch"
-  return $code
+  case $code in
+    0) ;;
+    124 | 137) state="TIMED OUT" ;;
+    *) state=FAILED ;;
+  esac
+  [ "$state" = ok ] || touch "$work/failed"
+  keep "$name" "$log"
+  say "$state" "$name" $((SECONDS - start)) "$(grep -v '^[[:space:]]*$' "$log" | tail -1 | cut -c 1-110)"
+}
+
+# keep NAME LOG: in the results at once, so that what was said stays, whatever comes
+keep() {
+  (
+    flock 9
+    printf '\n===== %s\n' "$1"
+    tail -c 1000000 "$2"
+  ) 9> "$work/lock" >> "$out/log.txt"
+}
+
+# say STATE NAME SECONDS WORDS
+say() { printf '%-9s  %-19s %3d s  %s\n' "$@" | tee -a "$work/steps"; }
+
+# --- the steps
+
+carried_or_built() {
+  local reason
+  reason=$("$PYTHON" -W ignore -m gpu.prebuilt use "$GPU_PREBUILT" "$TRITON_CACHE_DIR" 2>&1) && { echo "$reason"; return; }
+  echo "$reason"
+  [ -e "$GPU_CUB_LIBRARY" ] || bash benchmarks/gpu/build_cub.sh nvcc "$arch" "$GPU_CUB_LIBRARY" & # with nvcc's own CUB
+  MAGNET_CUDA=1 TORCH_CUDA_ARCH_LIST=$arch "$PYTHON" setup.py build_ext --inplace || return
+  wait
+  echo "built for compute capability $arch: ${reason##*$'\n'}"
+}
+
+counters() {
+  local ncu=ncu
+  command -v ncu > /dev/null || ncu=$(ls "${CUDA_HOME:-/usr/local/cuda}"/bin/ncu 2> /dev/null | head -1)
+  [ -n "$ncu" ] || { echo "ncu is not on this machine; it comes with the CUDA toolkit"; return 1; }
+  # The kernels of the second of two calls, with caches and clocks as they are.
+  "$ncu" --clock-control none --cache-control none --kernel-name-base demangled --kernel-name regex:magnet:: \
+    --launch-skip 4 --launch-count 4 --metrics "$("$PYTHON" -W ignore -m gpu.counters)" --print-units base \
+    --csv --page raw --log-file "$out/ncu.csv" "$PYTHON" -W ignore -m gpu.launches --once || return
+  echo "$(grep -c 'magnet::' "$out/ncu.csv") kernels"
+}
+
+# sanitize TOOL SECONDS: without torch's own memory pool, in which one tensor's end is the next one's beginning
+sanitize() {
+  local sanitizer=compute-sanitizer log="$work/$1.log" code
+  command -v $sanitizer > /dev/null || sanitizer=$(ls "${CUDA_HOME:-/usr/local/cuda}"/bin/compute-sanitizer 2> /dev/null)
+  [ -n "$sanitizer" ] || { echo "compute-sanitizer is not on this machine; it comes with the CUDA toolkit"; return 1; }
+  local options=()
+  [ "$1" = memcheck ] && options=(--report-api-errors no)
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$sanitizer" --tool "$1" --error-exitcode 9 "${options[@]}" \
+    "$PYTHON" -W ignore -m gpu.awkward --seconds "$2" | tee "$log"
+  code=${PIPESTATUS[0]}
+  grep -hE 'SUMMARY|runs of backend' "$log" | tail -2 | tr -d = | tr -s '\n ' ' '
+  return "$code"
 }
 
 # The files whose tests run on each backend; those of the model layer need packages that kernels do not.
 test_files() {
-  grep -lE 'live import|cuda' tests/test_*.py | grep -vE 'test_(cuda_.*|gpu|gpu_check.*|install|triton_aot|triton_kernels)\.py' |
-    xargs grep -LE '^(from|import) magnet(\.| |$)'
+  ls tests/test_{refine_step,select_points,refine_stage}.py
+  grep -lE 'live import|cuda' tests/test_*.py | xargs grep -LE '^(from|import) magnet(\.| |$)' |
+    grep -vE 'test_((cuda|ptx)_.*|gpu.*|install|triton_aot|triton_kernels|refine_step|select_points|refine_stage)\.py'
 }
 
-# test_file FILE END CHOSEN FOLDER: those of its tests, until the time END; several files at once use idle cores
-test_file() {
-  local here left=$(($2 - $(date +%s))) workers=""
-  here=$work/$4/$(basename "$1" .py)
-  "$PYTHON" -c 'import xdist' 2> /dev/null && workers="-n 3"
-  HYPOTHESIS_PROFILE=ci MAGNET_CUDA_HOST=0 OMP_NUM_THREADS=2 timeout -k 10 $((left > 1 ? left : 1)) \
-    "$PYTHON" -m pytest "$1" -q -p no:cacheprovider $workers -k "$3" > "$here.log" 2>&1
-  echo $? > "$here.code"
-}
-export -f test_file
-export work PYTHON
-
-# judge_tests NAME FOLDER START FILES: one line of the summary for what test_file left behind
-judge_tests() {
-  local name=$1 folder=$2 start=$3 code=0 passed=0 bad="" file count
-  shift 3
-  for file in "$@"; do
-    file=$work/$folder/$(basename "$file" .py)
-    case $(cat "$file.code" 2> /dev/null || echo 124) in
-      0 | 5) ;; # 5: the file holds no such test
-      124 | 137) code=124 bad+=" $(basename "$file")" ;;
-      *) [ $code -eq 124 ] || code=1; bad+=" $(basename "$file")" ;;
-    esac
-    count=$(grep -ohE '[0-9]+ passed' "$file.log" 2> /dev/null | tail -1)
-    count=${count% passed}
-    passed=$((passed + ${count:-0}))
-    cat "$file.log" >> "$out/tests.log" 2> /dev/null
-  done
-  [ "$passed" -gt 0 ] || { [ $code -ne 0 ] || code=1; bad+=" no test ran: is the backend live?"; }
-  log "$name" $code $((SECONDS - start)) "$passed passed${bad:+; look at:$bad}"
-}
-
-# tests NAME FOLDER CHOSEN
+# tests CHOSEN FILES...: in at most 8 processes; interrupted, not killed, when time is over, so that it says how far it came
 tests() {
-  local start=$SECONDS end files
-  mkdir -p "$work/$2"
-  end=$(($(date +%s) + $(remaining $CHECKS)))
-  mapfile -t files < <(test_files)
-  printf '%s\n' "${files[@]}" | xargs -P 8 -I{} bash -c "test_file {} $end '$3' $2"
-  judge_tests "$1" "$2" "$start" "${files[@]}"
+  local chosen=$1 workers=()
+  shift
+  "$PYTHON" -c 'import xdist' 2> /dev/null && [ $# -gt 1 ] && workers=(-n 8 --dist worksteal)
+  HYPOTHESIS_PROFILE=ci MAGNET_CUDA_HOST=0 OMP_NUM_THREADS=2 exec "$PYTHON" -m pytest -q -p no:cacheprovider \
+    --no-header -m "not slow" --maxfail 40 "${workers[@]}" -k "$chosen" "$@"
 }
+export -f carried_or_built counters sanitize tests
 
-# What only a GPU can show, memory running out included: by itself.
-gpu_tests() {
-  local start=$SECONDS
-  [ -e tests/test_gpu.py ] || return
-  test_file tests/test_gpu.py $(($(date +%s) + $(remaining $ALONE))) "" tests
-  judge_tests "tests of the GPU" tests "$start" tests/test_gpu.py
-}
+mapfile -t files < <(test_files)
+bench=("$PYTHON" -W ignore -m gpu --out "$out" --no-judging)
 
-sanitizer() {
-  command -v compute-sanitizer && return
-  ls "${CUDA_HOME:-/usr/local/cuda}"/bin/compute-sanitizer /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | head -1
-}
+step "build" 200 bash -c carried_or_built
+step "telling cases" 30 "$PYTHON" -W ignore -m gpu.parity
+step "kernel times" 45 "${bench[@]}" --cases targets --ours-only --seconds 35
+step "launches" 30 "$PYTHON" -W ignore -m gpu.launches --out "$out"
+step "counters" 40 bash -c counters
+step "rivals" 100 "${bench[@]}" --cases targets --join --seconds 80
 
-# sanitize TOOL: without torch's own memory pool, in which one tensor's end is the next one's beginning
-sanitize() {
-  local start=$SECONDS code tool said
-  tool=$(sanitizer)
-  if [ -z "$tool" ]; then
-    log "$1" 1 0 "compute-sanitizer is not on this machine; it comes with the CUDA toolkit"
-    return
-  fi
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 OMP_NUM_THREADS=2 limited "$(remaining $CHECKS)" \
-    "$tool" --tool "$1" --error-exitcode 9 $2 "$PYTHON" -m gpu.awkward > "$work/$1.log" 2>&1
-  code=$?
-  said=$(grep -E 'SUMMARY|runs of backend' "$work/$1.log" | tail -2 | tr -d = | tr '\n' ' ')
-  log "$1" $code $((SECONDS - start)) "$said"
-}
+step "memcheck" 65 bash -c "sanitize memcheck 40" &
+step "racecheck" 65 bash -c "sanitize racecheck 40" &
+step "tests of the GPU" 60 bash -c 'tests "" tests/test_gpu.py' &
+wait
+STOP=INT step "operators on CUDA" 75 bash -c 'tests "cuda and not cuda_host" "$@"' tests "${files[@]}"
+step "Triton" 40 "$PYTHON" -W ignore -m gpu.parity --backend triton &
+step "initcheck" 40 bash -c "sanitize initcheck 20" &
+wait
+step "more cases" 110 "${bench[@]}" --cases rest --join --seconds "$(allowed 110 | awk '{ print ($1 > 20 ? $1 - 15 : 1) }')"
+STOP=INT step "operators on Triton" 100 bash -c 'tests "triton and not large and not many_blocks" "$@"' tests "${files[@]}"
 
-checks() {
-  mkdir -p "$work/tests"
-  : > "$out/tests.log"
-  tests "tests on CUDA" tests "cuda and not cuda_host" &
-  tests "tests on Triton" triton "triton and not large and not many_blocks and not all_backends" &
-  sanitize memcheck "--report-api-errors no" &
-  sanitize racecheck "" &
-  sanitize initcheck "" &
-  limited "$(remaining $CHECKS)" "$PYTHON" -m gpu --compile-only --out "$work" > "$work/compile.log" 2>&1 &
-  wait
-  gpu_tests
-  cat "$work"/{memcheck,racecheck,initcheck}.log > "$out/sanitizer.log" 2> /dev/null
-}
+# --- the summary
 
-benchmarks() {
-  local start=$SECONDS seconds code note=""
-  seconds=$(remaining 600)
-  [ "$seconds" -ge $LEAST ] || seconds=$LEAST
-  limited "$seconds" "$PYTHON" -m gpu --out "$out" --seconds $((seconds - 30)) > "$out/benchmark.log" 2>&1
-  code=$?
-  cat "$out/benchmark.log"
-  [ $code -eq 2 ] && { touch "$work/unreached"; code=0; note="some figure is not reached"; }
-  log benchmarks $code $((SECONDS - start)) "$note"
-}
-
-if ! build; then
-  tail -20 "$out/build.log"
-  echo "gpu_check: the build failed, nothing else was run; see $out/build.log"
-  exit 1
-fi
-checks
-benchmarks
-{
-  echo "gpu_check: $name, $SECONDS s in all"
-  cat "$work/steps"
-} > "$work/head"
-cat "$work/head" "$out/benchmark.log" > "$out/summary.txt"
+timeout 30 "$PYTHON" -W ignore -m gpu.summary "$out" "$work/steps" "gpu_check: $name, $SECONDS s in all" > "$out/summary.txt" 2>&1
+case $? in
+  0) ;;
+  2) touch "$work/unreached" ;;
+  *) touch "$work/failed"; cat "$work/steps" >> "$out/summary.txt" ;;
+esac
 echo
-cat "$work/head"
+cat "$out/summary.txt"
 [ -e "$work/failed" ] && exit 1
 [ -e "$work/unreached" ] && exit 2
 exit 0

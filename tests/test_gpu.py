@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -31,22 +33,36 @@ def expected(coarse: torch.Tensor, fine: torch.Tensor, **options: object) -> tup
     return refined, points
 
 
-@pytest.fixture
-def no_waiting():
-    """Any synchronisation with the device is an error."""
+@contextlib.contextmanager
+def no_waiting() -> Iterator[None]:
+    """Any synchronisation with the device is an error; inputs are copied to it, and results looked at, outside."""
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
-    yield
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
-def test_no_host_synchronisation(no_waiting):
+def test_a_synchronisation_is_noticed():
+    coarse, _ = maps("sync", (1, 2, 8, 8))
+    with pytest.raises(RuntimeError, match="synchroniz"), no_waiting():
+        coarse.sum().item()
+
+
+def test_no_host_synchronisation():
     coarse, fine = maps("sync")
-    torch.cuda.set_sync_debug_mode("error")
-    refine_step(coarse, fine, n_points=4000)
-    refine_step_(coarse, fine, n_points=0.3, kernel_size=5)
+    small = coarse[..., :100, :200].contiguous()
     boxes = torch.tensor([[0, 0.0, 0.0, 509.0, 257.0]])
-    refine_stage(coarse[..., :100, :200], fine, boxes, SHAPE[2:], n_points=4000)
+    before = coarse.clone()
+    with no_waiting():
+        refined, points = refine_step(coarse, fine, n_points=4000, return_points=True)
+        refine_step_(coarse, fine, n_points=0.3, kernel_size=5)
+        labels = refine_stage(small, fine, boxes, SHAPE[2:], n_points=4000, labels_only=True)
+    right, right_points = expected(before, fine, n_points=4000)
+    assert_same(points.cpu(), right_points)
+    assert_same(refined.cpu(), right)
+    assert labels.shape == (1, *SHAPE[2:])
 
 
 def test_at_most_four_kernels():

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from gpu import arithmetic, compare, inputs, measure
+from gpu.__main__ import chosen_cases, options
 from gpu.arithmetic import Times, percentile
 from gpu.case import Case
 from gpu.cases import SMOKE, all_cases
-from targets import GPU_TARGETS
+from targets import GPU_3_PERCENT, GPU_90_PERCENT, GPU_SELECT, GPU_TARGETS
 
 # --- arithmetic
 
@@ -84,6 +85,30 @@ def test_cases_differ_and_hold_every_figure_to_reach():
             assert target.other in keys
         elif target.other:
             assert any(name.startswith(target.other) for name in rivals[target.case])
+
+
+def test_no_figure_asks_for_what_bytes_forbid():
+    """A case with more bytes than another may take as much longer as they are more, and a little beyond."""
+    shape, bytes_of = (1, 19, 1024, 2048), {}
+    for key in (GPU_3_PERCENT, GPU_90_PERCENT):
+        n_points = int(key.rsplit("=", 1)[1])
+        maps = arithmetic.refine_bytes(shape, 4, 0, in_place=True)
+        bytes_of[key] = maps + 2 * n_points * shape[1] * 4  # values read again, once the choice is known, and written
+    for target in GPU_TARGETS:
+        if target.kind == "times the case":
+            least = bytes_of[target.case.removesuffix(" flat")] / bytes_of[target.other]
+            assert least < target.limit < 1.2 * least
+        if target.kind == "fraction":
+            assert target.limit <= 0.8
+
+
+def test_cases_with_figures_come_first_in_their_order():
+    chosen = chosen_cases(all_cases("cpu"), options(["--out", "x", "--cases", "targets"]))
+    keys = [case.key for case in chosen]
+    assert keys[0] == GPU_TARGETS[0].case and keys[1] == GPU_TARGETS[1].case and GPU_SELECT in keys
+    assert {target.case for target in GPU_TARGETS} <= set(keys)
+    rest = [case.key for case in chosen_cases(all_cases("cpu"), options(["--out", "x", "--cases", "rest"]))]
+    assert sorted([*keys, *rest]) == sorted(case.key for case in all_cases("cpu"))
 
 
 def test_cases_cover_what_was_asked_for():
@@ -171,5 +196,6 @@ def test_flat_and_half_precision():
 def test_same_scores():
     score = torch.tensor([[[[0.1, 0.7, 0.7, 0.9]]]])
     expected = torch.tensor([[1, 3]])
-    for points, good in (([[3, 2]], True), ([[3, 0]], False), ([[3, 3]], False), ([[3]], False)):
+    for points, good in (([[3, 2]], True), ([[3, 0]], False), ([[3, 3]], False), ([[3]], False), ([[3, 9]], False)):
         assert accepts(compare.same_scores, torch.tensor(points), expected, (score,)) == good
+        assert accepts(compare.same_scores, torch.tensor(points, dtype=torch.int32), expected, (score,)) == good

@@ -199,6 +199,23 @@ def test_only_right_results_are_timed(doubling):
     assert (row.method, row.kernel_rounds, row.compared_with) == (GRAPH_REPLAY, 7, "reference")
 
 
+def test_ours_alone(doubling, monkeypatch):
+    """The first live backend, and no rival: the answer that comes first."""
+    monkeypatch.setattr(measure, "live_backends", lambda operator, device: ["cuda", "triton"])
+    report = Report(failed=[(doubling.key, "cuda", "said by an earlier step")])
+    Measurement(MadeUpClock(), report, compile=True, ours_only=True).run(doubling)
+    assert [row.variant for row in report.rows] == ["cuda"] and not report.failed and not report.skipped
+
+
+def test_a_rival_with_a_comparison_of_its_own(doubling):
+    """And CUB's selection, which is left out where there is no GPU."""
+    strict = replace(doubling, same=compare.close(9), rivals={"near": lambda x: x.mul_(2.5), "CUB": lambda x: x})
+    assert [row.variant for row in measured(strict, MadeUpClock()).rows] == ["cpu", "near"]
+    report = measured(replace(strict, same_of={"near": compare.identical}), MadeUpClock())
+    assert [variant for _, variant, _ in report.failed] == ["near"]
+    assert report.skipped == [(doubling.key, "CUB", "CUB's selection needs a GPU")]
+
+
 def test_wrong_kernels_are_not_timed(doubling):
     wrong = replace(doubling, ours=lambda backend: lambda x: x.mul_(2 if backend == "reference" else 5))
     report = measured(wrong, MadeUpClock())
@@ -327,7 +344,8 @@ def test_csv_and_json_hold_everything(tmp_path):
     assert [Row(**entry) for entry in content["results"]] == report.rows
     assert content["skipped"] == [{"case": "four", "variant": "all", "reason": "too large"}]
     assert content["failed"] == [{"case": "five", "variant": "cuda", "reason": "wrong"}]
-    assert [entry["state"] for entry in content["figures_to_reach"]] == [OPEN] * len(GPU_TARGETS)
+    anywhere = [target for target in GPU_TARGETS if not target.gpu]
+    assert [entry["state"] for entry in content["figures_to_reach"]] == [OPEN] * len(anywhere)
 
 
 def test_picture(tmp_path):

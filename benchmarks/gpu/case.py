@@ -35,6 +35,7 @@ class Case:
     rivals: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     combined: Mapping[str, Callable[[str], Callable[..., Any]]] = field(default_factory=dict)
     same_rival: Compare | None = None
+    same_of: Mapping[str, Compare] = field(default_factory=dict)  # of single rivals
     n_points: int = 0
     scores: str = CLUSTERED
     in_place: bool = False

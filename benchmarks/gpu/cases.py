@@ -14,14 +14,14 @@ from torch import Tensor
 
 import magnet_kernels as mk
 from gpu import arithmetic as a
-from gpu import compare, inputs
+from gpu import compare, cub_topk, inputs
 from gpu.arithmetic import Shape
 from gpu.case import Case
 from gpu.inputs import CLUSTERED, FLAT, SCATTERED
 
 FLOAT, BFLOAT = torch.float32, torch.bfloat16
 SHAPE: Shape = (1, 19, 1024, 2048)
-SMOKE = 32  # sizes are divided by it to try the program out
+SMOKE = 64  # sizes are divided by it to try the program out
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -227,6 +227,7 @@ class Cases:
         )  # fmt: skip
 
     def select(self, n_points: int | float, scores: str = CLUSTERED) -> Case:
+        """CUB's selection is given its best: any order, any of equal scores; and once ours: ascending, the lowest."""
         shape = self.shape(SHAPE)
         k = self.count(n_points, shape)
         return Case(
@@ -234,7 +235,23 @@ class Cases:
             a.select_bytes(shape, k), a.pixels(shape) * 4,
             lambda seed: (self.score(shape, 2 * seed, scores), k),
             lambda backend: lambda score, k: mk.select_points(score, k, backend=backend),
-            compare.identical, {"eager": c.plain_select}, same_rival=compare.same_scores, n_points=k, scores=scores,
+            compare.identical,
+            {"eager": c.plain_select, "CUB": cub_topk.topk, "CUB, same points": cub_topk.topk_ordered},
+            same_rival=compare.same_scores, same_of={"CUB, same points": compare.identical},
+            n_points=k, scores=scores,
+        )  # fmt: skip
+
+    def select_small(self) -> Case:
+        """Many images of 64 x 64, as patches are: what CUB's batched selection is for."""
+        side = cub_topk.BATCHED_SIDE if self.divide == 1 else 8
+        shape, k = (256, 1, side, side), side * side // 8
+        return Case(
+            "select_points", "select_points", shape, FLOAT,
+            a.select_bytes(shape, k), a.pixels(shape) * 4,
+            lambda seed: (self.score((shape[0], 3, *shape[2:]), 2 * seed, CLUSTERED), k),
+            lambda backend: lambda score, k: mk.select_points(score, k, backend=backend),
+            compare.identical, {"eager": c.plain_select, "CUB, batched": cub_topk.batched_topk},
+            same_rival=compare.same_scores, n_points=k,
         )  # fmt: skip
 
     def replace(self, in_place: bool, n_points: int | float = N_POINTS, scores: str = CLUSTERED) -> Case:
@@ -339,6 +356,7 @@ def all_cases(device: str, divide: int = 1) -> list[Case]:
         m.median(5),
         m.median(11),
         m.select(N_POINTS),
+        m.select_small(),
         m.replace(True),
         m.upsample(compile=True),
         m.crop(),

@@ -85,6 +85,8 @@ def same_scores(theirs: Tensor, expected: Tensor, arguments: tuple[Any, ...]) ->
     """Points in any order, and any of equal scores."""
     score = arguments[0].flatten(1)
     assert theirs.shape == expected.shape, f"{tuple(theirs.shape)}, not {tuple(expected.shape)}"
+    theirs = theirs.long()
+    assert bool(((theirs >= 0) & (theirs < score.shape[1])).all()), "a point is outside the map"
     ordered = theirs.sort(dim=1).values
     assert not bool((ordered[:, 1:] == ordered[:, :-1]).any()), "a point is listed twice"
     a, b = (score.gather(1, points).sort(dim=1).values for points in (theirs, expected))

@@ -10,6 +10,7 @@ import torch
 from competitors import why_not_compiled
 from targets import GPU_CASE
 
+from gpu import cub_topk
 from gpu.arithmetic import Times, fraction_of_floor, pixels
 from gpu.case import Case, Compare
 from gpu.clock import Clock
@@ -49,16 +50,20 @@ def live_backends(operator: str, device: str) -> list[str]:
 
 
 class Measurement:
-    """Measures case after case into a report."""
+    """Measures case after case into a report. ``ours_only``: the first live backend of each, nothing else."""
 
-    def __init__(self, clock: Clock, report: Report, *, compile: bool, seconds: float = 0.15) -> None:
-        self.clock, self.report, self.seconds = clock, report, seconds
+    def __init__(
+        self, clock: Clock, report: Report, *, compile: bool, ours_only: bool = False, seconds: float = 0.15
+    ) -> None:
+        self.clock, self.report, self.seconds, self.ours_only = clock, report, seconds, ours_only
+        compile = compile and not ours_only
         self.not_compiled = why_not_compiled(clock.device) if compile else "torch.compile was left out"
         self.copy_rate = clock.bandwidth()
         report.environment["copy_bytes_per_second"] = self.copy_rate
         report.environment["empty_replay_us"] = clock.empty_replay() * 1e6
 
     def run(self, case: Case) -> None:
+        self.report.forget(case.key)
         try:
             self._run(case)
         except torch.OutOfMemoryError:
@@ -102,10 +107,12 @@ class Measurement:
 
     def _variants(self, case: Case) -> Iterator[tuple[str, Callable[..., Any], Compare]]:
         live = live_backends(case.operator, self.clock.device)
-        for backend in live:
+        for backend in live[:1] if self.ours_only else live:
             yield backend, case.ours(backend), case.same
         if not live:
             self._skip(case, "all compiled backends", str(available_backends().get(case.operator)))
+        if self.ours_only:
+            return
         if case.key == GPU_CASE.format("float32"):
             yield REFERENCE, case.ours(REFERENCE), identical
         for name, made in case.combined.items():
@@ -115,7 +122,13 @@ class Measurement:
             if name.startswith("compile") and self.not_compiled:
                 self._skip(case, name, self.not_compiled)
                 continue
-            yield name, function, case.same_rival or case.same
+            if name.startswith("CUB") and (reason := self._not_cub()) is not None:
+                self._skip(case, name, reason)
+                continue
+            yield name, function, case.same_of.get(name) or case.same_rival or case.same
+
+    def _not_cub(self) -> str | None:
+        return cub_topk.why_not() if self.clock.is_gpu else "CUB's selection needs a GPU"
 
     def _checked(
         self, case: Case, name: str, function: Callable[..., Any], same: Compare, inputs: Inputs, expected: Any
@@ -150,7 +163,7 @@ class Measurement:
         except Exception as error:
             self._fail(case, name, error)
         else:
-            self.report.rows.append(row_of(case, name, method, kernel, call, self.copy_rate, source))
+            self.report.put(row_of(case, name, method, kernel, call, self.copy_rate, source))
         finally:
             self._still_there()
             for inputs in sets:
@@ -200,20 +213,3 @@ def row_of(
         fraction=fraction_of_floor(case.bytes_moved, bandwidth, kernel.median),
         compared_with=compared_with,
     )
-
-
-def compile_all(cases: list[Case]) -> list[str]:
-    """Fill torch.compile's cache, without timing anything: the compiler can work while the device does other things."""
-    problems = []
-    for case in cases:
-        functions = {name: f for name, f in case.rivals.items() if name.startswith("compile")}
-        if not functions:
-            continue
-        try:
-            inputs = Inputs(case, 0)
-            for function in functions.values():
-                function(*inputs.arguments)
-                inputs.restore()
-        except Exception as error:
-            problems.append(f"{case.key}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
-    return problems

@@ -49,11 +49,26 @@ class Report:
     skipped: list[tuple[str, str, str]] = field(default_factory=list)  # case, variant, reason
     failed: list[tuple[str, str, str]] = field(default_factory=list)
 
+    def put(self, row: Row) -> None:
+        """In the place of an earlier one of the same variant of the same case."""
+        for index, old in enumerate(self.rows):
+            if (old.case, old.variant) == (row.case, row.variant):
+                self.rows[index] = row
+                return
+        self.rows.append(row)
+
+    def forget(self, case: str) -> None:
+        """What was said of a case that is run again."""
+        self.skipped = [entry for entry in self.skipped if entry[0] != case]
+        self.failed = [entry for entry in self.failed if entry[0] != case]
+
     def find(self, case: str, variant: str) -> Row | None:
         return next((row for row in self.rows if row.case == case and row.variant == variant), None)
 
     def verdicts(self, backend: str = "cuda") -> list[Verdict]:
-        return [judge(self, target, backend) for target in GPU_TARGETS]
+        """Of the figures that are to be reached on this GPU."""
+        gpu = str(self.environment.get("gpu", ""))
+        return [judge(self, target, backend) for target in GPU_TARGETS if target.gpu in gpu]
 
 
 @dataclass(frozen=True)
@@ -125,6 +140,16 @@ def write_json(path: Path, report: Report, backend: str) -> None:
     path.write_text(json.dumps(content, indent=1, default=str) + "\n")
 
 
+def read_json(path: Path) -> Report:
+    """What ``write_json`` wrote; an empty report where there is none."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return Report()
+    told = [[tuple(entry.values()) for entry in content[name]] for name in ("skipped", "failed")]
+    return Report(content["environment"], [Row(**entry) for entry in content["results"]], *told)
+
+
 def table(report: Report) -> list[str]:
     """One line a case: kernel and call time, part of the floor, and how many times as long the others take."""
     by_case: dict[str, list[Row]] = {}
@@ -151,7 +176,7 @@ def table(report: Report) -> list[str]:
                     ratios,
                 )
             )
-    return _aligned(lines)
+    return aligned(lines)
 
 
 def mark(row: Row) -> str:
@@ -164,7 +189,7 @@ def _ratio(row: Row, base: Row | None) -> str:
     return ratio + mark(row)
 
 
-def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     last = len(widths) - 1
     return [

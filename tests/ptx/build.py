@@ -1,0 +1,100 @@
+"""Compiles what the emulator needs into build/ptx: each file again only where its sources or its command have changed.
+
+Several processes may build at once; what one of them has loaded stays whole when another replaces it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+OUTPUT = ROOT / "build" / "ptx"
+# Floats must do what the sources say, to the bit; integers wrap. No -march=native: what a folder holds may be used on
+# another machine, and the engine is not faster by it.
+ENGINE_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-frounding-math"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-sign-compare", "-Wno-bool-compare", "-Wno-type-limits"]
+
+
+class NoCompiler(RuntimeError):
+    """There is no C++ compiler."""
+
+
+class BuildError(RuntimeError):
+    """A compiler or linker reported an error, which is the message."""
+
+
+def compiler() -> list[str]:
+    """The C++ compiler: $CXX, or what is on the path."""
+    command = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+    if not command:
+        raise NoCompiler("the PTX emulator needs a C++ compiler (g++ 11 or newer)")
+    return command.split()
+
+
+def made(target: Path, sources: Iterable[Path], command: Callable[[Path], Sequence[str]]) -> Path:
+    """``target``, made by ``command(path)`` unless it was made so from the same ``sources`` before.
+
+    ``command`` gets the path to write to: a temporary one beside ``target``, a folder where ``target`` has no suffix.
+    The first word of the command is asked for its ``--version``, so that another compiler compiles anew.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, record = (target.with_name(target.name + end) for end in (".new", ".key"))
+    words = [str(word) for word in command(temporary)]
+    key = _hash(words, _version(words[0]), *(f"{path}\0{path.read_text(encoding='utf-8')}" for path in sorted(sources)))
+    with _locked(target.with_name(target.name + ".lock")):
+        if target.exists() and record.exists() and record.read_text() == key:
+            return target
+        record.unlink(missing_ok=True)
+        if not target.suffix:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+        _run(words)
+        if not target.suffix:
+            shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+        record.write_text(key)
+    return target
+
+
+def engine() -> Path:
+    """The library of the engine."""
+    folder = HERE / "engine"
+    sources = sorted(folder.glob("*.cpp"))
+
+    def command(path: Path) -> list[str]:
+        return [*compiler(), *ENGINE_FLAGS, *WARNINGS, *map(str, sources), "-o", str(path)]
+
+    return made(OUTPUT / "libemulator.so", [*sources, *folder.glob("*.h")], command)
+
+
+@functools.cache
+def _version(program: str) -> str:
+    return _run([program, "--version"])
+
+
+def _run(command: Sequence[str]) -> str:
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise BuildError(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def _hash(words: Sequence[str], *parts: str) -> str:
+    return hashlib.sha256("\0".join([*words, *parts]).encode()).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

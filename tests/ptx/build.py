@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +21,7 @@ ROOT = HERE.parent.parent
 OUTPUT = ROOT / "build" / "ptx"
 # Floats must do what the sources say, to the bit; integers wrap. No -march=native: what a folder holds may be used on
 # another machine, and the engine is not faster by it.
-ENGINE_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-frounding-math"]
+ENGINE_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fwrapv", "-ffp-contract=off", "-frounding-math"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-sign-compare", "-Wno-bool-compare", "-Wno-type-limits"]
 
 
@@ -49,7 +50,7 @@ def made(target: Path, sources: Iterable[Path], command: Callable[[Path], Sequen
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary, record = (target.with_name(target.name + end) for end in (".new", ".key"))
     words = [str(word) for word in command(temporary)]
-    key = _hash(words, _version(words[0]), *(f"{path}\0{path.read_text(encoding='utf-8')}" for path in sorted(sources)))
+    key = _hash(words, _version(words[0]), *map(_content, sorted(sources)))
     with _locked(target.with_name(target.name + ".lock")):
         if target.exists() and record.exists() and record.read_text() == key:
             return target
@@ -68,17 +69,25 @@ def made(target: Path, sources: Iterable[Path], command: Callable[[Path], Sequen
 def engine() -> Path:
     """The library of the engine."""
     folder = HERE / "engine"
-    sources = sorted(folder.glob("*.cpp"))
+    headers = sorted(folder.glob("*.h"))
 
-    def command(path: Path) -> list[str]:
-        return [*compiler(), *ENGINE_FLAGS, *WARNINGS, *map(str, sources), "-o", str(path)]
+    def object_(source: Path) -> Path:
+        command = [*compiler(), *ENGINE_FLAGS, *WARNINGS, "-c", str(source), "-o"]
+        return made(OUTPUT / "engine" / f"{source.stem}.o", [source, *headers], lambda path: [*command, str(path)])
 
-    return made(OUTPUT / "libemulator.so", [*sources, *folder.glob("*.h")], command)
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(object_, sorted(folder.glob("*.cpp"))))
+    link = [*compiler(), "-shared", *map(str, objects), "-o"]
+    return made(OUTPUT / "libemulator.so", objects, lambda path: [*link, str(path)])
 
 
 @functools.cache
 def _version(program: str) -> str:
     return _run([program, "--version"])
+
+
+def _content(path: Path) -> str:
+    return f"{path}\0{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def _run(command: Sequence[str]) -> str:

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "machine.h"
+#include "registers.h"
 
 namespace emulator {
 namespace {
@@ -45,6 +46,7 @@ std::unique_ptr<Kernel> load(const Decoded& decoded) {
   kernel->sources.assign(decoded.sources, decoded.sources + decoded.n_sources);
   std::vector<const Form*> forms;
   for (const std::string& form : kernel->forms) forms.push_back(&find_form(form));
+  std::vector<uint32_t> operands_written, operands_read;
   for (int64_t r = 0; r < decoded.n_code; ++r) {
     const int64_t* row = decoded.code + r * (kColumns + kOperands);
     const Form& form = *forms[row[0]];
@@ -69,6 +71,8 @@ std::unique_ptr<Kernel> load(const Decoded& decoded) {
     i.count = static_cast<int32_t>(row[7]);
     i.source = static_cast<int32_t>(row[8]);
     i.index = static_cast<int32_t>(r);
+    operands_written.push_back(static_cast<uint32_t>(row[9]));
+    operands_read.push_back(static_cast<uint32_t>(row[10]));
     for (int k = 0; k < kOperands; ++k) i.operand[k] = static_cast<int32_t>(row[kColumns + k]);
     kernel->code.push_back(i);
   }
@@ -84,6 +88,7 @@ std::unique_ptr<Kernel> load(const Decoded& decoded) {
   for (int64_t k = 0; k < decoded.n_params; ++k) {
     kernel->params.emplace_back(decoded.params[2 * k], decoded.params[2 * k + 1]);
   }
+  share_registers(*kernel, operands_written, operands_read);
   int64_t bytes = 0;
   for (int64_t k = 0; k < decoded.n_shared; ++k) {
     kernel->shared.push_back({variable_name(decoded.shared_names[k]), decoded.shared[2 * k], decoded.shared[2 * k + 1]});

@@ -8,7 +8,7 @@
 
 namespace emulator {
 
-constexpr int kColumns = 9;  // form, guard, negated, target, offset, PTX line, leader, operands, source; then operands
+constexpr int kColumns = 11;  // see program.py
 
 // See emulator.py. Pairs are two numbers after each other.
 struct Decoded {

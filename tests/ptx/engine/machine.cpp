@@ -71,13 +71,23 @@ class Machine {
     launch_.clocks.start(block->clock, block->index);
     block->shared.assign(launch_.shared_bytes, static_cast<uint8_t>(0xA5 + launch_.options.seed));
     if (launch_.options.races) block->shadow.cover(launch_.shared_bytes);
-    block->data.resize(int64_t{warps} * kernel_.n_data * 32);
-    std::memset(block->data.data(), static_cast<int>(0xD3 + 17 * launch_.options.seed), block->data.size() * 8);
-    block->predicates.resize(int64_t{warps} * std::max(kernel_.n_predicates, 1));
-    for (uint32_t& p : block->predicates) p = static_cast<uint32_t>(0x9e3779b9u * (launch_.options.seed + 1));
-    block->warps.assign(warps, Warp{});
+    block->warps.resize(warps);
+    if (block->data.empty()) fill_registers(*block);
     for (int i = 0; i < warps; ++i) start_warp(*block, i);
     resident_.push_back(std::move(block));
+  }
+
+  // A pattern, and what no instruction changes. A block that takes the place of another finds what that has left.
+  void fill_registers(Block& block) {
+    const int64_t warps = static_cast<int64_t>(block.warps.size());
+    block.data.assign(warps * kernel_.n_data * 32, 0xd3d3d3d3d3d3d3d3u + launch_.options.seed * 0x1111111111111111u);
+    block.predicates.assign(warps * kernel_.n_predicates, static_cast<uint32_t>(0x9e3779b9u * (launch_.options.seed + 1)));
+    for (int64_t i = 0; i < warps; ++i) {
+      uint64_t* data = block.data.data() + i * kernel_.n_data * 32;
+      uint32_t* predicates = block.predicates.data() + i * kernel_.n_predicates;
+      for (const auto& [slot, value] : kernel_.constants) std::fill_n(data + int64_t{slot} * 32, 32, value);
+      for (const auto& [slot, value] : kernel_.predicate_constants) predicates[slot] = value ? ~0u : 0;
+    }
   }
 
   void start_warp(Block& block, int index) {
@@ -87,10 +97,11 @@ class Machine {
     w.index = index;
     w.data = block.data.data() + int64_t{index} * kernel_.n_data * 32;
     w.predicates = block.predicates.data() + int64_t{index} * kernel_.n_predicates;
-    w.alive = 0xffffffffu;
-    w.groups = {Group{w.alive, 0, State::ready, 0}};
-    for (const auto& [slot, value] : kernel_.constants) each(~0u, [&](int l) { set(w, slot, l, value); });
-    for (const auto& [slot, value] : kernel_.predicate_constants) w.predicates[slot] = value ? ~0u : 0;
+    w.alive = ~0u;
+    w.order = LaneClocks();
+    w.pauses = 0;
+    w.queued = false;
+    w.groups.assign(1, Group{w.alive, 0, State::ready, 0});
     const int64_t b = block.index;
     const int place[3] = {static_cast<int>(b % launch_.grid[0]), static_cast<int>(b / launch_.grid[0] % launch_.grid[1]),
                           static_cast<int>(b / launch_.grid[0] / launch_.grid[1])};

@@ -11,6 +11,10 @@ struct Allocation {
   std::unique_ptr<Shadow> shadow;
 };
 std::map<uint64_t, Allocation> allocations;  // by where they begin
+// Shadows of what was forgotten, for what comes next: epochs differ, so that what they hold counts as never.
+std::vector<std::unique_ptr<Shadow>> spare_shadows;
+constexpr size_t kMostSpareShadows = 16;
+constexpr int64_t kMostSpareWords = 4 << 20;
 std::mutex allocations_lock;
 
 struct Place {
@@ -123,7 +127,12 @@ void find_allocation(Warp& w, const Instr& i, int lane, uint64_t address, int by
   i.high = found->second.end;
   if (!w.launch->clocks.global()) return;
   if (!found->second.shadow) {
-    found->second.shadow = std::make_unique<Shadow>();
+    if (spare_shadows.empty()) {
+      found->second.shadow = std::make_unique<Shadow>();
+    } else {
+      found->second.shadow = std::move(spare_shadows.back());
+      spare_shadows.pop_back();
+    }
     found->second.shadow->cover(i.high - i.low + 4);
   }
   i.shadow = found->second.shadow.get();
@@ -193,7 +202,13 @@ void register_memory(uint64_t begin, uint64_t bytes) {
 }
 void forget_memory(uint64_t begin) {
   std::lock_guard lock(allocations_lock);
-  allocations.erase(begin);
+  const auto found = allocations.find(begin);
+  if (found == allocations.end()) return;
+  std::unique_ptr<Shadow>& shadow = found->second.shadow;
+  if (shadow && spare_shadows.size() < kMostSpareShadows && shadow->words() < kMostSpareWords) {
+    spare_shadows.push_back(std::move(shadow));
+  }
+  allocations.erase(found);
 }
 bool is_registered(uint64_t address) {
   std::lock_guard lock(allocations_lock);

@@ -37,7 +37,9 @@ struct Record {
 // Records of a stretch of memory, a word each; of those words that were accessed in parts, a byte each.
 class Shadow {
  public:
-  void cover(int64_t bytes) { words_.resize((bytes + 3) / 4); }
+  void cover(int64_t bytes) {
+    if (words() < (bytes + 3) / 4) words_.resize((bytes + 3) / 4);
+  }
   int64_t words() const { return static_cast<int64_t>(words_.size()); }
 
   // f(record, first byte of it counted from `offset`, bytes) for what an access of `bytes` touches; it is aligned.

@@ -50,7 +50,7 @@ struct Warp {
   int index;
   uint64_t* data;        // [register][lane]
   uint32_t* predicates;  // [register], a bit a lane
-  uint32_t started, alive;
+  uint32_t alive;
   std::vector<Group> groups;
   LaneClocks order;
   int32_t pauses = 0;
@@ -81,6 +81,7 @@ std::string hex(uint64_t x);
 template <class F>
 inline void each(uint32_t lanes, F f) {
   if (lanes == 0xffffffffu) {
+#pragma GCC ivdep  // where f reads and writes one register, it is the same lane's
     for (int lane = 0; lane < 32; ++lane) f(lane);
   } else {
     for (; lanes; lanes &= lanes - 1) f(__builtin_ctz(lanes));

@@ -12,7 +12,7 @@ using namespace emulator;
 namespace {
 
 std::mutex lock;  // one launch at a time
-std::string last_error;
+thread_local std::string last_error;
 std::vector<std::unique_ptr<Kernel>> kernels;
 
 }  // namespace

@@ -80,7 +80,8 @@ std::unique_ptr<Kernel> load(const Decoded& decoded) {
     kernel->constants.emplace_back(static_cast<int>(decoded.constants[2 * k]), decoded.constants[2 * k + 1]);
   }
   for (int64_t k = 0; k < decoded.n_predicate_constants; ++k) {
-    kernel->predicate_constants.emplace_back(decoded.predicate_constants[2 * k], decoded.predicate_constants[2 * k + 1]);
+    kernel->predicate_constants.emplace_back(decoded.predicate_constants[2 * k],
+                                             decoded.predicate_constants[2 * k + 1]);
   }
   for (int64_t k = 0; k < decoded.n_specials; ++k) {
     kernel->specials.emplace_back(decoded.specials[2 * k], decoded.specials[2 * k + 1]);
@@ -91,7 +92,8 @@ std::unique_ptr<Kernel> load(const Decoded& decoded) {
   share_registers(*kernel, operands_written, operands_read);
   int64_t bytes = 0;
   for (int64_t k = 0; k < decoded.n_shared; ++k) {
-    kernel->shared.push_back({variable_name(decoded.shared_names[k]), decoded.shared[2 * k], decoded.shared[2 * k + 1]});
+    kernel->shared.push_back(
+        {variable_name(decoded.shared_names[k]), decoded.shared[2 * k], decoded.shared[2 * k + 1]});
     bytes += kernel->shared.back().end - kernel->shared.back().begin;
   }
   if (bytes > kMostStaticShared) {

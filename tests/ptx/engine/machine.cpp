@@ -43,13 +43,19 @@ class Machine {
       } else {
         queue(*warp);
       }
-      if (steps_ > launch_.options.most_steps) fail(*warp, kernel_.code[0], -1, "endless: more than " + std::to_string(launch_.options.most_steps) + " instructions");
+      if (steps_ > launch_.options.most_steps) {
+        const int pc = warp->groups.empty() ? 0 : warp->groups[0].pc;
+        fail(*warp, kernel_.code[pc], -1,
+             "endless: more than " + std::to_string(launch_.options.most_steps) + " instructions");
+      }
     }
   }
 
  private:
   void queue(Warp& w) {
-    if (w.queued || std::none_of(w.groups.begin(), w.groups.end(), [](const Group& g) { return g.state == State::ready; })) return;
+    if (w.queued ||
+        std::none_of(w.groups.begin(), w.groups.end(), [](const Group& g) { return g.state == State::ready; }))
+      return;
     w.queued = true;
     runnable_.push_back(&w);
   }
@@ -81,7 +87,8 @@ class Machine {
   void fill_registers(Block& block) {
     const int64_t warps = static_cast<int64_t>(block.warps.size());
     block.data.assign(warps * kernel_.n_data * 32, 0xd3d3d3d3d3d3d3d3u + launch_.options.seed * 0x1111111111111111u);
-    block.predicates.assign(warps * kernel_.n_predicates, static_cast<uint32_t>(0x9e3779b9u * (launch_.options.seed + 1)));
+    block.predicates.assign(warps * kernel_.n_predicates,
+                            static_cast<uint32_t>(0x9e3779b9u * (launch_.options.seed + 1)));
     for (int64_t i = 0; i < warps; ++i) {
       uint64_t* data = block.data.data() + i * kernel_.n_data * 32;
       uint32_t* predicates = block.predicates.data() + i * kernel_.n_predicates;
@@ -103,17 +110,18 @@ class Machine {
     w.queued = false;
     w.groups.assign(1, Group{w.alive, 0, State::ready, 0});
     const int64_t b = block.index;
-    const int place[3] = {static_cast<int>(b % launch_.grid[0]), static_cast<int>(b / launch_.grid[0] % launch_.grid[1]),
+    const int place[3] = {static_cast<int>(b % launch_.grid[0]),
+                          static_cast<int>(b / launch_.grid[0] % launch_.grid[1]),
                           static_cast<int>(b / launch_.grid[0] / launch_.grid[1])};
     for (const auto& [slot, which] : kernel_.specials) {
       each(~0u, [&](int l) {
         const int thread = 32 * index + l, axis = which % 3;
         const int at[3] = {thread % launch_.block[0], thread / launch_.block[0] % launch_.block[1],
                            thread / launch_.block[0] / launch_.block[1]};
-        const int value = which < 3    ? at[axis]
-                          : which < 6  ? launch_.block[axis]
-                          : which < 9  ? place[axis]
-                          : which < 12 ? launch_.grid[axis]
+        const int value = which < 3     ? at[axis]
+                          : which < 6   ? launch_.block[axis]
+                          : which < 9   ? place[axis]
+                          : which < 12  ? launch_.grid[axis]
                           : which == 12 ? l
                                         : index;
         set<uint32_t>(w, slot, l, static_cast<uint32_t>(value));
@@ -196,7 +204,8 @@ class Machine {
         i.run(w, i, active);
         ++statistics.pauses;
         if (++w.pauses > launch_.options.most_pauses) {
-          fail(w, i, __builtin_ctz(active), "endless: this warp has asked or waited " + std::to_string(w.pauses) + " times");
+          fail(w, i, __builtin_ctz(active),
+               "endless: this warp has asked or waited " + std::to_string(w.pauses) + " times");
         }
         quantum = 0;
         return save(w, g, lanes, pc + 1);
@@ -237,14 +246,16 @@ class Machine {
   void leave(Warp& w, int g, uint32_t lanes) {
     const Instr& i = kernel_.code[w.groups[g].pc];
     if (w.block->arrived > 0) {
-      fail(w, i, __builtin_ctz(lanes), "barrier: this thread ended while others of its block wait at " + waiting(*w.block));
+      fail(w, i, __builtin_ctz(lanes),
+           "barrier: this thread ended while others of its block wait at " + waiting(*w.block));
     }
     w.alive &= ~lanes;
     w.groups.erase(w.groups.begin() + g);
     w.block->alive -= __builtin_popcount(lanes);
     for (const Group& other : w.groups) {
       if (other.state == State::collective && (other.mask & lanes)) {
-        fail(w, i, __builtin_ctz(other.mask & lanes), "this lane ended while lanes " + hex(other.lanes) + " wait for it in " + place(other));
+        fail(w, i, __builtin_ctz(other.mask & lanes),
+             "this lane ended while lanes " + hex(other.lanes) + " wait for it at " + place(other));
       }
     }
   }
@@ -313,7 +324,8 @@ class Machine {
       }
     }
     w.groups[g].mask = mask;
-    if (mask & ~w.alive) fail(w, i, __builtin_ctz(lanes), "the member mask " + hex(mask) + " names lanes that have ended");
+    if (mask & ~w.alive)
+      fail(w, i, __builtin_ctz(lanes), "the member mask " + hex(mask) + " names lanes that have ended");
     if ((mask & ~w.groups[g].lanes) == 0) {
       ++statistics.collectives;
       const Part part{&i, w.groups[g].lanes};
@@ -360,8 +372,9 @@ class Machine {
       for (const Warp& w : block->warps) {
         for (const Group& g : w.groups) {
           if (++shown > 8) continue;
-          text += "block " + std::to_string(block->index) + ", warp " + std::to_string(w.index) + ", lanes " + hex(g.lanes) +
-                  (g.state == State::collective ? ", for lanes " + hex(g.mask) : std::string()) + ", at " + place(g) + "; ";
+          text += "block " + std::to_string(block->index) + ", warp " + std::to_string(w.index) + ", lanes " +
+                  hex(g.lanes) + (g.state == State::collective ? ", for lanes " + hex(g.mask) : std::string()) +
+                  ", at " + place(g) + "; ";
         }
       }
     }
@@ -388,7 +401,6 @@ class Machine {
   int64_t steps_ = 0;
 };
 
-
 }  // namespace
 
 const Statistics& counted() { return statistics; }
@@ -397,9 +409,11 @@ void run(Launch& launch) {
   const Kernel& kernel = *launch.kernel;
   const int threads = launch.threads;
   if (threads % 32 != 0 || threads < 32 || threads > 1024) {
-    throw Fault(kernel.name + ": blocks of " + std::to_string(threads) + " threads; expected whole warps, 1024 threads at most");
+    throw Fault(kernel.name + ": blocks of " + std::to_string(threads) +
+                " threads; expected whole warps, 1024 threads at most");
   }
-  if ((kernel.exact_threads && threads != kernel.exact_threads) || (kernel.max_threads && threads > kernel.max_threads)) {
+  if ((kernel.exact_threads && threads != kernel.exact_threads) ||
+      (kernel.max_threads && threads > kernel.max_threads)) {
     throw Fault(kernel.name + ": blocks of " + std::to_string(threads) + " threads, against its .reqntid or .maxntid");
   }
   if (launch.shared_bytes > kMostShared) {

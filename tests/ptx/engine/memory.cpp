@@ -38,11 +38,12 @@ struct Place {
                     : other.warps ? "several warps"
                                   : "thread " + std::to_string(other.warp * 32 + __builtin_ctz(other.lanes));
   if (!other.blocks && block != w.block->index) who += " of block " + std::to_string(block);
-  const char* order = other.blocks || block != w.block->index ? "no acquire and release"
+  const char* order = other.blocks || block != w.block->index                   ? "no acquire and release"
                       : !other.warps && static_cast<int>(other.warp) == w.index ? "no __syncwarp"
                                                                                 : "no __syncthreads";
-  fail(w, i, lane, std::string("race: ") + what + " " + place + ", which " + who + " " + verb + " at " +
-                       source_of(*launch.kernel, then) + " with " + order + " between");
+  fail(w, i, lane,
+       std::string("race: ") + what + " " + place + ", which " + who + " " + verb + " at " +
+           source_of(*launch.kernel, then) + " with " + order + " between");
 }
 
 // The access in the records of its place. `value`: what will be written, `old`: what is there; `place` makes a Place,
@@ -58,8 +59,12 @@ void note(Warp& w, const Instr& i, int lane, Shadow& shadow, int64_t at, int byt
   shadow.each(at, bytes, [&](Record& record, int k, int n) {
     Touch& write = record.write;
     Touch& read = record.read;
-    const Touch now{.epoch = clock.epoch, .lanes = 1u << lane, .stamp = w.order.now(),
-                    .instr = static_cast<uint32_t>(i.index), .warp = static_cast<uint32_t>(w.index), .strong = strong};
+    const Touch now{.epoch = clock.epoch,
+                    .lanes = 1u << lane,
+                    .stamp = w.order.now(),
+                    .instr = static_cast<uint32_t>(i.index),
+                    .warp = static_cast<uint32_t>(w.index),
+                    .strong = strong};
     if (write.epoch < (kShared ? clock.first_epoch : clocks.first_epoch())) {
       if (kShared && reads(access)) {
         fail(w, i, lane, std::string(what) + " " + place().name(k) + ", which was never written in this block");
@@ -68,7 +73,8 @@ void note(Warp& w, const Instr& i, int lane, Shadow& shadow, int64_t at, int byt
       const bool same = launch.options.same_values && writes(access) && value && !std::memcmp(value + k, old + k, n);
       if (!same) race(w, i, lane, what, place().name(k), write, "wrote");
     }
-    const bool concurrent = read.epoch >= (kShared ? clock.first_epoch : clocks.first_epoch()) && clocks.unordered(w, lane, read);
+    const bool concurrent =
+        read.epoch >= (kShared ? clock.first_epoch : clocks.first_epoch()) && clocks.unordered(w, lane, read);
     if (!writes(access)) {
       if (!concurrent) {
         read = now;
@@ -113,8 +119,9 @@ void note(Warp& w, const Instr& i, int lane, Shadow& shadow, int64_t at, int byt
   if (after != allocations.begin()) near = relation(std::prev(after)->first, std::prev(after)->second.end);
   if (after != allocations.end()) near += (near.empty() ? "" : ", ") + relation(after->first, after->second.end);
   if (address < 4096) near = "a null pointer";
-  fail(w, i, lane, "out of bounds: global access of " + std::to_string(bytes) + " bytes at " + hex(address) + ": " +
-                       (near.empty() ? "no memory is registered" : near));
+  fail(w, i, lane,
+       "out of bounds: global access of " + std::to_string(bytes) + " bytes at " + hex(address) + ": " +
+           (near.empty() ? "no memory is registered" : near));
 }
 
 void find_allocation(Warp& w, const Instr& i, int lane, uint64_t address, int bytes) {
@@ -151,7 +158,7 @@ uint8_t* global_at(Warp& w, const Instr& i, int lane, uint64_t address, int byte
     if (is_strong(access)) w.launch->clocks.meet(block.clock, block.index, address, access);
     const int64_t offset = address - (i.low & ~uint64_t{3});  // records are of whole words
     note<false>(w, i, lane, *i.shadow, offset, bytes, access, static_cast<const uint8_t*>(value), data,
-         [&] { return Place{"global", int64_t(address - i.low), int64_t(i.high - i.low), ""}; });
+                [&] { return Place{"global", int64_t(address - i.low), int64_t(i.high - i.low), ""}; });
   }
   return data;
 }
@@ -188,7 +195,8 @@ uint8_t* shared_at(Warp& w, const Instr& i, int lane, uint64_t address, int byte
 }
 
 const uint8_t* param_at(Warp& w, const Instr& i, int lane, uint64_t address, int bytes) {
-  if (address + bytes > static_cast<uint64_t>(w.launch->kernel->param_bytes)) fail(w, i, lane, "parameter out of bounds");
+  if (address + bytes > static_cast<uint64_t>(w.launch->kernel->param_bytes))
+    fail(w, i, lane, "parameter out of bounds");
   return w.launch->params + address;
 }
 

@@ -7,7 +7,7 @@ namespace magnet::cuda {
 constexpr unsigned kAll = 0xffffffff;
 
 // Compiles a kernel NAME<kWrong>(...) with and without its mistake.
-#define MAGNET_CASE(name, ...)                        \
+#define MAGNET_CASE(name, ...)                       \
   template __global__ void name<false>(__VA_ARGS__); \
   template __global__ void name<true>(__VA_ARGS__);
 
@@ -432,6 +432,46 @@ void global_race(Global<uint32_t> out) {
 }
 MAGNET_CASE(global_race, Global<uint32_t>)
 
+// Lanes whose order is said, in global memory.
+template <bool kWrong>
+MAGNET_KERNEL(64, 32)
+void neighbours_in_global_memory(Global<uint32_t> out) {
+  out[threadIdx.x] = (threadIdx.x ^ 1) + 1;  // wrong
+  if (!kWrong) __syncwarp();
+  const uint32_t x = out[threadIdx.x ^ 1];  // wrong
+  __syncwarp();
+  out[threadIdx.x] = x;
+}
+MAGNET_CASE(neighbours_in_global_memory, Global<uint32_t>)
+
+template <bool kWrong>
+MAGNET_KERNEL(64, 32)
+void race_of_blocks(Global<uint32_t> out) {
+  if (kWrong || blockIdx.x == 0) out[threadIdx.x] = threadIdx.x + 1;  // wrong
+}
+MAGNET_CASE(race_of_blocks, Global<uint32_t>)
+
+// The second to come finds the flag set by the first, and trusts what the first has written before.
+template <bool kWrong>
+MAGNET_KERNEL(64, 32)
+void no_acquire(Global<uint64_t> flag, Global<uint32_t> ticket, Global<uint32_t> out) {
+  MAGNET_SHARED(uint32_t, turn, 1);
+  if (threadIdx.x == 0) turn[0] = kWrong ? blockIdx.x : atomic_add(ticket, 1);
+  __syncthreads();
+  if (turn[0] == 0) {
+    out[threadIdx.x] = threadIdx.x;  // wrong
+    __syncthreads();
+    if (!kWrong && threadIdx.x == 0) store_release(flag, 1);
+  } else {
+    if (!kWrong && threadIdx.x == 0) {
+      while (load_acquire(flag) == 0) back_off();
+    }
+    __syncthreads();
+    out[threadIdx.x] += 1;  // wrong
+  }
+}
+MAGNET_CASE(no_acquire, Global<uint64_t>, Global<uint32_t>, Global<uint32_t>)
+
 // --- blocks that wait for each other
 
 // The block before, by index: it need not have started.
@@ -457,8 +497,8 @@ template <bool kWrong>
 MAGNET_KERNEL(32, 32)
 void waits_for_ever(Global<const uint64_t> flag, Global<uint32_t> out) {
   // With votes and a barrier in the loop, which is no progress either.
-  while (kWrong && __any_sync(kAll, load_acquire(flag) == 0)) {
-    back_off();  // wrong
+  while (kWrong && __any_sync(kAll, load_acquire(flag) == 0)) {  // wrong
+    back_off();                                                  // wrong
     __syncthreads();
   }
   if (blockIdx.x == 0) out[threadIdx.x] = threadIdx.x + 1;
@@ -490,6 +530,17 @@ void spins(Global<uint64_t> flag, Global<uint32_t> out) {
   }
 }
 MAGNET_CASE(spins, Global<uint64_t>, Global<uint32_t>)
+
+// On what it has read itself, which nobody changes.
+template <bool kWrong>
+MAGNET_KERNEL(64, 32)
+void never_ends(Global<uint32_t> out) {
+  const uint32_t last = out[threadIdx.x];
+  uint32_t x = 0;
+  while (x != last + (kWrong ? 1 : 0)) x += 2;  // wrong
+  out[threadIdx.x] = threadIdx.x + 1;
+}
+MAGNET_CASE(never_ends, Global<uint32_t>)
 
 // --- launches: of a right kernel with a wrong number of threads
 

@@ -1,7 +1,8 @@
 """Which backends are live here: every test of an operator runs on each of them.
 
 "cuda_host" is the CUDA backend's own sources, run on the CPU by the execution model in tests/cuda_host. It is built
-when a test module first asks for it; MAGNET_CUDA_HOST=0 leaves it out.
+when a test module first asks for it; MAGNET_CUDA_HOST=0 leaves it out. ``pytest -m ptx`` has what the compilers make of
+the kernels instead, run by the emulator in tests/ptx: "cuda_sm_80", "cuda_sm_90", "triton_sm_90".
 """
 
 from __future__ import annotations
@@ -27,8 +28,13 @@ DEVICES = {
     "cuda": "cuda",
     "triton": "cpu" if INTERPRETED else "cuda",
     "cuda_host": "cpu",
+    "cuda_sm_80": "cpu",
+    "cuda_sm_90": "cpu",
+    "triton_sm_90": "cpu",
 }
 _MARKS = {"cuda_host": pytest.mark.cuda_host, "triton": pytest.mark.triton}
+_MARKS |= {name: pytest.mark.ptx for name in ("cuda_sm_80", "cuda_sm_90", "triton_sm_90")}
+emulated = False  # conftest.py: with pytest -m ptx
 
 
 @functools.cache
@@ -38,19 +44,23 @@ def cuda_host_reason() -> str | None:
 
     if os.environ.get("MAGNET_CUDA_HOST") == "0":
         return "MAGNET_CUDA_HOST=0"
-    if INTERPRETED:
-        return "Triton's interpreter has this process for itself"
+    if INTERPRETED or emulated:
+        return "Triton's interpreter and the emulator have a process for themselves"
     try:
         library = build.build()
     except build.NoCompiler as error:
         return str(error)
-    _backends.register_namespace("cuda_host", "magnet_kernels_cuda_host")
+    _backends.register_namespace("cuda_host", "magnet_kernels_emulated")
     torch.ops.load_library(str(library))
     return None
 
 
 def live(operator: str) -> list[str]:
     """Names of the backends that can run ``operator`` here."""
+    if emulated:
+        from ptx import backends
+
+        return ["cpu", *backends.live(operator)]
     names = [backend for backend, reason in available_backends()[operator].items() if reason == "ok"]
     if cuda_host_reason() is None and _backends.why_not(operator, "cuda_host") is None:
         names.append("cuda_host")

@@ -36,7 +36,7 @@ CXX_FLAGS = [
     "-Wno-unknown-pragmas",
     "-Wno-sign-compare",
     "-fmax-errors=20",
-    "-DMAGNET_CUDA_HOST",
+    "-DMAGNET_EMULATED",
     "-DTORCH_TARGET_VERSION=0x020b000000000000",
 ]
 

@@ -1,0 +1,59 @@
+"""What `pytest -m ptx` does beside running tests: the options --ptx-*, and at the end what was launched."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+
+import pytest
+from hypothesis import settings
+
+from ptx import backends, build, emulator, torch_memory
+
+FOLDER = build.OUTPUT / "launched"  # a file for each process: what it launched, for run.py
+
+
+def _part(config: pytest.Config) -> tuple[int, int]:
+    try:
+        part, of = map(int, config.getoption("--ptx-part").split("/"))
+    except ValueError:
+        part = of = 0
+    if not 1 <= part <= of:
+        raise pytest.UsageError(
+            f"--ptx-part: expected I/N with 1 <= I <= N, as in 1/2, got {config.getoption('--ptx-part')!r}"
+        )
+    return part, of
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    _part(config)
+    backends.SCHEDULES.seed = config.getoption("--ptx-seed")
+    if "HYPOTHESIS_PROFILE" not in os.environ:
+        settings.load_profile("few" if config.getoption("--ptx-share") else "ci")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """This process's part: tests go by their names, so that the parts stay what they are when others come."""
+    part, of = _part(config)
+    items[:] = [item for item in items if zlib.crc32(item.nodeid.encode()) % of == part - 1]
+
+
+@pytest.fixture(autouse=True)
+def _schedules_begin_anew(request: pytest.FixtureRequest):
+    backends.SCHEDULES.begin(request.node.name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    launched = backends.launched()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{os.getpid()}.json").write_text(json.dumps(launched))
+    for backend, counts in launched.items():
+        terminalreporter.write_line(f"{backend}: {sum(counts.values())} launches of {len(counts)} kernels")
+    terminalreporter.write_line(f"emulated: {emulator.statistics()}; guard zones damaged: {torch_memory.damaged()}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if torch_memory.damaged():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

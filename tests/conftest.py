@@ -40,8 +40,15 @@ def restore_threads():
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("magnet, as compiled (pytest -m ptx)")
     group.addoption("--ptx-seed", type=int, default=0, metavar="N", help="of the schedules that launches run by (0)")
-    group.addoption("--ptx-share", action="store_true", help="few examples of a property; PTX that two GPUs share once")
-    group.addoption("--ptx-part", default="1/1", metavar="I/N", help="the I-th of N parts of the tests, for N processes")
+    group.addoption("--ptx-share", action="store_true", help="few examples, PTX of two GPUs once")
+    group.addoption("--ptx-part", default="1/1", metavar="I/N", help="the I-th of N parts of the tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not live.emulated:
+        emulated = [item for item in items if item.get_closest_marker("ptx")]
+        config.hook.pytest_deselected(items=emulated)
+        items[:] = [item for item in items if not item.get_closest_marker("ptx")]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -33,7 +33,8 @@ DEVICES = {
     "triton_sm_90": "cpu",
 }
 _MARKS = {"cuda_host": pytest.mark.cuda_host, "triton": pytest.mark.triton}
-_MARKS |= {name: pytest.mark.ptx for name in ("cuda_sm_80", "cuda_sm_90", "triton_sm_90")}
+EMULATED = ("cuda_sm_80", "cuda_sm_90", "triton_sm_90")
+_MARKS |= {name: pytest.mark.ptx for name in EMULATED}
 emulated = False  # conftest.py: with pytest -m ptx
 
 
@@ -76,6 +77,16 @@ def on_live_backends(operator: str, *, but_not: str | None = None) -> pytest.Mar
     return pytest.mark.parametrize("backend", _parameters([name for name in live(operator) if name != but_not]))
 
 
+def on_emulated_backends() -> pytest.MarkDecorator:
+    """Run the test once for each backend that is emulated (with pytest -m ptx), as argument ``backend``."""
+    names = list(EMULATED)
+    if emulated:
+        from ptx import backends
+
+        names = [name for name in EMULATED if backends.why_not(name) is None]
+    return pytest.mark.parametrize("backend", _parameters(names))
+
+
 def on_live_devices(operator: str) -> pytest.MarkDecorator:
     """Run the test once for each device that a live backend of ``operator`` works on, as argument ``device``."""
     return pytest.mark.parametrize("device", sorted({DEVICES[backend] for backend in live(operator)}))
@@ -95,8 +106,8 @@ def at_most(examples: int) -> settings:
 
 
 def gradcheck(run: Callable[..., Any], *inputs: torch.Tensor, **tolerances: float) -> bool:
-    """torch's gradcheck; in Triton's interpreter along random directions, which take two calls instead of hundreds."""
-    return torch.autograd.gradcheck(run, inputs, fast_mode=INTERPRETED, **tolerances)
+    """torch's gradcheck; where kernels are slow along random directions, which take two calls instead of hundreds."""
+    return torch.autograd.gradcheck(run, inputs, fast_mode=INTERPRETED or emulated, **tolerances)
 
 
 def environment_of_a_program(*folders: Path, **variables: str) -> dict[str, str]:

@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import build_nvcc
 import hypothesis
-import torch
+from ptx import build, cuda_runner, emulator, torch_memory
 from torch import Tensor
 
+import build_nvcc
 from magnet_kernels import _backends, _library
-from ptx import build, cuda_runner, emulator, torch_memory
 
 TRITON_ARCHITECTURE = 90
 CUDA = {f"cuda_sm_{one}": one for one in cuda_runner.ARCHITECTURES}
@@ -182,6 +181,15 @@ def why_not(backend: str) -> str | None:
 def live(operator: str) -> list[str]:
     """The backends that can be emulated here and have this operator."""
     return [one for one in NAMES if why_not(one) is None and _backends.why_not(operator, one) is None]
+
+
+def twins() -> frozenset[str]:
+    """CUDA backends whose PTX is, but for the name of its target, that of a later one."""
+    if why_not(next(iter(CUDA))) is not None:
+        return frozenset()
+    *others, last = CUDA.items()
+    texts = kernels().texts(last[1])
+    return frozenset(name for name, architecture in others if kernels().texts(architecture) == texts)
 
 
 def launched() -> dict[str, dict[str, int]]:

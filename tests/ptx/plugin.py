@@ -8,7 +8,6 @@ import zlib
 
 import pytest
 from hypothesis import settings
-
 from ptx import backends, build, emulator, torch_memory
 
 FOLDER = build.OUTPUT / "launched"  # a file for each process: what it launched, for run.py
@@ -34,9 +33,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """This process's part: tests go by their names, so that the parts stay what they are when others come."""
+    """This process's part: tests go by their names, so that the parts stay what they are when others come.
+
+    In a share, what two architectures would run alike runs on one: nvcc's PTX is the same text for both.
+    """
     part, of = _part(config)
-    items[:] = [item for item in items if zlib.crc32(item.nodeid.encode()) % of == part - 1]
+    twins = backends.twins() if config.getoption("--ptx-share") else frozenset()
+    left_out = [
+        item
+        for item in items
+        if zlib.crc32(item.nodeid.encode()) % of != part - 1 or not twins.isdisjoint(_parameters_of(item))
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    out = set(left_out)
+    items[:] = [item for item in items if item not in out]
+
+
+def _parameters_of(item: pytest.Item) -> list[object]:
+    spec = getattr(item, "callspec", None)
+    return [value for value in spec.params.values() if isinstance(value, str)] if spec else []
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,9 @@ MISTAKES = {
     "two_barriers": Mistake("barrier: other lanes of this warp wait at"),
     "return_before_barrier": Mistake(ENDED),
     "barrier_in_a_loop": Mistake(ENDED),
-    "other_barrier_operation": Mistake("barrier: other(s of the block| lanes of this warp) wait at .* bar.red.(or|and)"),
+    "other_barrier_operation": Mistake(
+        "barrier: other(s of the block| lanes of this warp) wait at .* bar.red.(or|and)"
+    ),
     "mask_without_the_lane": Mistake("the member mask 0xffff lacks the lane itself.* vote.sync.ballot"),
     "lanes_that_ended": Mistake("this lane ended while lanes 0xffff wait for it|names lanes that have ended"),
     "lane_at_a_barrier": Mistake("deadlock: .* lanes 0x8, at .* bar.sync.* for lanes 0xffffffff, at .* bar.warp.sync"),
@@ -62,17 +64,23 @@ MISTAKES = {
     "counters_not_cleared": Mistake(f"atomic of byte 0 of shared variable counter .*, {NOT_WRITTEN}"),
     "read_before_barrier": Mistake("race: .* of shared variable values .*, which thread .* with no __sync"),
     "overwritten_while_read": Mistake("race: .* of shared variable value .*, which .* with no __sync"),
-    "two_writers": Mistake("race: write of byte 0 of shared variable value .* wrote at .* with no __syncthreads between"),
+    "two_writers": Mistake(
+        "race: write of byte 0 of shared variable value .* wrote at .* with no __syncthreads between"
+    ),
     "neighbours_of_a_warp": Mistake("race: .* of shared variable values .* with no __syncwarp between"),
     "shuffle_orders_no_memory": Mistake("race: .* of shared variable values .* with no __syncwarp between"),
     "half_a_warp_ordered": Mistake("race: .* of shared variable values .* with no __syncwarp between"),
-    "ordered_through_another_lane": Mistake("race: .* of shared variable value .* with no __syncwarp between", threads=32),
+    "ordered_through_another_lane": Mistake(
+        "race: .* of shared variable value .* with no __syncwarp between", threads=32
+    ),
     "atomic_and_plain": Mistake("race: .* of shared variable counter .*, which .* with no __sync"),
     "plain_increment": Mistake("race: .* of shared variable counter .*, which .* with no __sync"),
     "global_race": Mistake("race: .* of 256 bytes of global memory, which .* with no __sync"),
     "race_of_blocks": Mistake("race: .* of 256 bytes of global memory, which .* with no acquire and release", blocks=2),
     "no_acquire": Mistake("race: .* of global memory, which .* with no acquire and release", blocks=2, arguments="fwo"),
-    "neighbours_in_global_memory": Mistake("race: .* of 256 bytes of global memory, which .* with no __syncwarp between"),
+    "neighbours_in_global_memory": Mistake(
+        "race: .* of 256 bytes of global memory, which .* with no __syncwarp between"
+    ),
     "waits_by_index": Mistake(ENDLESS, blocks=64, threads=32, arguments="fwo"),
     "waits_for_ever": Mistake(ENDLESS, blocks=3, threads=32, arguments="fo"),
     "asks_for_ever": Mistake(ENDLESS, threads=32, arguments="wwo"),

@@ -146,9 +146,11 @@ void add_collectives(Table& t) {
 #define SHUFFLE(NAME, HOW)                                                           \
   t["shfl.sync." NAME ".b32"] = {Kind::collective, nullptr, shuffle<HOW, false>, 1}; \
   t["shfl.sync." NAME ".b32|p"] = {Kind::collective, nullptr, shuffle<HOW, true>, 1};
-  SHUFFLE("up", Up)
-  SHUFFLE("down", Down)
-  SHUFFLE("bfly", Butterfly) SHUFFLE("idx", Index) t["vote.sync.ballot.b32"] = {Kind::collective, nullptr, ballot, 1};
+  SHUFFLE("up", Up);
+  SHUFFLE("down", Down);
+  SHUFFLE("bfly", Butterfly);
+  SHUFFLE("idx", Index);
+  t["vote.sync.ballot.b32"] = {Kind::collective, nullptr, ballot, 1};
   t["vote.sync.any.pred"] = {Kind::collective, nullptr, vote<false>, 1};
   t["vote.sync.all.pred"] = {Kind::collective, nullptr, vote<true>, 1};
   t["match.any.sync.b64"] = {Kind::collective, nullptr, match_any<u64>, 1};
@@ -157,8 +159,9 @@ void add_collectives(Table& t) {
   t["redux.sync.add." #T] = {Kind::collective, nullptr, reduce<T, [](T a, T b) { return T(u32(a) + u32(b)); }>, 1}; \
   t["redux.sync.min." #T] = {Kind::collective, nullptr, reduce<T, [](T a, T b) { return a < b ? a : b; }>, 1};      \
   t["redux.sync.max." #T] = {Kind::collective, nullptr, reduce<T, [](T a, T b) { return (a > b) ? a : b; }>, 1};
-  REDUCE(s32)
-  REDUCE(u32) t["redux.sync.and.b32"] = {Kind::collective, nullptr, reduce<u32, [](u32 a, u32 b) { return a & b; }>, 1};
+  REDUCE(s32);
+  REDUCE(u32);
+  t["redux.sync.and.b32"] = {Kind::collective, nullptr, reduce<u32, [](u32 a, u32 b) { return a & b; }>, 1};
   t["redux.sync.or.b32"] = {Kind::collective, nullptr, reduce<u32, [](u32 a, u32 b) { return a | b; }>, 1};
   t["redux.sync.xor.b32"] = {Kind::collective, nullptr, reduce<u32, [](u32 a, u32 b) { return a ^ b; }>, 1};
   t["bar.warp.sync"] = {Kind::collective, nullptr, warp_barrier, 1};
@@ -167,7 +170,9 @@ void add_collectives(Table& t) {
   t["ldmatrix.sync.aligned.m8n8.x" #N ".trans.shared.b16"] = {Kind::collective, nullptr, load_matrices<N, true>, 0}; \
   t["stmatrix.sync.aligned.m8n8.x" #N ".shared.b16"] = {Kind::collective, nullptr, store_matrices<N, false>, 0};     \
   t["stmatrix.sync.aligned.m8n8.x" #N ".trans.shared.b16"] = {Kind::collective, nullptr, store_matrices<N, true>, 0};
-  MATRICES(1) MATRICES(2) MATRICES(4)
+  MATRICES(1);
+  MATRICES(2);
+  MATRICES(4);
 }
 
 }  // namespace emulator

@@ -44,11 +44,11 @@ double error_of(float a, float b = 0) {
   return double(s64(h)) / 9.3e18;
 }
 bool power_of_two(float x) { return (bits<u32>(x) & 0x7fffff) == 0; }
-float exp2_approx(float x) {  // relative error up to 2^-22; exact of whole numbers
+float exp2_approx(float x) {  // relative error up to 2^-22, with the rounding; exact of whole numbers
   if (std::isnan(x)) return canonical(x);
   const double exact = std::exp2(double(x));
   if (!approximate || x == std::floor(x)) return float(exact);
-  return float(exact * (1 + error_of(x) * 0x1p-22));
+  return float(exact * (1 + error_of(x) * (0x1p-22 - 0x1p-24)));
 }
 float quotient_approx(float a, float b, double ulps) {
   const float exact = canonical(a / b);
@@ -89,8 +89,8 @@ void add_floats(Table& t) {
   t["neg." #T] = {Kind::plain, one<T, T, [](T a) { return T(-a); }>};                                                \
   t["selp." #T] = {Kind::plain, select<T>};                                                                          \
   t["mov." #T] = {Kind::plain, one<T, T, [](T a) { return a; }>};
-  X(f32)
-  X(f64)
+  X(f32);
+  X(f64);
 #undef X
 #define COMPARISONS(NAME, T, WIDEN)                                                                           \
   t["setp.eq." NAME] = {Kind::plain, compare<T, [](T a, T b) { return WIDEN(a) == WIDEN(b); }>};              \
@@ -111,8 +111,10 @@ void add_floats(Table& t) {
                          compare<T, [](T a, T b) { return std::isnan(WIDEN(a)) || std::isnan(WIDEN(b)); }>};  \
   t["setp.num." NAME] = {Kind::plain,                                                                         \
                          compare<T, [](T a, T b) { return !(std::isnan(WIDEN(a)) || std::isnan(WIDEN(b))); }>};
-  COMPARISONS("f32", f32, f32)
-  COMPARISONS("f64", f64, f64) COMPARISONS("f16", u16, from_half) COMPARISONS("bf16", u16, from_bfloat)
+  COMPARISONS("f32", f32, f32);
+  COMPARISONS("f64", f64, f64);
+  COMPARISONS("f16", u16, from_half);
+  COMPARISONS("bf16", u16, from_bfloat);
 #define TWO_FLOATS(NAME, F)                                                                           \
   t[NAME] = {Kind::plain, two<u64, u64, u64, [](u64 a, u64 b) {                                       \
                return u64(bits<u32>(F(bits<float>(u32(a >> 32)), bits<float>(u32(b >> 32))))) << 32 | \
@@ -121,33 +123,42 @@ void add_floats(Table& t) {
 #define ADD(A, B) canonical((A) + (B))
 #define SUBTRACT(A, B) canonical((A) - (B))
 #define MULTIPLY(A, B) canonical((A) * (B))
-      TWO_FLOATS("add.rn.f32x2", ADD) TWO_FLOATS("sub.rn.f32x2", SUBTRACT) TWO_FLOATS("mul.rn.f32x2", MULTIPLY)
-          t["fma.rn.f32x2"] = {
-              Kind::plain, three<u64, u64, u64, u64, [](u64 a, u64 b, u64 c) {
-                const auto one = [](u32 x, u32 y, u32 z) {
-                  return bits<u32>(canonical(std::fma(bits<float>(x), bits<float>(y), bits<float>(z))));
-                };
-                return u64(one(u32(a >> 32), u32(b >> 32), u32(c >> 32))) << 32 | one(u32(a), u32(b), u32(c));
-              }>};
+  TWO_FLOATS("add.rn.f32x2", ADD);
+  TWO_FLOATS("sub.rn.f32x2", SUBTRACT);
+  TWO_FLOATS("mul.rn.f32x2", MULTIPLY);
+  t["fma.rn.f32x2"] = {Kind::plain, three<u64, u64, u64, u64, [](u64 a, u64 b, u64 c) {
+                         const auto one = [](u32 x, u32 y, u32 z) {
+                           return bits<u32>(canonical(std::fma(bits<float>(x), bits<float>(y), bits<float>(z))));
+                         };
+                         return u64(one(u32(a >> 32), u32(b >> 32), u32(c >> 32))) << 32 | one(u32(a), u32(b), u32(c));
+                       }>};
 #define HALF_COMPARISON(CMP, EXPRESSION)                                                                          \
   t["setp." CMP ".f16x2|p"] = {Kind::plain,                                                                       \
                                compare_halves<[](float a, float b) -> bool { return (EXPRESSION); }, from_half>}; \
   t["setp." CMP ".bf16x2|p"] = {Kind::plain,                                                                      \
                                 compare_halves<[](float a, float b) -> bool { return (EXPRESSION); }, from_bfloat>};
-  HALF_COMPARISON("nan", std::isnan(a) || std::isnan(b))
-  HALF_COMPARISON("num", !(std::isnan(a) || std::isnan(b)))
-  HALF_COMPARISON("eq", a == b) HALF_COMPARISON("neu", a != b) HALF_COMPARISON("lt", a < b) HALF_COMPARISON("gt", a > b)
-      HALF_COMPARISON("le", a <= b) HALF_COMPARISON("ge", a >= b)
+  HALF_COMPARISON("nan", std::isnan(a) || std::isnan(b));
+  HALF_COMPARISON("num", !(std::isnan(a) || std::isnan(b)));
+  HALF_COMPARISON("eq", a == b);
+  HALF_COMPARISON("neu", a != b);
+  HALF_COMPARISON("lt", a < b);
+  HALF_COMPARISON("gt", a > b);
+  HALF_COMPARISON("le", a <= b);
+  HALF_COMPARISON("ge", a >= b);
 #define PAIRS(NAME, WIDEN, NARROW)                                                                  \
   t["max." NAME] = {Kind::plain, two<u32, u32, u32, halves<WIDEN, NARROW, higher<float>>>};         \
   t["min." NAME] = {Kind::plain, two<u32, u32, u32, halves<WIDEN, NARROW, lower<float>>>};          \
   t["max.NaN." NAME] = {Kind::plain, two<u32, u32, u32, halves<WIDEN, NARROW, higher_nan<float>>>}; \
   t["min.NaN." NAME] = {Kind::plain, two<u32, u32, u32, halves<WIDEN, NARROW, lower_nan<float>>>};
-          PAIRS("f16x2", from_half, to_half) PAIRS("bf16x2", from_bfloat, to_bfloat)
+  PAIRS("f16x2", from_half, to_half);
+  PAIRS("bf16x2", from_bfloat, to_bfloat);
 #define OF_THREE(NAME, F) \
   t[NAME ".f32|3"] = {Kind::plain, three<f32, f32, f32, f32, [](f32 a, f32 b, f32 c) { return F(F(a, b), c); }>};
-              OF_THREE("min", lower) OF_THREE("max", higher) OF_THREE("min.NaN", lower_nan)
-                  OF_THREE("max.NaN", higher_nan) t["ex2.approx.f32"] = {Kind::plain, one<f32, f32, exp2_approx>};
+  OF_THREE("min", lower);
+  OF_THREE("max", higher);
+  OF_THREE("min.NaN", lower_nan);
+  OF_THREE("max.NaN", higher_nan);
+  t["ex2.approx.f32"] = {Kind::plain, one<f32, f32, exp2_approx>};
   t["ex2.approx.ftz.f32"] = {Kind::plain, one<f32, f32, [](f32 a) { return flush(exp2_approx(flush(a))); }>};
   t["rcp.approx.f32"] = {Kind::plain, one<f32, f32, [](f32 a) { return quotient_approx(1.0f, a, 1); }>};
   t["div.full.f32"] = {Kind::plain, two<f32, f32, f32, [](f32 a, f32 b) { return quotient_approx(a, b, 2); }>};

@@ -105,7 +105,7 @@ void add_integers(Table& t) {
   t["setp.ge." #T] = {Kind::plain, compare<T, [](T a, T b) { return (a >= b); }>};                               \
   t["selp." #T] = {Kind::plain, select<T>};                                                                      \
   t["mov." #T] = {Kind::plain, one<T, T, [](T a) { return a; }>};
-  EACH_INT(X)
+  EACH_INT(X);
 #undef X
 #define X(T)                                                                     \
   t["and." #T] = {Kind::plain, two<T, T, T, [](T a, T b) { return T(a & b); }>}; \
@@ -117,28 +117,30 @@ void add_integers(Table& t) {
   t["setp.ne." #T] = {Kind::plain, compare<T, [](T a, T b) { return a != b; }>}; \
   t["selp." #T] = {Kind::plain, select<T>};                                      \
   t["mov." #T] = {Kind::plain, one<T, T, [](T a) { return a; }>};
-  EACH_BITS(X)
+  EACH_BITS(X);
 #undef X
 #define WIDE(R, T)                                                                          \
   t["mul.wide." #T] = {Kind::plain, two<R, T, T, [](T a, T b) { return R(R(a) * R(b)); }>}; \
   t["mad.wide." #T] = {Kind::plain, three<R, T, T, R, [](T a, T b, R c) { return R(u64(R(a) * R(b)) + u64(c)); }>};
-  WIDE(s32, s16)
-  WIDE(s64, s32)
-  WIDE(u64, u32) t["mul.wide.u16"] = {Kind::plain, two<u32, u16, u16, [](u16 a, u16 b) { return u32(a) * u32(b); }>};
+  WIDE(s32, s16);
+  WIDE(s64, s32);
+  WIDE(u64, u32);
+  t["mul.wide.u16"] = {Kind::plain, two<u32, u16, u16, [](u16 a, u16 b) { return u32(a) * u32(b); }>};
   t["mad.wide.u16"] = {Kind::plain, three<u32, u16, u16, u32, [](u16 a, u16 b, u32 c) { return u32(a) * u32(b) + c; }>};
 #define BFE(T) t["bfe." #T] = {Kind::plain, three<T, T, u32, u32, field<T>>};
-  BFE(s32)
-  BFE(u32)
-  BFE(s64) BFE(u64)
-      t["max.relu.s32"] = {Kind::plain, two<s32, s32, s32, [](s32 a, s32 b) { return std::max(std::max(a, b), 0); }>};
+  BFE(s32);
+  BFE(u32);
+  BFE(s64);
+  BFE(u64);
+  t["max.relu.s32"] = {Kind::plain, two<s32, s32, s32, [](s32 a, s32 b) { return std::max(std::max(a, b), 0); }>};
   t["min.relu.s32"] = {Kind::plain, two<s32, s32, s32, [](s32 a, s32 b) { return std::max(std::min(a, b), 0); }>};
 #define HALF_WORDS(T)                                                                                      \
   t["add." #T "x2"] = {Kind::plain, two<u32, u32, u32, pairs<T, [](T a, T b) { return T(a + b); }>>};      \
   t["sub." #T "x2"] = {Kind::plain, two<u32, u32, u32, pairs<T, [](T a, T b) { return T(a - b); }>>};      \
   t["min." #T "x2"] = {Kind::plain, two<u32, u32, u32, pairs<T, [](T a, T b) { return a < b ? a : b; }>>}; \
   t["max." #T "x2"] = {Kind::plain, two<u32, u32, u32, pairs<T, [](T a, T b) { return (a > b) ? a : b; }>>};
-  HALF_WORDS(s16)
-  HALF_WORDS(u16)
+  HALF_WORDS(s16);
+  HALF_WORDS(u16);
   t["bfi.b32"] = {Kind::plain, [](Warp& w, const Instr& i, u32 lanes) {
                     each(lanes, [&](int l) {
                       set<u32>(w, i.operand[0], l,
@@ -165,9 +167,9 @@ void add_integers(Table& t) {
   t["shf.r." HOW ".b32"] = {                                                                                       \
       Kind::plain,                                                                                                 \
       three<u32, u32, u32, u32, [](u32 a, u32 b, u32 c) { return u32((u64(b) << 32 | a) >> (AMOUNT)); }>};
-  FUNNEL("wrap", c & 31)
-  FUNNEL("clamp", c < 32 ? c : 32)
-      t["mov.pack2.b32"] = {Kind::plain, two<u32, u16, u16, [](u16 a, u16 b) { return (u32(b) << 16 | a); }>};
+  FUNNEL("wrap", c & 31);
+  FUNNEL("clamp", c < 32 ? c : 32);
+  t["mov.pack2.b32"] = {Kind::plain, two<u32, u16, u16, [](u16 a, u16 b) { return (u32(b) << 16 | a); }>};
   t["mov.pack2.b64"] = {Kind::plain, two<u64, u32, u32, [](u32 a, u32 b) { return u64(b) << 32 | a; }>};
   t["mov.unpack2.b32"] = {Kind::plain, [](Warp& w, const Instr& i, u32 lanes) {
                             each(lanes, [&](int l) {

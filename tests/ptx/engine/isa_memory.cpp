@@ -116,10 +116,20 @@ void add_memory(Table& t) {
   t["ld.param." #T] = {Kind::plain, load_param<T, 1>};                                                      \
   t["ld.param.v2." #T] = {Kind::plain, load_param<T, 2>};                                                   \
   t["ld.param.v4." #T] = {Kind::plain, load_param<T, 4>};
-  ACCESS(u8)
-  ACCESS(s8)
-  ACCESS(b8) ACCESS(u16) ACCESS(s16) ACCESS(b16) ACCESS(u32) ACCESS(s32) ACCESS(b32) ACCESS(u64) ACCESS(s64) ACCESS(b64)
-      ACCESS(f32) ACCESS(f64)
+  ACCESS(u8);
+  ACCESS(s8);
+  ACCESS(b8);
+  ACCESS(u16);
+  ACCESS(s16);
+  ACCESS(b16);
+  ACCESS(u32);
+  ACCESS(s32);
+  ACCESS(b32);
+  ACCESS(u64);
+  ACCESS(s64);
+  ACCESS(b64);
+  ACCESS(f32);
+  ACCESS(f64);
 #define ATOMIC(NAME, T, F)                                                                         \
   for (const char* how : {"atom.global.", "atom.global.gpu.relaxed.", "atom.relaxed.gpu.global."}) \
     t[std::string(how) + NAME] = {Kind::plain, atomic<Globals, T, F, true>};                       \
@@ -128,12 +138,12 @@ void add_memory(Table& t) {
   for (const char* how : {"red.global.", "red.global.gpu.relaxed.", "red.relaxed.gpu.global."})    \
     t[std::string(how) + NAME] = {Kind::plain, atomic<Globals, T, F, false>};                      \
   t[std::string("red.shared.") + NAME] = {Kind::plain, atomic<Shareds, T, F, false>};
-          ATOMIC("add.u32", u32, ([](u32 a, u32 b) { return a + b; }))
-              ATOMIC("add.u64", u64, ([](u64 a, u64 b) { return a + b; }))
-                  ATOMIC("or.b32", u32, ([](u32 a, u32 b) { return a | b; }))
-                      ATOMIC("exch.b32", u32, ([](u32, u32 b) { return b; }))
-                          ATOMIC("max.u32", u32, ([](u32 a, u32 b) { return (a > b) ? a : b; }))
-                              t["atom.shared.cas.b32"] = {Kind::plain, compare_and_swap<Shareds, u32>};
+  ATOMIC("add.u32", u32, ([](u32 a, u32 b) { return a + b; }));
+  ATOMIC("add.u64", u64, ([](u64 a, u64 b) { return a + b; }));
+  ATOMIC("or.b32", u32, ([](u32 a, u32 b) { return a | b; }));
+  ATOMIC("exch.b32", u32, ([](u32, u32 b) { return b; }));
+  ATOMIC("max.u32", u32, ([](u32 a, u32 b) { return (a > b) ? a : b; }));
+  t["atom.shared.cas.b32"] = {Kind::plain, compare_and_swap<Shareds, u32>};
   t["atom.global.cas.b32"] = {Kind::plain, compare_and_swap<Globals, u32>};
   for (const char* name : {"membar.gl", "membar.cta", "fence.acq_rel.gpu", "fence.sc.gpu"})
     t[name] = {Kind::plain, nothing};

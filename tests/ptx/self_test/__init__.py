@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ptx import build, emulator
 
 import build_nvcc
-from ptx import build, emulator
 
 FOLDER = Path(__file__).resolve().parent
 SEEDS = [int(seed) for seed in os.environ.get("MAGNET_PTX_SEEDS", "0 1 2 3 4 5").split()]

@@ -182,7 +182,9 @@ uint8_t* shared_at(Warp& w, const Instr& i, int lane, uint64_t address, int byte
       near += (near.empty() ? ": byte " : ", byte ") + std::to_string(from) + " of " + v.name + " (" +
               std::to_string(end - v.begin) + " bytes)";
     }
-    fail(w, i, lane, "out of bounds: shared access of " + std::to_string(bytes) + " bytes" + near);
+    fail(w, i, lane,
+         "out of bounds: shared access of " + std::to_string(bytes) + " bytes" +
+             (near.empty() ? ": the kernel has no shared variable" : near));
   }
   uint8_t* data = block.shared.data() + address;
   if (w.launch->options.races) {

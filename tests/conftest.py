@@ -8,7 +8,6 @@ import re
 import live
 import pytest
 import torch
-import triton_interpreter
 from hypothesis import HealthCheck, settings
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -16,17 +15,13 @@ settings.register_profile("dev", max_examples=40, **_COMMON)
 settings.register_profile("ci", max_examples=40, derandomize=True, database=None, **_COMMON)
 settings.register_profile("thorough", max_examples=1000, **_COMMON)
 settings.register_profile("few", max_examples=5, derandomize=True, database=None, **_COMMON)
-settings.register_profile("interpreter", max_examples=5, derandomize=True, database=None, **_COMMON)
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-_DEFAULT = "interpreter" if _INTERPRETED else "ci" if os.environ.get("CI") else "dev"
+_DEFAULT = "ci" if os.environ.get("CI") else "dev"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _DEFAULT))
-if _INTERPRETED:
-    triton_interpreter.speed_up()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def fixed_threads():
-    torch.set_num_threads(1 if _INTERPRETED or live.emulated else 2)  # each of two processes has a core
+    torch.set_num_threads(1 if live.emulated else 2)  # each of two processes has a core
 
 
 @pytest.fixture
@@ -60,5 +55,5 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ptx: kernels as nvcc and Triton compile them, emulated; only with -m ptx")
     config.addinivalue_line("markers", "slow: takes many seconds or several GB; leave out with -m 'not slow'")
     config.addinivalue_line("markers", "cuda_host: CUDA kernels on the CPU, under the model in tests/cuda_host")
-    config.addinivalue_line("markers", "triton: Triton kernels; on the CPU as TRITON_INTERPRET=1 pytest -m triton")
+    config.addinivalue_line("markers", "triton: Triton kernels on a GPU")
     config.addinivalue_line("markers", "cuda_static: what nvcc says of the CUDA kernels: registers, spills, loads")

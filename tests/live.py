@@ -21,12 +21,11 @@ import magnet_kernels
 from magnet_kernels import _backends, available_backends
 
 ROOT = Path(magnet_kernels.__file__).parent.parent
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton kernels then run on the CPU: pytest -m triton
 DEVICES = {
     "reference": "cpu",
     "cpu": "cpu",
     "cuda": "cuda",
-    "triton": "cpu" if INTERPRETED else "cuda",
+    "triton": "cuda",
     "cuda_host": "cpu",
     "cuda_sm_80": "cpu",
     "cuda_sm_90": "cpu",
@@ -45,8 +44,8 @@ def cuda_host_reason() -> str | None:
 
     if os.environ.get("MAGNET_CUDA_HOST") == "0":
         return "MAGNET_CUDA_HOST=0"
-    if INTERPRETED or emulated:
-        return "Triton's interpreter and the emulator have a process for themselves"
+    if emulated:
+        return "the emulator has a process for itself"
     try:
         library = build.build()
     except build.NoCompiler as error:
@@ -77,27 +76,19 @@ def on_live_backends(operator: str, *, but_not: str | None = None) -> pytest.Mar
     return pytest.mark.parametrize("backend", _parameters([name for name in live(operator) if name != but_not]))
 
 
-def on_emulated_backends() -> pytest.MarkDecorator:
-    """Run the test once for each backend that is emulated (with pytest -m ptx), as argument ``backend``."""
-    names = list(EMULATED)
+def on_emulated_backends(*chosen: str) -> pytest.MarkDecorator:
+    """Run the test once for each backend (or chosen one) that is emulated, as argument ``backend``; with -m ptx."""
+    names = list(chosen or EMULATED)
     if emulated:
         from ptx import backends
 
-        names = [name for name in EMULATED if backends.why_not(name) is None]
+        names = [name for name in names if backends.why_not(name) is None]
     return pytest.mark.parametrize("backend", _parameters(names))
 
 
 def on_live_devices(operator: str) -> pytest.MarkDecorator:
     """Run the test once for each device that a live backend of ``operator`` works on, as argument ``device``."""
     return pytest.mark.parametrize("device", sorted({DEVICES[backend] for backend in live(operator)}))
-
-
-def sized(usual: Any, interpreted: Any) -> Any:
-    """``usual``, and ``interpreted`` in Triton's interpreter, which takes 10 ms and more for each program of a kernel.
-
-    The smaller size must cross the same boundaries: several programs an image, a tail, more classes than one step.
-    """
-    return interpreted if INTERPRETED else usual
 
 
 def at_most(examples: int) -> settings:
@@ -107,7 +98,7 @@ def at_most(examples: int) -> settings:
 
 def gradcheck(run: Callable[..., Any], *inputs: torch.Tensor, **tolerances: float) -> bool:
     """torch's gradcheck; where kernels are slow along random directions, which take two calls instead of hundreds."""
-    return torch.autograd.gradcheck(run, inputs, fast_mode=INTERPRETED or emulated, **tolerances)
+    return torch.autograd.gradcheck(run, inputs, fast_mode=emulated, **tolerances)
 
 
 def environment_of_a_program(*folders: Path, **variables: str) -> dict[str, str]:

@@ -1,13 +1,10 @@
 """Which backends are live here: every test of an operator runs on each of them.
 
-"cuda_host" is the CUDA backend's own sources, run on the CPU by the execution model in tests/cuda_host. It is built
-when a test module first asks for it; MAGNET_CUDA_HOST=0 leaves it out. ``pytest -m ptx`` has what the compilers make of
-the kernels instead, run by the emulator in tests/ptx: "cuda_sm_80", "cuda_sm_90", "triton_sm_90".
+``pytest -m ptx`` has others: what nvcc and Triton compile, run on the CPU by the emulator in tests/ptx.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +15,7 @@ import torch
 from hypothesis import settings
 
 import magnet_kernels
-from magnet_kernels import _backends, available_backends
+from magnet_kernels import available_backends
 
 ROOT = Path(magnet_kernels.__file__).parent.parent
 DEVICES = {
@@ -26,33 +23,13 @@ DEVICES = {
     "cpu": "cpu",
     "cuda": "cuda",
     "triton": "cuda",
-    "cuda_host": "cpu",
     "cuda_sm_80": "cpu",
     "cuda_sm_90": "cpu",
     "triton_sm_90": "cpu",
 }
-_MARKS = {"cuda_host": pytest.mark.cuda_host, "triton": pytest.mark.triton}
 EMULATED = ("cuda_sm_80", "cuda_sm_90", "triton_sm_90")
-_MARKS |= {name: pytest.mark.ptx for name in EMULATED}
-emulated = False  # conftest.py: with pytest -m ptx
-
-
-@functools.cache
-def cuda_host_reason() -> str | None:
-    """None where the host model is built and loaded, as backend "cuda_host"; else the reason."""
-    from cuda_host import build
-
-    if os.environ.get("MAGNET_CUDA_HOST") == "0":
-        return "MAGNET_CUDA_HOST=0"
-    if emulated:
-        return "the emulator has a process for itself"
-    try:
-        library = build.build()
-    except build.NoCompiler as error:
-        return str(error)
-    _backends.register_namespace("cuda_host", "magnet_kernels_emulated")
-    torch.ops.load_library(str(library))
-    return None
+_MARKS = {"triton": pytest.mark.triton, **dict.fromkeys(EMULATED, pytest.mark.ptx)}
+emulated = False  # set by conftest.py, with pytest -m ptx
 
 
 def live(operator: str) -> list[str]:
@@ -61,10 +38,7 @@ def live(operator: str) -> list[str]:
         from ptx import backends
 
         return ["cpu", *backends.live(operator)]
-    names = [backend for backend, reason in available_backends()[operator].items() if reason == "ok"]
-    if cuda_host_reason() is None and _backends.why_not(operator, "cuda_host") is None:
-        names.append("cuda_host")
-    return names
+    return [backend for backend, reason in available_backends()[operator].items() if reason == "ok"]
 
 
 def _parameters(backends: list[str]) -> list[object]:

@@ -20,7 +20,7 @@ _AUTO = "auto"
 _FORCED = os.environ.get("MAGNET_BACKEND") or _AUTO
 _REFERENCES: dict[str, Callable[..., Any]] = {}
 _NAMESPACES = {"triton": _triton.NAMESPACE}  # of backends whose operators are not those that torch dispatches
-_DEVICES = {"cuda": ("cuda",), "triton": _triton.DEVICES, "cpu": ("cpu",)}
+_DEVICES = {"cuda": ("cuda",), "triton": ("cuda",), "cpu": ("cpu",)}
 
 
 def register_reference(operator: str, reference: Callable[..., Any]) -> None:

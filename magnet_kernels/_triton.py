@@ -6,7 +6,6 @@ Nothing here imports triton before a kernel is to run or a report asks.
 from __future__ import annotations
 
 import importlib
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +15,6 @@ import torch
 from magnet_kernels import _library
 
 NAMESPACE = "magnet_kernels_triton"
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # then kernels run on the CPU, slowly
-DEVICES = ("cuda", "cpu") if INTERPRETED else ("cuda",)
 
 _failures: dict[str, str] = {}
 
@@ -26,8 +23,7 @@ def register(references: dict[str, Callable[..., Any]]) -> None:
     """Define every operator of ``references`` in this namespace; what fails to compile falls back to its reference."""
     _library.mirror(NAMESPACE)
     for operator, reference in references.items():
-        for device in DEVICES:
-            _library.implement(NAMESPACE, operator, _implementation(operator, reference), device.upper())
+        _library.implement(NAMESPACE, operator, _implementation(operator, reference), "CUDA")
 
 
 def _implementation(operator: str, reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +33,7 @@ def _implementation(operator: str, reference: Callable[..., Any]) -> Callable[..
         try:
             return _package().implementations[operator](*arguments)
         except Exception as error:
-            if INTERPRETED or not _is_of_triton(error):
+            if not _is_of_triton(error):
                 raise
             # Kernels compile before they run, and the one that writes in place is the last: nothing is lost.
             _failures[operator] = _one_line(error)

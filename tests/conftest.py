@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 
+import live
 import pytest
 import torch
-import triton_interpreter
 from hypothesis import HealthCheck, settings
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -14,17 +15,14 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Hea
 # what it finds becomes a fixed example, @example(...) or a test of its own.
 settings.register_profile("ci", max_examples=40, derandomize=True, database=None, **_COMMON)
 settings.register_profile("explore", max_examples=1000, print_blob=True, **_COMMON)
-settings.register_profile("interpreter", max_examples=5, derandomize=True, database=None, **_COMMON)
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-_DEFAULT = "interpreter" if _INTERPRETED else "ci"
+settings.register_profile("few", max_examples=5, derandomize=True, database=None, **_COMMON)
+_DEFAULT = "ci"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _DEFAULT))
-if _INTERPRETED:
-    triton_interpreter.speed_up()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def fixed_threads():
-    torch.set_num_threads(1 if _INTERPRETED else 2)  # the interpreter has one, and runs beside another process
+    torch.set_num_threads(1 if live.emulated else 2)  # each of two processes has a core
 
 
 @pytest.fixture
@@ -35,8 +33,27 @@ def restore_threads():
     torch.set_num_threads(before)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("magnet, as compiled (pytest -m ptx)")
+    group.addoption("--ptx-seed", type=int, default=0, metavar="N", help="of the schedules that launches run by (0)")
+    group.addoption("--ptx-share", action="store_true", help="few examples, PTX of two GPUs once")
+    group.addoption("--ptx-part", default="1/1", metavar="I/N", help="the I-th of N parts of the tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not live.emulated:
+        emulated = [item for item in items if item.get_closest_marker("ptx")]
+        config.hook.pytest_deselected(items=emulated)
+        items[:] = [item for item in items if not item.get_closest_marker("ptx")]
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    live.emulated = "ptx" in re.sub(r"not\s+ptx", "", config.option.markexpr)
+    if live.emulated:
+        from ptx import plugin
+
+        config.pluginmanager.register(plugin, "ptx")
+    config.addinivalue_line("markers", "ptx: kernels as nvcc and Triton compile them, emulated; only with -m ptx")
     config.addinivalue_line("markers", "slow: takes many seconds or several GB; leave out with -m 'not slow'")
-    config.addinivalue_line("markers", "cuda_host: CUDA kernels on the CPU, under the model in tests/cuda_host")
-    config.addinivalue_line("markers", "triton: Triton kernels; on the CPU as TRITON_INTERPRET=1 pytest -m triton")
+    config.addinivalue_line("markers", "triton: Triton kernels on a GPU")
     config.addinivalue_line("markers", "cuda_static: what nvcc says of the CUDA kernels: registers, spills, loads")

@@ -1,12 +1,10 @@
 """Which backends are live here: every test of an operator runs on each of them.
 
-"cuda_host" is the CUDA backend's own sources, run on the CPU by the execution model in tests/cuda_host. It is built
-when a test module first asks for it; MAGNET_CUDA_HOST=0 leaves it out.
+``pytest -m ptx`` has others: what nvcc and Triton compile, run on the CPU by the emulator in tests/ptx.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,44 +15,30 @@ import torch
 from hypothesis import settings
 
 import magnet_kernels
-from magnet_kernels import _backends, available_backends
+from magnet_kernels import available_backends
 
 ROOT = Path(magnet_kernels.__file__).parent.parent
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton kernels then run on the CPU: pytest -m triton
 DEVICES = {
     "reference": "cpu",
     "cpu": "cpu",
     "cuda": "cuda",
-    "triton": "cpu" if INTERPRETED else "cuda",
-    "cuda_host": "cpu",
+    "triton": "cuda",
+    "cuda_sm_80": "cpu",
+    "cuda_sm_90": "cpu",
+    "triton_sm_90": "cpu",
 }
-_MARKS = {"cuda_host": pytest.mark.cuda_host, "triton": pytest.mark.triton}
-
-
-@functools.cache
-def cuda_host_reason() -> str | None:
-    """None where the host model is built and loaded, as backend "cuda_host"; else the reason."""
-    from cuda_host import build
-
-    if os.environ.get("MAGNET_CUDA_HOST") == "0":
-        return "MAGNET_CUDA_HOST=0"
-    if INTERPRETED:
-        return "Triton's interpreter has this process for itself"
-    try:
-        library = build.build()
-    except build.NoCompiler as error:
-        return str(error)
-    _backends.register_namespace("cuda_host", "magnet_kernels_cuda_host")
-    torch.ops.load_library(str(library))
-    return None
+EMULATED = ("cuda_sm_80", "cuda_sm_90", "triton_sm_90")
+_MARKS = {"triton": pytest.mark.triton, **dict.fromkeys(EMULATED, pytest.mark.ptx)}
+emulated = False  # set by conftest.py, with pytest -m ptx
 
 
 def live(operator: str) -> list[str]:
     """Names of the backends that can run ``operator`` here."""
-    names = [backend for backend, reason in available_backends()[operator].items() if reason == "ok"]
-    if cuda_host_reason() is None and _backends.why_not(operator, "cuda_host") is None:
-        names.append("cuda_host")
-    return names
+    if emulated:
+        from ptx import backends
+
+        return ["cpu", *backends.live(operator)]
+    return [backend for backend, reason in available_backends()[operator].items() if reason == "ok"]
 
 
 def _parameters(backends: list[str]) -> list[object]:
@@ -66,17 +50,19 @@ def on_live_backends(operator: str, *, but_not: str | None = None) -> pytest.Mar
     return pytest.mark.parametrize("backend", _parameters([name for name in live(operator) if name != but_not]))
 
 
+def on_emulated_backends(*chosen: str) -> pytest.MarkDecorator:
+    """Run the test once for each backend (or chosen one) that is emulated, as argument ``backend``; with -m ptx."""
+    names = list(chosen or EMULATED)
+    if emulated:
+        from ptx import backends
+
+        names = [name for name in names if backends.why_not(name) is None]
+    return pytest.mark.parametrize("backend", _parameters(names))
+
+
 def on_live_devices(operator: str) -> pytest.MarkDecorator:
     """Run the test once for each device that a live backend of ``operator`` works on, as argument ``device``."""
     return pytest.mark.parametrize("device", sorted({DEVICES[backend] for backend in live(operator)}))
-
-
-def sized(usual: Any, interpreted: Any) -> Any:
-    """``usual``, and ``interpreted`` in Triton's interpreter, which takes 10 ms and more for each program of a kernel.
-
-    The smaller size must cross the same boundaries: several programs an image, a tail, more classes than one step.
-    """
-    return interpreted if INTERPRETED else usual
 
 
 def dirty_memory(device: str) -> None:
@@ -92,8 +78,8 @@ def at_most(examples: int) -> settings:
 
 
 def gradcheck(run: Callable[..., Any], *inputs: torch.Tensor, **tolerances: float) -> bool:
-    """torch's gradcheck; in Triton's interpreter along random directions, which take two calls instead of hundreds."""
-    return torch.autograd.gradcheck(run, inputs, fast_mode=INTERPRETED, **tolerances)
+    """torch's gradcheck; where kernels are slow along random directions, which take two calls instead of hundreds."""
+    return torch.autograd.gradcheck(run, inputs, fast_mode=emulated, **tolerances)
 
 
 def environment_of_a_program(*folders: Path, **variables: str) -> dict[str, str]:

@@ -1,49 +1,45 @@
-"""How many kernels an operator launches, counted by the host model."""
+"""How many kernels an operator launches, counted by the emulator."""
 
 from __future__ import annotations
 
-import ctypes
-
 import pytest
 import torch
-from live import cuda_host_reason
+from live import on_emulated_backends
 from seeded import probs
 
 from magnet_kernels import refine_stage, refine_step, refine_step_
 
-pytestmark = [
-    pytest.mark.cuda_host,
-    pytest.mark.skipif(cuda_host_reason() is not None, reason=f"no host model: {cuda_host_reason()}"),
-]
+pytestmark = pytest.mark.ptx
+each_backend = on_emulated_backends("cuda_sm_90")
 
 
 def launches(call) -> int:
-    from cuda_host import build
+    from ptx import emulator
 
-    count = ctypes.CDLL(str(build.build())).magnet_host_model_launches
-    count.restype = ctypes.c_uint64
-    before = count()
+    before = emulator.statistics()["launches"]
     call()
-    return count() - before
+    return emulator.statistics()["launches"] - before
 
 
+@each_backend
 @pytest.mark.parametrize("size", [(1, 5, 9, 13), (1, 5, 211, 307), (3, 5, 60, 70)])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 11])
 @pytest.mark.parametrize("from_logits", [False, True])
-def test_refine_step_takes_at_most_four(size, kernel_size, from_logits):
+def test_refine_step_takes_at_most_four(backend, size, kernel_size, from_logits):
     coarse, fine = (probs(f"launches.{part}", *size) for part in ("coarse", "fine"))
     mask = fine[:, :1] < 0.3
-    options = {"kernel_size": kernel_size, "from_logits": from_logits, "backend": "cuda_host"}
-    assert launches(lambda: refine_step_(coarse.clone(), fine, n_points=0.1, **options)) <= 4
+    options = {"kernel_size": kernel_size, "from_logits": from_logits, "backend": backend}
+    assert 0 < launches(lambda: refine_step_(coarse.clone(), fine, n_points=0.1, **options)) <= 4
     assert launches(lambda: refine_step(coarse, fine, n_points=100, mask=mask, **options)) <= 4
     half = coarse[..., : (size[2] + 1) // 2, : (size[3] + 1) // 2]
     assert launches(lambda: refine_step(half, fine, n_points=0.9, **options)) <= 4
 
 
+@each_backend
 @pytest.mark.parametrize("labels_only", [False, True])
 @pytest.mark.parametrize("from_logits", [False, True])
-def test_refine_stage_takes_at_most_six(labels_only, from_logits):
+def test_refine_stage_takes_at_most_six(backend, labels_only, from_logits):
     coarse, patches = probs("launches.map", 1, 5, 110, 160), probs("launches.patches", 2, 5, 110, 160)
     boxes = torch.tensor([[0, 0, 0, 160, 110.0], [0, 160, 110, 320, 220]])
-    options = {"n_points": 3000, "labels_only": labels_only, "from_logits": from_logits, "backend": "cuda_host"}
+    options = {"n_points": 3000, "labels_only": labels_only, "from_logits": from_logits, "backend": backend}
     assert 0 < launches(lambda: refine_stage(coarse, patches, boxes, (220, 320), **options)) <= 6

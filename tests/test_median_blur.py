@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
-from live import DEVICES, gradcheck, on_live_backends, on_live_devices, sized
+from live import DEVICES, gradcheck, on_live_backends, on_live_devices
 from seeded import golden
 from strategies import DTYPES, LAYOUTS, MapSpec, kernel_sizes, maps
 from tolerances import assert_same
@@ -77,11 +77,8 @@ def test_equals_the_oracle_bit_for_bit(backend, spec, kernel_size):
 @pytest.mark.parametrize("kernel_size", ODD_SIZES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_large_enough_for_every_code_path(backend, kernel_size, dtype):
-    contents = ("special", "ties")
-    half = LAYOUTS[kernel_size // 2 % 2 :: 2]  # the next size takes the others
-    every = sized(itertools.product(contents, LAYOUTS), zip(itertools.cycle(contents), half, strict=False))
-    for content, layout in every:
-        x = MapSpec(sized((1, 2, 37, 83), (1, 2, 17, 67)), dtype, content, layout, kernel_size).make(DEVICES[backend])
+    for content, layout in itertools.product(("special", "ties"), LAYOUTS):
+        x = MapSpec((1, 2, 37, 83), dtype, content, layout, kernel_size).make(DEVICES[backend])
         assert_same(median_blur(x, kernel_size, backend=backend), median_blur(x, kernel_size, backend="reference"))
 
 

@@ -8,7 +8,7 @@ import torch
 from boxes import bad_boxes, box_lists
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices, sized
+from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices
 from seeded import probs
 from strategies import DTYPES, LAYOUTS, MapSpec, maps
 from tolerances import assert_close, assert_same
@@ -93,7 +93,7 @@ def test_logits(backend, data):
 @pytest.mark.parametrize("boxes_on_top", [1, 5])
 def test_large_enough_for_every_code_path(backend, layout, boxes_on_top):
     """Several threads, rows longer than a block, and so many boxes on top of each other that the map is made once."""
-    h, w = sized((37, 1100), (11, 150))
+    h, w = 37, 1100
     x = MapSpec((2, 5, h, w), torch.float32, "probabilities", layout, 5).make(DEVICES[backend])
     boxes = torch.tensor([[0, 0, 0, w, h], [1, 3, 5, w - 10, h - 4]], device=x.device).float().repeat(boxes_on_top, 1)
     result = patch_uncertainty(x, boxes, backend=backend)

@@ -21,7 +21,6 @@ from live import (
     live,
     on_live_backends,
     on_live_devices,
-    sized,
 )
 from seeded import probs
 from strategies import DTYPES, MapSpec, kernel_sizes, lay_out, maps, point_counts
@@ -281,19 +280,17 @@ def test_logits_equal_the_reference_within_rounding(backend, stage):
 
 
 @each_backend
-@pytest.mark.parametrize("dtype", sized(DTYPES, (torch.float32, torch.bfloat16)))
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("kind", ["tiles", "overlapping", "resized"])
 def test_large_enough_for_every_code_path(backend, dtype, layout, from_logits, kind):
-    (h, w), (ph, pw), (x, y), classes, n_points = sized(
-        ((59, 611), (17, 203), (90, 40), 19, 9000), ((9, 63), (5, 21), (20, 5), 5, 300)
-    )
+    (h, w), (ph, pw), (x, y), classes, n_points = (59, 611), (17, 203), (90, 40), 19, 9000
     boxes = torch.tensor([[0, 0, 0, x, y], [0, x, 0, w, y], [1, 0, y, x, h], [1, x + 7, y, w - 11, h]]).float()
     if kind == "overlapping":
         boxes = boxes + torch.tensor([0, -9.7, -3.2, 8, 5])
     elif kind == "tiles":
-        corners = ((0, 0, 0), (0, pw, sized(9, 3)), (1, 2 * pw - 1, h - ph))
+        corners = ((0, 0, 0), (0, pw, 9), (1, 2 * pw - 1, h - ph))
         boxes = torch.tensor([[n, x, y, x + pw, y + ph] for n, x, y in corners]).float()
     size, device = (h, w), DEVICES[backend]
     coarse = MapSpec((2, classes, (h + 1) // 2, (w + 1) // 2), dtype, "probabilities", layout, 1).make(device)

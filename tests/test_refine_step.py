@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, dirty_memory, gradcheck, live, on_live_backends, on_live_devices, sized
+from live import DEVICES, dirty_memory, gradcheck, live, on_live_backends, on_live_devices
 from seeded import golden, probs
 from strategies import DTYPES, LAYOUTS, WRITABLE, MapSpec, kernel_sizes, lay_out, masks, pairs, point_counts
 from tolerances import TOLERANCES, assert_same
@@ -199,16 +199,13 @@ def test_out_may_be_coarse_itself(backend, layout):
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 11])
 def test_all_backends_choose_the_same_points(backend, dtype, kernel_size):
     """Large enough for several threads, blocks and remainders; probabilities with ties, specials, a mask."""
-    shape = sized((2, 19, 61, 131), (2, 11, 9, 67))
-    every = list(enumerate(LAYOUTS))
-    half = every[:5] if kernel_size in (1, 5) else every[5:]  # medians do not depend on the layout
-    for index, layout in sized(every, half):
+    shape = (2, 19, 61, 131)
+    for index, layout in enumerate(LAYOUTS):
         contents = ("probabilities", "special", "ties")[index % 3], ("ties", "probabilities", "special")[index // 3]
         coarse = MapSpec(shape, dtype, contents[0], layout, index).make(DEVICES[backend])
         fine = MapSpec(shape, dtype, contents[1], LAYOUTS[-index], index + 50).make(DEVICES[backend])
         mask = (torch.rand(shape[2:]) < 0.7).to(coarse.device) if index % 2 else None
-        counts = (100, 0.4, 1.0)
-        for n_points in sized(counts, counts[(index + index // 3) % 3 :][:1]):
+        for n_points in (100, 0.4, 1.0):
             options = {"n_points": n_points, "kernel_size": kernel_size, "mask": mask, "return_points": True}
             expected, expected_points = refine_step(coarse, fine, backend="reference", **options)
             refined, points = refine_step(coarse, fine, backend=backend, **options)
@@ -218,7 +215,7 @@ def test_all_backends_choose_the_same_points(backend, dtype, kernel_size):
 
 @on_live_backends("refine_step", but_not="reference")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", sized([(176, 192), (180, 187)], [(24, 64), (17, 67)]))
+@pytest.mark.parametrize("size", [(176, 192), (180, 187)])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_images_that_many_blocks_share(backend, dtype, size, layout):
     """More pixels than a device gives to one block, with and without rows of whole 16 bytes; few, half, all of them."""
@@ -296,13 +293,11 @@ def check_upsampled(actual: torch.Tensor, expected: torch.Tensor, coarse: torch.
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced", "transposed"])
 @pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize(
-    "small", sized([(12, 18), (11, 7), (24, 5), (1, 1), (23, 36)], [(6, 9), (5, 4), (12, 3), (1, 1), (11, 18)])
-)
+@pytest.mark.parametrize("small", [(12, 18), (11, 7), (24, 5), (1, 1), (23, 36)])
 def test_smaller_coarse_is_upsampled(backend, dtype, layout, from_logits, small):
     kind = "normal" if from_logits else "probabilities"
     coarse = MapSpec((2, 5, *small), dtype, kind, layout, 1).make(DEVICES[backend])
-    size, k = sized(((24, 37), 100), ((12, 19), 30))
+    size, k = (24, 37), 100
     fine = MapSpec((2, 5, *size), dtype, kind, "contiguous", 2).make(DEVICES[backend])
     mask = torch.ones(size, dtype=torch.bool, device=coarse.device)
     refined, points = refine_step(
@@ -324,7 +319,7 @@ def test_smaller_coarse_is_upsampled(backend, dtype, layout, from_logits, small)
 
 @each_backend
 def test_does_not_depend_on_the_number_of_threads(backend, restore_threads):
-    coarse, fine = pair(DEVICES[backend], sized((1, 19, 67, 71), (1, 11, 17, 67)))
+    coarse, fine = pair(DEVICES[backend], (1, 19, 67, 71))
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
@@ -393,7 +388,7 @@ def test_is_what_magnet_exports():
 
 @each_backend
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
-@pytest.mark.parametrize("size", [(3, 7), (9, 22), *sized([(181, 182), (181, 183), (181, 185)], [(7, 39)])])
+@pytest.mark.parametrize("size", [(3, 7), (9, 22), (181, 182), (181, 183), (181, 185)])
 def test_what_lies_after_the_last_score_is_no_score(backend, size, kernel_size):
     """The same as in test_select_points, of keys that the median makes."""
     coarse, fine = pair(DEVICES[backend], (2, 2, *size))

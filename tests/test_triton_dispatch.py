@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from live import INTERPRETED, environment_of_a_program
+from live import environment_of_a_program
 
 from magnet_kernels import _backends, _triton, confidence
 
@@ -44,8 +44,6 @@ def test_the_order_on_a_gpu(monkeypatch, live, expected):
 
 
 def test_forced_where_it_cannot_run_says_why():
-    if INTERPRETED:
-        pytest.skip("in the interpreter it can")
     with pytest.raises(
         RuntimeError, match=r"^backend: 'triton' was asked for but cannot run confidence: .+; use backend="
     ):
@@ -69,7 +67,6 @@ def failing(monkeypatch):
 
         package = SimpleNamespace(implementations={"confidence": fails}, reason=lambda: None)
         monkeypatch.setattr(_triton, "_package", lambda: package)
-        monkeypatch.setattr(_triton, "INTERPRETED", False)
         monkeypatch.setattr(_triton, "_failures", {})
         return _triton._implementation("confidence", _backends._REFERENCES["confidence"])
 

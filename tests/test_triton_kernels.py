@@ -1,42 +1,47 @@
-"""The Triton kernels in Triton's interpreter, against the reference: ``TRITON_INTERPRET=1 pytest -m triton``.
+"""The Triton kernels as compiled, operator by operator against the reference, bit for bit: ``pytest -m ptx``.
 
-What the interpreter cannot see: bf16 and fp16 arithmetic (there is none in the kernels: values are fp32 straight after
-the load), real atomics, races between programs, and what the compiler makes of it all (test_triton_aot.py).
+What machine code they become, and in how many registers: test_triton_aot.py.
 """
 
 from __future__ import annotations
 
-import os
+import random
 
 import pytest
 import torch
 from boxes import KINDS, BoxSpec
 from hypothesis import given
 from hypothesis import strategies as st
-from live import at_most
+from live import at_most, emulated
 from strategies import DTYPES, LAYOUTS, MapSpec, kernel_sizes, maps, masks, pairs, point_counts
 from tolerances import assert_close, assert_same
 
-from magnet_kernels import _backends, _checks
+from magnet_kernels import _backends, _checks, _library
 
-pytestmark = [
-    pytest.mark.triton,
-    pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="set TRITON_INTERPRET=1, in its own process"),
-]
-if os.environ.get("TRITON_INTERPRET") == "1":
-    pytest.importorskip("triton", reason="triton is not installed")
+pytestmark = pytest.mark.ptx
+pytest.importorskip("triton", reason="triton is not installed")
+if emulated:
+    from ptx import backends
+
     from magnet_kernels import triton as kernels
     from magnet_kernels.triton import launch
     from magnet_kernels.triton.median_network import median_network
     from magnet_kernels.triton.replace_points import launch_replace
     from magnet_kernels.triton.select_points import scan_kernel
 
+    if (why := backends.why_not("triton_sm_90")) is not None:
+        pytest.skip(why, allow_module_level=True)
+
 few = at_most(8)
+
+
+def run(operator: str, *arguments: object) -> object:
+    return _library.overload("magnet_kernels_triton_sm_90", operator)(*arguments)
 
 
 def both(operator: str, *arguments: object) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(Triton's, the reference's) for each result."""
-    actual = kernels.implementations[operator](*arguments)
+    actual = run(operator, *arguments)
     expected = _backends._REFERENCES[operator](*arguments)
     if isinstance(actual, torch.Tensor):
         return [(actual, expected)]
@@ -54,23 +59,8 @@ def _strides(x: torch.Tensor) -> list[int]:
     return [stride for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1]
 
 
-def test_can_be_used_here():
-    assert kernels.reason() is None and kernels.interpreted()
-
-
 def test_every_operator_has_an_implementation():
     assert set(kernels.implementations) == set(_backends._REFERENCES)
-
-
-def test_a_launch_leaves_triton_as_it_was():
-    """What tests/triton_interpreter.py puts in place once a launch is taken out again, in every module."""
-    from triton import language
-
-    modules = (language, language.core, language.math)
-    before = [dict(vars(module)) for module in modules]
-    check("confidence", torch.rand(1, 3, 2, 2), False)
-    for module, names in zip(modules, before, strict=True):
-        assert [name for name, value in vars(module).items() if value is not names.get(name)] == []
 
 
 # --- confidence, upsampling
@@ -108,9 +98,8 @@ def test_confidence_of_what_is_not_a_number():
     nan, inf = float("nan"), float("inf")
     pixels = [[nan, 0.2, 0.1], [0.2, 0.1, nan], [inf, inf, 0.0], [-inf, -inf, -inf], [nan, nan, nan], [inf, 0.5, 0.1]]
     x = torch.tensor([*pixels, [-inf, 0.5, 0.5], [-inf, -inf, 2.0]]).T.reshape(1, 3, 1, -1)
-    confidence = kernels.implementations["confidence"]
-    assert confidence(x, False).flatten().tolist() == [0, 0, 0, 0, 0, inf, 0, inf]
-    assert confidence(x, True).flatten().tolist() == [0, 0, 0, 0, 0, 0, 0, 1]
+    assert run("confidence", x, False).flatten().tolist() == [0, 0, 0, 0, 0, inf, 0, inf]
+    assert run("confidence", x, True).flatten().tolist() == [0, 0, 0, 0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -203,7 +192,7 @@ def test_order_of_special_values():
     values = torch.cat([values, patterns]).view(1, 1, 1, -1)
     best_first = [6, 5, 10, 3, 4, 9, 2, 1, 8, 0, 7, 11, 12, 13, 14]  # -0 equals 0, NaN below -inf, equal by index
     for k in range(1, len(best_first) + 1):
-        assert kernels.implementations["select_points"](values, None, k).tolist() == [sorted(best_first[:k])]
+        assert run("select_points", values, None, k).tolist() == [sorted(best_first[:k])]
 
 
 @pytest.mark.parametrize("blocks", [1, 1024, 2500])
@@ -211,7 +200,8 @@ def test_counts_of_many_blocks_are_added_up(blocks):
     """More blocks than one step of the scan takes."""
     counts = torch.randint(0, 2048, (3, 2, blocks), dtype=torch.int32)
     expected = counts.cumsum(2) - counts
-    launch.launch(scan_kernel, 6, counts, blocks, BLOCKS=1024)
+    with backends.triton_launches(random.Random(blocks)), backends.device_memory(counts):
+        launch.launch(scan_kernel, 6, counts, blocks, BLOCKS=1024)
     assert_same(counts, expected.int())
 
 
@@ -226,7 +216,9 @@ def test_replace_points(data, specs):
 
 def test_points_outside_the_map_replace_nothing():
     coarse, fine = torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 4, 5)
-    launch_replace(coarse, fine, torch.tensor([[-1, 20, -2, 2**40, -(2**40), 7]]))
+    points = torch.tensor([[-1, 20, -2, 2**40, -(2**40), 7]])
+    with backends.triton_launches(random.Random(0)), backends.device_memory(coarse, fine, points):
+        launch_replace(coarse, fine, points)
     assert coarse.sum() == 3 and (coarse[0, :, 1, 2] == 1).all()
 
 
@@ -268,8 +260,8 @@ def test_refine_step_upsamples(layout, dtype):
     """Points and values are those of refine_step of the upsampled map as stored."""
     coarse = MapSpec((2, 5, 7, 20), dtype, "probabilities", layout, 1).make()
     fine = MapSpec((2, 5, 15, 40), dtype, "probabilities", "contiguous", 2).make()
-    refined, points = kernels.implementations["refine_step"](coarse, fine, None, 100, 3, False)
-    stored = kernels.implementations["upsample_confidence"](coarse, 15, 40, False)[0]
+    refined, points = run("refine_step", coarse, fine, None, 100, 3, False)
+    stored = run("upsample_confidence", coarse, 15, 40, False)[0]
     expected, expected_points = _backends._REFERENCES["refine_step"](stored, fine, None, 100, 3, False)
     assert_same(points, expected_points)
     assert_same(refined, expected)
@@ -282,9 +274,9 @@ def test_refine_step_in_place_and_out(dtype):
         coarse = MapSpec((2, 5, 15, 40), dtype, "probabilities", layout, 1).make()
         expected, expected_points = _backends._REFERENCES["refine_step"](coarse, fine, None, 100, 3, False)
         out = torch.empty_like(coarse)
-        assert_same(kernels.implementations["refine_step_out"](coarse, fine, None, 100, 3, False, out), expected_points)
+        assert_same(run("refine_step_out", coarse, fine, None, 100, 3, False, out), expected_points)
         assert_same(out, expected)
-        assert_same(kernels.implementations["refine_step_"](coarse, fine, None, 100, 3, False), expected_points)
+        assert_same(run("refine_step_", coarse, fine, None, 100, 3, False), expected_points)
         assert_same(coarse, expected)
 
 
@@ -293,7 +285,7 @@ def test_logits_of_large_magnitude():
     coarse, fine = (MapSpec((1, 7, 13, 40), torch.float32, "normal", "contiguous", s).make() * 30 for s in (1, 2))
     (score, expected), *_ = both("uncertainty_score", coarse, fine, None, 1, True)
     assert_close(score, expected)
-    refined, points = kernels.implementations["refine_step"](coarse, fine, None, 60, 1, True)
+    refined, points = run("refine_step", coarse, fine, None, 60, 1, True)
     assert_same(refined, _backends._REFERENCES["replace_points"](coarse, fine, points))
 
 

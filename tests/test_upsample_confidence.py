@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from boxes import sizes
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices, sized
+from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices
 from strategies import DTYPES, LAYOUTS, MapSpec, lay_out, maps
 from tolerances import assert_close, assert_same
 from torch.library import opcheck
@@ -94,15 +94,12 @@ def test_of_the_same_size_is_a_copy(backend, spec, from_logits):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     "size",
-    sized(
-        [(38, 1200), (19, 601), (40, 130), (7, 63), (19, 67)],
-        [(10, 1030), (5, 279), (11, 61), (3, 29), (5, 31)],
-    ),
+    [(38, 1200), (19, 601), (40, 130), (7, 63), (19, 67)],
 )
 def test_large_enough_for_every_code_path(backend, layout, size):
     """Rows longer than a block, every reach of the taps, copies, several threads and remainders."""
-    for dtype in sized(DTYPES, DTYPES[LAYOUTS.index(layout) % 2 :: 2]):
-        x = MapSpec((2, 5, *sized((19, 67), (5, 31))), dtype, "probabilities", layout, 5).make(DEVICES[backend])
+    for dtype in DTYPES:
+        x = MapSpec((2, 5, 19, 67), dtype, "probabilities", layout, 5).make(DEVICES[backend])
         upsampled, margin = upsample_confidence(x, size, backend=backend)
         expected = upsample_confidence(x, size, backend="reference")[0]
         if dtype == torch.float32:

@@ -12,7 +12,7 @@ import torch
 from boxes import BoxSpec, box_lists
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, at_most, live, on_live_backends, sized
+from live import DEVICES, at_most, live, on_live_backends
 from strategies import DTYPES, LAYOUTS, MapSpec
 from tolerances import assert_close, assert_same
 from torch import Tensor
@@ -252,7 +252,7 @@ def test_crop_patches(backend, data, n, c, size, dtype, aligned):
         x = data.draw(edges(n, c, size, dtype, content)).make(DEVICES[backend])
         result = crop_patches(x, boxes, output, aligned=aligned, backend=backend)
         expected = crop_patches(x, boxes, output, aligned=aligned, backend="reference")
-        if content == "edges" and backend == "triton":  # which adds up sample by sample, not pixel by pixel
+        if content == "edges" and backend.startswith("triton"):  # which adds up sample by sample, not pixel by pixel
             assert_close(result, expected)
         else:
             assert_same(result, expected)
@@ -264,7 +264,7 @@ def test_crop_patches(backend, data, n, c, size, dtype, aligned):
 def test_large_enough_for_every_code_path(backend, dtype, factor):
     """Rows of several vectors and blocks, in planes and in pixels."""
     for layout in ("contiguous", "channels_last"):
-        h, w = sized((7, 333), (3, 45))
+        h, w = 7, 333
         x = MapSpec((2, 5, h, w), dtype, "edges", layout, factor).make(DEVICES[backend])
         to = h * factor, w * factor
         result = upsample_confidence(x, to, backend=backend)

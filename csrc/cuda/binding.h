@@ -5,10 +5,10 @@
 #include "cuda/launch.h"
 #include "cuda/stream.h"
 
-// MAGNET_CUDA_HOST: compiled for the host model (tests/cuda_host), whose operators take CPU tensors and live in a
+// MAGNET_EMULATED: compiled for tests on the CPU (tests/ptx), whose operators take CPU tensors and live in a
 // namespace of their own.
-#ifdef MAGNET_CUDA_HOST
-#define MAGNET_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(magnet_kernels_cuda_host, CPU, m)
+#ifdef MAGNET_EMULATED
+#define MAGNET_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(magnet_kernels_emulated, CPU, m)
 #else
 #include <torch/csrc/stable/accelerator.h>
 #define MAGNET_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CUDA, m)
@@ -19,7 +19,7 @@ namespace magnet {
 // Makes the device of a tensor the current one while it lives; `stream` is the current stream there.
 class OnDevice {
  public:
-#ifdef MAGNET_CUDA_HOST
+#ifdef MAGNET_EMULATED
   explicit OnDevice(const Tensor&) {}
 #else
   explicit OnDevice(const Tensor& x) : guard_(x.get_device_index()) {
@@ -29,7 +29,7 @@ class OnDevice {
 #endif
   Stream stream;
 
-#ifndef MAGNET_CUDA_HOST
+#ifndef MAGNET_EMULATED
  private:
   torch::stable::accelerator::DeviceGuard guard_;
 #endif

@@ -1,8 +1,7 @@
 // What CUDA kernels are written in, beside CUDA's own names (threadIdx.x, __syncthreads, __shfl_sync, ...): pointers,
 // shared arrays, wide accesses, conversions and the few instructions that need PTX. Needs no torch.
 //
-// tests/cuda_host/include/cuda/device.cuh is the same for the host: checked pointers, blocks and warps run as fibers.
-// What is not declared in both does not exist for kernels. Blocks and grids have one dimension; a block is whole warps.
+// tests/ptx runs what nvcc makes of it. Blocks and grids have one dimension; a block is whole warps.
 #pragma once
 
 #include <cuda_runtime.h>

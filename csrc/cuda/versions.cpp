@@ -1,7 +1,7 @@
 // Which CUDA this library was built with, and which one the driver supports. For the loader, by ctypes.
 #include <cstdint>
 
-#ifndef MAGNET_CUDA_HOST  // where there is neither
+#ifndef MAGNET_EMULATED  // where there is neither
 // Of the runtime, which is linked statically; the C++ compiler needs none of its headers. 0 is success.
 extern "C" int cudaRuntimeGetVersion(int* version);
 extern "C" int cudaDriverGetVersion(int* version);

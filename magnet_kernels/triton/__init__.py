@@ -1,4 +1,4 @@
-"""The operators in Triton: for GPUs where nothing was compiled, and on the CPU in Triton's interpreter.
+"""The operators in Triton: for GPUs where nothing was compiled.
 
 Imported only where asked for: ``import magnet_kernels`` does not import triton. One file per operator, with its
 kernels, the function that launches them, and what the launch depends on.
@@ -62,24 +62,15 @@ else:
 _OLDEST = (8, 0)
 
 
-def interpreted() -> bool:
-    """Whether kernels run in Triton's interpreter, on tensors of the CPU, too."""
-    if _import_error is not None:
-        return False
-    from magnet_kernels.triton import launch
-
-    return launch.INTERPRETED
-
-
 @functools.cache
 def reason(device: int | None = None) -> str | None:
     """None where Triton can be used here, on a GPU (None: the current one), else why not."""
     if _import_error is not None:
         return _import_error
-    if interpreted():
-        return None
+    if triton.knobs.runtime.interpret:
+        return "TRITON_INTERPRET is set, and these kernels are for GPUs, not for Triton's interpreter; unset it"
     if not torch.cuda.is_available():
-        return "no GPU; with TRITON_INTERPRET=1 kernels run in Triton's interpreter"
+        return "no GPU"
     capability = torch.cuda.get_device_capability(device)
     if torch.version.hip is None and capability < _OLDEST:
         return f"the GPU is of compute capability {capability[0]}.{capability[1]}, older than {_OLDEST[0]}.{_OLDEST[1]}"

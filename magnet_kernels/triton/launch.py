@@ -9,12 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from triton import knobs
 
 # Pixels of an image, and elements that offsets inside an image may reach, for which kernels count in 32 bits.
 MOST_PIXELS = 2**31 - 2**16
-
-INTERPRETED: bool = knobs.runtime.interpret
 
 
 def cdiv(a: int, b: int) -> int:
@@ -29,7 +26,7 @@ def power_of_two_from(n: int) -> int:
 
 @functools.cache
 def multiprocessors(device: torch.device) -> int:
-    """How many programs run at once, at least; 1 in the interpreter, where nothing runs at once."""
+    """How many programs run at once, at least; 1 for tensors of the CPU, whose launches are only compiled."""
     return 1 if device.type == "cpu" else torch.cuda.get_device_properties(device).multi_processor_count
 
 
@@ -73,14 +70,10 @@ def _run(kernel: Any, programs: int, arguments: tuple[Any, ...], num_warps: int,
 
 
 def _surroundings(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    if device.type == "cpu":
-        import numpy as np
-
-        return np.errstate(all="ignore")  # the interpreter computes with numpy
     return contextlib.nullcontext() if device.index == torch.cuda.current_device() else torch.cuda.device(device)
 
 
-# The tests put another function here, which compiles what would be launched.
+# The tests put another function here, which compiles what would be launched, and may emulate it.
 run: Callable[[Any, int, tuple[Any, ...], int, dict[str, Any]], None] = _run
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from magnet_kernels.ops.median_blur import _reference as reference
 from magnet_kernels.triton.digits import count_digits, first_digit
 from magnet_kernels.triton.launch import (
-    INTERPRETED,
     MOST_PIXELS,
     as_bytes,
     cdiv,
@@ -182,16 +181,13 @@ def tile_of(kernel_size: int, height: int, width: int) -> Tile:
     """Of windows of 3 and 5: a few pixels a thread, in rows of 128 but for narrow maps."""
     columns = min(max(power_of_two_from(width), 16), 128)
     pixels = 512 if kernel_size == 3 else 256
-    if INTERPRETED:  # what costs time there is the number of programs
-        pixels = 2048
     return Tile(pixels // columns, columns, 4)
 
 
 def rank_tile_of(kernel_size: int, pixels: int, device: torch.device) -> tuple[int, int]:
     """Of larger windows: (elements of a window, pixels), 64 keys a thread."""
     window = power_of_two_from(kernel_size**2)
-    keys = 2**17 if INTERPRETED else 2**13
-    return window, smaller_blocks(keys // window, 16, pixels, device)
+    return window, smaller_blocks(2**13 // window, 16, pixels, device)
 
 
 def launch_median(

@@ -13,11 +13,8 @@ KEY_OF_INVALID = tl.constexpr(-(2**31))
 
 @triton.jit
 def widen(x):
-    """Values of any type in fp32. bf16 is moved as bits: the interpreter would lose what is not normal."""
-    if x.dtype == tl.bfloat16:
-        return (x.to(tl.int16, bitcast=True).to(tl.int32) << 16).to(tl.float32, bitcast=True)
-    else:
-        return x.to(tl.float32)
+    """Values of any type in fp32."""
+    return x.to(tl.float32)
 
 
 @triton.jit
@@ -55,14 +52,8 @@ def selection_key(key, valid):
 
 @triton.jit
 def narrow(x, element: tl.constexpr):
-    """fp32 values as ``element``, to nearest even. bf16 is rounded here: the interpreter would cut it off."""
-    if element == tl.bfloat16:
-        bits = x.to(tl.uint32, bitcast=True)
-        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        rounded = tl.where(x != x, 0x7FFF, rounded)
-        return rounded.to(tl.uint16).to(tl.bfloat16, bitcast=True)
-    else:
-        return x.to(element)
+    """fp32 values as ``element``, to nearest even."""
+    return x.to(element)
 
 
 @triton.jit

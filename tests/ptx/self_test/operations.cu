@@ -1,6 +1,5 @@
-// Kernels that show what the operations of warps, blocks and memory give.
+// Kernels that show what the operations of warps, blocks and memory give, and the functions of numbers.
 #include "cuda/device.cuh"
-#include "report.h"
 
 namespace magnet::cuda {
 
@@ -20,19 +19,14 @@ void shuffle(int kind, unsigned mask, int width, Global<const int> by, Global<co
   out[lane] = x;
 }
 
-#define MAGNET_SHUFFLE(T, name)                                                                                      \
-  MAGNET_EXPORT const char* shuffle_##name(int kind, unsigned mask, int width, const int* by, const T* in, T* out) { \
-    return error_of([&] {                                                                                            \
-      launch("shuffle", shuffle<T>, 1, 32, Stream(), kind, mask, width, global<const int>(by, 32),                   \
-             global<const T>(in, 32), global<T>(out, 32));                                                           \
-    });                                                                                                              \
-  }
-MAGNET_SHUFFLE(int32_t, int32)
-MAGNET_SHUFFLE(uint32_t, uint32)
-MAGNET_SHUFFLE(int64_t, int64)
-MAGNET_SHUFFLE(uint64_t, uint64)
-MAGNET_SHUFFLE(float, float)
-MAGNET_SHUFFLE(double, double)
+#define MAGNET_SHUFFLE(T) \
+  template __global__ void shuffle<T>(int, unsigned, int, Global<const int>, Global<const T>, Global<T>);
+MAGNET_SHUFFLE(int32_t)
+MAGNET_SHUFFLE(uint32_t)
+MAGNET_SHUFFLE(int64_t)
+MAGNET_SHUFFLE(uint64_t)
+MAGNET_SHUFFLE(float)
+MAGNET_SHUFFLE(double)
 
 // --- votes and reductions of the lanes in the mask: one row of 32 results each
 
@@ -58,11 +52,6 @@ MAGNET_KERNEL(32, 32) void votes(unsigned mask, Global<const uint32_t> in, Globa
   put(__reduce_or_sync(mask, x));
   put(__reduce_xor_sync(mask, x));
 }
-MAGNET_EXPORT const char* votes_of(unsigned mask, const uint32_t* in, uint32_t* out) {
-  return error_of([&] {
-    launch("votes", votes, 1, 32, Stream(), mask, global<const uint32_t>(in, 32), global<uint32_t>(out, 14 * 32));
-  });
-}
 
 // --- barriers that join a predicate
 
@@ -72,11 +61,6 @@ MAGNET_KERNEL(1024, 32) void join(Global<const int> in, Global<int> out) {
   out[threadIdx.x * 3] = any;
   out[threadIdx.x * 3 + 1] = all;
   out[threadIdx.x * 3 + 2] = count;
-}
-MAGNET_EXPORT const char* join_of(int threads, const int* in, int* out) {
-  return error_of([&] {
-    launch("join", join, 1, threads, Stream(), global<const int>(in, threads), global<int>(out, 3 * threads));
-  });
 }
 
 // --- atomics: a histogram of 64 bins by shared and global memory, what is set in all values, the first value to come
@@ -101,25 +85,11 @@ void count(Global<const uint32_t> in, int64_t elements, Global<uint32_t> bins, G
   if (threadIdx.x < 64) atomic_add(bins + threadIdx.x, mine[threadIdx.x]);
   if (threadIdx.x == 0) atomic_add(sum, total[0]);
 }
-MAGNET_EXPORT const char* count_of(const uint32_t* in, int64_t elements, uint32_t* bins, uint64_t* sum, uint32_t* bits,
-                                   uint32_t* first) {
-  return error_of([&] {
-    launch("count", count, (elements + 127) / 128, 128, Stream(), global<const uint32_t>(in, elements), elements,
-           global<uint32_t>(bins, 64), global<uint64_t>(sum, 1), global<uint32_t>(bits, 1), global<uint32_t>(first, 1));
-  });
-}
 
 // --- the order in which threads come: each takes a ticket
 
 MAGNET_KERNEL(128, 32) void order(Global<uint32_t> ticket, Global<uint32_t> out) {
   out[blockIdx.x * blockDim.x + threadIdx.x] = atomic_add(ticket, 1);
-}
-MAGNET_EXPORT const char* order_of(int64_t blocks, int threads, uint32_t* out) {
-  return error_of([&] {
-    uint32_t ticket = 0;
-    launch("order", order, blocks, threads, Stream(), global<uint32_t>(&ticket, 1),
-           global<uint32_t>(out, blocks * threads));
-  });
 }
 
 // --- exclusive prefix sums by decoupled look-back: blocks publish their sum, then their sum with all before
@@ -166,16 +136,6 @@ void scan(Global<const uint32_t> in, int64_t elements, Global<uint32_t> ticket, 
   __syncthreads();
   if (i < elements) out[i] = before[0] + (warp ? static_cast<uint64_t>(sums[0]) : 0) + sum - x;
 }
-MAGNET_EXPORT const char* scan_of(const uint32_t* in, int64_t elements, uint64_t* tiles, uint64_t* out,
-                                  uint32_t* waits) {
-  return error_of([&] {
-    const int64_t blocks = (elements + 63) / 64;
-    uint32_t ticket = 0;
-    launch("scan", scan, blocks, 64, Stream(), global<const uint32_t>(in, elements), elements,
-           global<uint32_t>(&ticket, 1), global<uint64_t>(tiles, blocks), global<uint64_t>(out, elements),
-           global<uint32_t>(waits, 1));
-  });
-}
 
 // --- pointers: of every kind a kernel uses
 
@@ -204,24 +164,110 @@ MAGNET_KERNEL(32, 32) void pointers(Global<const Pair> pairs, Global<const float
   mine[0] -= 1;
   out[threadIdx.x] = values[threadIdx.x];
 }
-MAGNET_EXPORT const char* pointers_of(const Pair* pairs, double* out) {
-  return error_of([&] {
-    launch("pointers", pointers, 1, 32, Stream(), global<const Pair>(pairs, 32), global<const float>(nullptr, 0),
-           global<double>(out, 32));
-  });
-}
 
-// --- an exception of other code in a kernel
+// --- functions of numbers: a thread an element
 
-MAGNET_KERNEL(32, 32) void throws() {
-  __syncthreads();
-  if (threadIdx.x == 9) throw std::logic_error("from a kernel");
-  __syncthreads();
-}
-MAGNET_EXPORT const char* throws_of() {
-  return error_of([&] { launch("throws", throws, 3, 32, Stream()); });
-}
+#define MAGNET_ELEMENTWISE(name, From, To, expression)                                        \
+  MAGNET_KERNEL(256, 32) void name(Global<const From> in, int64_t elements, Global<To> out) { \
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;            \
+    if (i >= elements) return;                                                                \
+    const From x = in[i];                                                                     \
+    out[i] = expression;                                                                      \
+  }
+MAGNET_ELEMENTWISE(widen_half, uint16_t, float, to_float(Half{x}))
+MAGNET_ELEMENTWISE(widen_bfloat16, uint16_t, float, to_float(BFloat16{x}))
+MAGNET_ELEMENTWISE(narrow_half, float, uint16_t, from_float<Half>(x).bits)
+MAGNET_ELEMENTWISE(narrow_bfloat16, float, uint16_t, from_float<BFloat16>(x).bits)
+MAGNET_ELEMENTWISE(exp2_fast_of, float, float, exp2_fast(x))
+MAGNET_ELEMENTWISE(reciprocal_fast_of, float, float, reciprocal_fast(x))
+MAGNET_ELEMENTWISE(to_int32, float, int32_t, static_cast<int32_t>(x))
+MAGNET_ELEMENTWISE(to_int64, float, int64_t, static_cast<int64_t>(x))
+MAGNET_ELEMENTWISE(to_uint32, float, uint32_t, static_cast<uint32_t>(x))
+MAGNET_ELEMENTWISE(from_int64, int64_t, float, static_cast<float>(x))
+MAGNET_ELEMENTWISE(third, float, double, static_cast<double>(x) / 3)
+MAGNET_ELEMENTWISE(from_double, double, float, static_cast<float>(x))
+MAGNET_ELEMENTWISE(root, float, float, sqrtf(x))
 
-MAGNET_EXPORT int multiprocessors_of() { return multiprocessors(Stream()); }
+#define MAGNET_ROW(expression) out[row++ * elements + i] = expression
+// Of two numbers: a row a result.
+MAGNET_KERNEL(256, 32) void floats(Global<const float> a, Global<const float> b, int64_t elements, Global<float> out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= elements) return;
+  const float x = a[i], y = b[i];
+  int row = 0;
+  MAGNET_ROW(x + y);
+  MAGNET_ROW(x - y);
+  MAGNET_ROW(x * y);
+  MAGNET_ROW(x / y);
+  MAGNET_ROW(fmaf(x, y, x));
+  MAGNET_ROW(max(x, y));
+  MAGNET_ROW(min(x, y));
+  MAGNET_ROW(max_nan(x, y));
+  MAGNET_ROW(fabsf(x));
+}
+MAGNET_KERNEL(256, 32)
+void comparisons(Global<const float> a, Global<const float> b, int64_t elements, Global<uint8_t> out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= elements) return;
+  const float x = a[i], y = b[i];
+  int row = 0;
+  MAGNET_ROW(x < y);
+  MAGNET_ROW(x <= y);
+  MAGNET_ROW(x == y);
+  MAGNET_ROW(x != y);
+  MAGNET_ROW(x > y);
+  MAGNET_ROW(x >= y);
+  MAGNET_ROW(!(x < y));
+  MAGNET_ROW(!(x >= y));
+}
+// Of pairs of 16-bit numbers.
+template <class T>
+MAGNET_KERNEL(256, 32)
+void pairs(Global<const uint32_t> a, Global<const uint32_t> b, int64_t elements, Global<uint32_t> out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= elements) return;
+  const uint32_t x = a[i], y = b[i];
+  int row = 0;
+  MAGNET_ROW(max_pair<T>(x, y));
+  MAGNET_ROW(min_pair<T>(x, y));
+  MAGNET_ROW(max_nan_pair<T>(x, y));
+}
+template __global__ void pairs<Half>(Global<const uint32_t>, Global<const uint32_t>, int64_t, Global<uint32_t>);
+template __global__ void pairs<BFloat16>(Global<const uint32_t>, Global<const uint32_t>, int64_t, Global<uint32_t>);
+
+MAGNET_KERNEL(256, 64)
+void integers(Global<const uint64_t> words, Global<const uint32_t> shifts, int64_t elements, Global<uint64_t> out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= elements) return;
+  const uint64_t x = words[i];
+  const uint32_t shift = shifts[i], low = static_cast<uint32_t>(x), high = static_cast<uint32_t>(x >> 32);
+  int row = 0;
+  MAGNET_ROW(__popc(low));
+  MAGNET_ROW(__popcll(x));
+  MAGNET_ROW(__clz(static_cast<int>(low)));
+  MAGNET_ROW(__clzll(static_cast<long long>(x)));
+  MAGNET_ROW(__ffs(static_cast<int>(low)));
+  MAGNET_ROW(__ffsll(static_cast<long long>(x)));
+  MAGNET_ROW(__brev(low));
+  MAGNET_ROW(__brevll(x));
+  MAGNET_ROW(__funnelshift_l(low, high, shift));
+  MAGNET_ROW(__funnelshift_r(low, high, shift));
+  MAGNET_ROW(__funnelshift_lc(low, high, shift));
+  MAGNET_ROW(__funnelshift_rc(low, high, shift));
+  MAGNET_ROW(__umulhi(low, high));
+  MAGNET_ROW(float_bits(bits_float(low)));
+  MAGNET_ROW(x << (shift & 63));
+  MAGNET_ROW(x >> (shift & 63));
+  MAGNET_ROW(static_cast<int64_t>(x) >> (shift & 63));
+  MAGNET_ROW(high ? low / high : 0);
+  MAGNET_ROW(high ? low % high : 0);
+  MAGNET_ROW(high ? x / high : 0);
+  MAGNET_ROW(high ? x % high : 0);
+  MAGNET_ROW(min(static_cast<int>(low), high));  // as unsigned, as in C++
+  MAGNET_ROW(static_cast<uint32_t>(max(static_cast<int>(low), static_cast<int>(high))));
+  MAGNET_ROW(static_cast<int64_t>(static_cast<int>(low)) * static_cast<int>(high));
+  MAGNET_ROW(static_cast<uint64_t>(static_cast<int64_t>(static_cast<int8_t>(low))));
+  MAGNET_ROW(static_cast<uint64_t>(static_cast<int64_t>(static_cast<int16_t>(low >> 8))));
+}
 
 }  // namespace magnet::cuda

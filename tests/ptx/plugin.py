@@ -1,0 +1,74 @@
+"""What `pytest -m ptx` does beside running tests: the options --ptx-*, and at the end what was launched."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+
+import pytest
+from hypothesis import settings
+from ptx import backends, build, emulator, torch_memory
+
+FOLDER = build.OUTPUT / "launched"  # a file for each process: what it launched, for run.py
+
+
+def _part(config: pytest.Config) -> tuple[int, int]:
+    try:
+        part, of = map(int, config.getoption("--ptx-part").split("/"))
+    except ValueError:
+        part = of = 0
+    if not 1 <= part <= of:
+        raise pytest.UsageError(
+            f"--ptx-part: expected I/N with 1 <= I <= N, as in 1/2, got {config.getoption('--ptx-part')!r}"
+        )
+    return part, of
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    _part(config)
+    backends.SCHEDULES.seed = config.getoption("--ptx-seed")
+    if "HYPOTHESIS_PROFILE" not in os.environ:
+        settings.load_profile("few" if config.getoption("--ptx-share") else "ci")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """This process's part: tests go by their names, so that the parts stay what they are when others come.
+
+    In a share, what two architectures would run alike runs on one: nvcc's PTX is the same text for both.
+    """
+    part, of = _part(config)
+    twins = backends.twins() if config.getoption("--ptx-share") else frozenset()
+    left_out = [
+        item
+        for item in items
+        if zlib.crc32(item.nodeid.encode()) % of != part - 1 or not twins.isdisjoint(_parameters_of(item))
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    out = set(left_out)
+    items[:] = [item for item in items if item not in out]
+
+
+def _parameters_of(item: pytest.Item) -> list[object]:
+    spec = getattr(item, "callspec", None)
+    return [value for value in spec.params.values() if isinstance(value, str)] if spec else []
+
+
+@pytest.fixture(autouse=True)
+def _schedules_begin_anew(request: pytest.FixtureRequest):
+    backends.SCHEDULES.begin(request.node.name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    launched = backends.launched()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{os.getpid()}.json").write_text(json.dumps(launched))
+    for backend, counts in launched.items():
+        terminalreporter.write_line(f"{backend}: {sum(counts.values())} launches of {len(counts)} kernels")
+    terminalreporter.write_line(f"emulated: {emulator.statistics()}; guard zones damaged: {torch_memory.damaged()}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if torch_memory.damaged():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

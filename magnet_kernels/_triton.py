@@ -19,6 +19,9 @@ NAMESPACE = "magnet_kernels_triton"
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # then kernels run on the CPU, slowly
 DEVICES = ("cuda", "cpu") if INTERPRETED else ("cuda",)
 
+# "Triton Error [CUDA]: ..." is whatever the driver says of loading a kernel or of running it. This is of loading.
+_NOT_LOADED = ("kernel image", "PTX", "device function", "named symbol", "too many resources", "not supported")
+
 _failures: dict[str, str] = {}
 
 
@@ -37,6 +40,8 @@ def _implementation(operator: str, reference: Callable[..., Any]) -> Callable[..
         try:
             return _package().implementations[operator](*arguments)
         except Exception as error:
+            if _is_out_of_memory(error):
+                raise torch.OutOfMemoryError(str(error)) from error
             if INTERPRETED or not _is_of_triton(error):
                 raise
             # Kernels compile before they run, and the one that writes in place is the last: nothing is lost.
@@ -51,16 +56,25 @@ def _implementation(operator: str, reference: Callable[..., Any]) -> Callable[..
     return run
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the driver had no memory for a kernel: torch says so itself of the tensors it makes."""
+    return type(error) is RuntimeError and str(error).startswith("Triton Error") and "out of memory" in str(error)
+
+
 def _is_of_triton(error: Exception) -> bool:
     """Whether compiling or loading a kernel failed, as opposed to the call or the device."""
     import triton
 
-    if isinstance(error, (torch.OutOfMemoryError, ValueError, IndexError)):
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError, ValueError, IndexError)):
         return False
     if isinstance(error, (triton.TritonError, OSError)) or type(error).__module__.startswith("triton"):
         return True
+    if not isinstance(error, RuntimeError):
+        return False
     words = str(error)
-    return isinstance(error, RuntimeError) and ("C compiler" in words or "PassManager" in words or "Triton" in words)
+    if words.startswith("Triton Error"):
+        return any(part in words for part in _NOT_LOADED)
+    return any(part in words for part in ("C compiler", "PassManager", "Triton", "newly compiled", "cache dir"))
 
 
 def _one_line(error: Exception) -> str:

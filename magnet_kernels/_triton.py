@@ -16,6 +16,9 @@ from magnet_kernels import _library
 
 NAMESPACE = "magnet_kernels_triton"
 
+# "Triton Error [CUDA]: ..." is whatever the driver says of loading a kernel or of running it. This is of loading.
+_NOT_LOADED = ("kernel image", "PTX", "device function", "named symbol", "too many resources", "not supported")
+
 _failures: dict[str, str] = {}
 
 
@@ -33,6 +36,8 @@ def _implementation(operator: str, reference: Callable[..., Any]) -> Callable[..
         try:
             return _package().implementations[operator](*arguments)
         except Exception as error:
+            if _is_out_of_memory(error):
+                raise torch.OutOfMemoryError(str(error)) from error
             if not _is_of_triton(error):
                 raise
             # Kernels compile before they run, and the one that writes in place is the last: nothing is lost.
@@ -47,16 +52,25 @@ def _implementation(operator: str, reference: Callable[..., Any]) -> Callable[..
     return run
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the driver had no memory for a kernel: torch says so itself of the tensors it makes."""
+    return type(error) is RuntimeError and str(error).startswith("Triton Error") and "out of memory" in str(error)
+
+
 def _is_of_triton(error: Exception) -> bool:
     """Whether compiling or loading a kernel failed, as opposed to the call or the device."""
     import triton
 
-    if isinstance(error, (torch.OutOfMemoryError, ValueError, IndexError)):
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError, ValueError, IndexError)):
         return False
     if isinstance(error, (triton.TritonError, OSError)) or type(error).__module__.startswith("triton"):
         return True
+    if not isinstance(error, RuntimeError):
+        return False
     words = str(error)
-    return isinstance(error, RuntimeError) and ("C compiler" in words or "PassManager" in words or "Triton" in words)
+    if words.startswith("Triton Error"):
+        return any(part in words for part in _NOT_LOADED)
+    return any(part in words for part in ("C compiler", "PassManager", "Triton", "newly compiled", "cache dir"))
 
 
 def _one_line(error: Exception) -> str:

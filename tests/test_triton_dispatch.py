@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -86,19 +87,40 @@ def test_what_does_not_compile_falls_back_once_and_says_so(failing, recwarn):
     assert "ptxas has no sm_999" in _triton.reason("confidence")
 
 
-@pytest.mark.parametrize("words", ["Failed to find C compiler. Please specify via CC environment variable."])
-def test_a_missing_compiler_is_of_that_kind(failing, words):
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Failed to find C compiler. Please specify via CC environment variable.",
+        "Triton Error [CUDA]: device kernel image is invalid",
+        "Triton Error [CUDA]: no kernel image is available for execution on the device",
+        "Triton Error [CUDA]: the provided PTX was compiled with an unsupported toolchain.",
+    ],
+)
+def test_what_cannot_be_built_or_loaded_is_of_that_kind(failing, words):
     run = failing(RuntimeError(words))
-    with pytest.warns(UserWarning, match="Failed to find C compiler"):
+    with pytest.warns(UserWarning, match=re.escape(words)):
         run(torch.rand(1, 3, 4, 5), False)
 
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), ValueError("boxes: expected"), RuntimeError("CUDA error: x")],
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        ValueError("boxes: expected"),
+        RuntimeError("CUDA error: x"),
+        RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
+        RuntimeError("Triton Error [CUDA]: unspecified launch failure"),
+    ],
 )
 def test_other_errors_are_raised(failing, error):
     run = failing(error)
-    with pytest.raises(type(error), match=str(error)):
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        run(torch.rand(1, 3, 4, 5), False)
+    assert _triton.reason("confidence") is None
+
+
+def test_the_drivers_out_of_memory_is_that_of_torch(failing):
+    run = failing(RuntimeError("Triton Error [CUDA]: out of memory"))
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
         run(torch.rand(1, 3, 4, 5), False)
     assert _triton.reason("confidence") is None

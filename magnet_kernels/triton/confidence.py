@@ -12,7 +12,7 @@ from magnet_kernels.triton.launch import MOST_PIXELS, launch, strides
 from magnet_kernels.triton.margin import margins, pass_over
 
 
-# Budget: 168 registers, no spills; 4 KiB shared memory.
+# Budget: 128 registers, no spills; 4 KiB shared memory.
 @triton.jit
 def confidence_kernel(
     x,

@@ -33,7 +33,7 @@ def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = Fa
     """
     if x.stride(1) == 1 and x.stride(3) != 1 and x.shape[1] > 1:
         planes = min(power_of_two_from(x.shape[1]), 128)
-        return Tile(planes, max((512 if scattered else 1024) // planes, 8), 4)
+        return Tile(planes, max(512 // planes, 4), 4) if scattered else Tile(planes, 1024 // planes, 8)
     in_a_row = x.stride(3) == 1 and not (scattered or upsample)
     a_warp = 32 * (16 // x.element_size() if in_a_row else 4)
     block = smaller_blocks(4 * a_warp, a_warp, pixels, x.device)

@@ -40,7 +40,7 @@ def window_key(x, row, column, height, width, row_stride, column_stride, WIDE: t
     return order_key(widen(tl.load(x + (row * row_stride + column * column_stride), mask=inside, other=0.0)))
 
 
-# Budget: 112 registers, no spills; 8 KiB shared memory.
+# Budget: 112 registers, no spills; 1 KiB shared memory.
 @triton.jit
 def median_kernel(
     x,

@@ -14,7 +14,7 @@ from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, wide
 from magnet_kernels.triton.margin import margins, tile_of
 
 
-# Budget: 128 registers, no spills; 1 KiB shared memory.
+# Budget: 64 registers, no spills; 1 KiB shared memory.
 @triton.jit
 def box_kernel(
     x,

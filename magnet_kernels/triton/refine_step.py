@@ -1,7 +1,7 @@
-"""refine_step: score, median, selection and replacement, in seven launches after one that clears the workspace.
+"""refine_step: score, median, selection and replacement, in eight launches after one that clears the workspace.
 
 1 score, with upsampling, softmax, mask and the copy of coarse; 2 median, as keys, and counts of their first digit;
-3 and 4 the other digits of the K-th highest key; 5 and 6 where each block's points go; 7 points and replacement.
+3 to 5 the other digits of the K-th highest key; 6 and 7 where each block's points go; 8 points and replacement.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from magnet_kernels.triton.replace_points import launch_replace
 from magnet_kernels.triton.values import KEY_OF_INVALID, order_key, selection_key, widen
 
 
-# Budget: 64 registers, no spills; 8 KiB shared memory.
+# Budget: 64 registers, no spills; 4 KiB shared memory.
 @triton.jit
 def key_kernel(
     score,
@@ -77,7 +77,7 @@ def key_kernel(
     count_digits(workspace + image * WORKSPACE, tl.where(exists, first_digit(key), -1))
 
 
-# Budget: 80 registers, no spills; 8 KiB shared memory.
+# Budget: 64 registers, no spills; 1 KiB shared memory.
 @triton.jit(do_not_specialize=["n_points"])
 def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr, PIXELS: tl.constexpr):
     """Counts the digit after the first DIGITS (1 to 3) of keys that have those of the K-th highest."""
@@ -94,7 +94,7 @@ def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr
     count_digits(workspace + DIGITS * BINS, tl.where(exists & alike, digit, -1))
 
 
-# Budget: 80 registers, no spills; 1 KiB shared memory.
+# Budget: 48 registers, no spills; 1 KiB shared memory.
 @triton.jit(do_not_specialize=["n_points"])
 def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.constexpr):
     """For each block: how many keys lie above the K-th highest, and how many are equal to it, into counts (N, 2, B)."""

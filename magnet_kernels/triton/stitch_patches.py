@@ -18,7 +18,7 @@ from magnet_kernels.triton.upsample_confidence import MOST_SIDE
 from magnet_kernels.triton.values import bilinear_tap, blend, minus_zero, narrow, widen
 
 
-# Budget: 80 registers, no spills; 1 KiB shared memory.
+# Budget: 80 registers, no spills; 4 KiB shared memory.
 @triton.jit
 def stitch_kernel(
     patches,
@@ -110,7 +110,10 @@ def stitch_kernel(
 
 
 def tile_of(result: Tensor) -> tuple[int, int, int]:
-    """(classes, rows, columns): 1024 elements, 8 a thread; all classes where they are side by side, else one."""
+    """(classes, rows, columns): 1024 elements, 8 a thread; all classes where they are side by side, else one.
+
+    Triton 3.6 gives a thread other pixels to read than to write, and exchanges the tile in shared memory in between.
+    """
     if result.stride(1) == 1 and result.shape[1] > 1:
         planes = min(power_of_two_from(result.shape[1]), 64)
         return planes, 1, 1024 // planes

@@ -13,7 +13,7 @@ from magnet_kernels.triton.margin import margins, pass_over, pixel_offsets
 from magnet_kernels.triton.median_blur import launch_median
 
 
-# Budget: 168 registers, no spills; 4 KiB shared memory.
+# Budget: 128 registers, no spills; 4 KiB shared memory.
 @triton.jit
 def score_kernel(
     coarse,

@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
-import torch
-
 MULTIPROCESSORS = 132  # of an H100 or H200: some launches depend on it
 MOST_MEMORY = 8 * 2**30  # of a case's inputs, which are never touched here
 GROUP = "__grp__"  # what Triton puts before the name of a list of files, which holds their whole paths
@@ -84,6 +82,8 @@ def compiling(architecture: int, compiled: Callable[[Any], None]) -> Iterator[No
 
 def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
     """What uses Triton on the GPU, by name, most important first."""
+    import torch
+
     from gpu import awkward, inputs, parity
     from gpu.cases import Cases, all_cases
 
@@ -176,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=900, help="compile nothing more after these (900)")
     parser.add_argument("--only", default="", help="calls whose name holds this text")
     chosen = parser.parse_args(arguments)
+    import torch
     from triton import knobs
 
     hits = {True: 0, False: 0}

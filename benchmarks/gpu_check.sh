@@ -147,10 +147,11 @@ test_files() {
     grep -vE 'test_((cuda|ptx)_.*|gpu.*|install|triton_aot|triton_kernels|refine_step|select_points|refine_stage)\.py'
 }
 
-# tests CHOSEN FILES...: in at most 8 processes; interrupted, not killed, when time is over, so that it says how far it came
+# tests BACKEND CHOSEN FILES...: in at most 8 processes. Where the backend is not live they would only be skipped.
 tests() {
-  local chosen=$1 workers=()
-  shift
+  local backend=$1 chosen=$2 workers=()
+  shift 2
+  "$PYTHON" -W ignore -m gpu.live "$backend" || return
   "$PYTHON" -c 'import xdist' 2> /dev/null && [ $# -gt 1 ] && workers=(-n 8 --dist worksteal)
   HYPOTHESIS_PROFILE=ci OMP_NUM_THREADS=2 exec "$PYTHON" -m pytest -q -p no:cacheprovider \
     --no-header -m "not slow" --maxfail 40 "${workers[@]}" -k "$chosen" "$@"
@@ -169,14 +170,14 @@ step "rivals" 100 "${bench[@]}" --cases targets --join --seconds 80
 
 step "memcheck" 65 bash -c "sanitize memcheck 40" &
 step "racecheck" 65 bash -c "sanitize racecheck 40" &
-step "tests of the GPU" 60 bash -c 'tests "" tests/test_gpu.py' &
+step "tests of the GPU" 60 bash -c 'tests cuda "" tests/test_gpu.py' &
 wait
-STOP=INT step "operators on CUDA" 75 bash -c 'tests cuda "$@"' tests "${files[@]}"
+STOP=INT step "operators on CUDA" 75 bash -c 'tests cuda cuda "$@"' tests "${files[@]}"
 step "Triton" 40 "$PYTHON" -W ignore -m gpu.parity --backend triton &
 step "initcheck" 40 bash -c "sanitize initcheck 20" &
 wait
 step "more cases" 110 "${bench[@]}" --cases rest --join --seconds "$(allowed 110 | awk '{ print ($1 > 20 ? $1 - 15 : 1) }')"
-STOP=INT step "operators on Triton" 100 bash -c 'tests "triton and not large and not many_blocks" "$@"' tests "${files[@]}"
+STOP=INT step "operators on Triton" 100 bash -c 'tests triton "triton and not large and not many_blocks" "$@"' tests "${files[@]}"
 
 # --- the summary
 

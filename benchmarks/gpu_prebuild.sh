@@ -7,14 +7,15 @@
 # its Python. Takes some 15 minutes on two cores, less when little has changed; needs nvcc, a C++ compiler and a package
 # index. What it made it says last, with exit code 1 where something is missing.
 #
-# GPU_PYTHON (python3.12): of the GPU machine's version. GPU_TORCH (2.11.0): its torch, which brings its Triton.
+# GPU_PREBUILT (build/gpu_prebuilt) gets it, GPU_PREBUILD_WORK (build/gpu_prebuild) is worked in and makes the next time
+# short. GPU_PYTHON (python3.12): of the GPU machine's version. GPU_TORCH (2.11.0): its torch, which brings its Triton.
 # PYTHON: an environment that has them already, with pybind11, setuptools and ninja. CCCL (nvidia-cuda-cccl==13.3.5.0.6):
 # the package with CUB's headers; empty: those of nvcc.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 arch=${1:-9.0}
-out=$PWD/build/gpu_prebuilt work=$PWD/build/gpu_prebuild
+out=${GPU_PREBUILT:-$PWD/build/gpu_prebuilt} work=${GPU_PREBUILD_WORK:-$PWD/build/gpu_prebuild}
 tree=$work/tree
 mkdir -p "$out" "$work"
 step() { printf '== %s  (%d s)\n' "$1" "$SECONDS"; }

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from gpu import awkward, launches, measure, parity
+from gpu import live as live_here
 from gpu.__main__ import NO_GPU_RESULT, main, options, write
 from gpu.cases import SMOKE, all_cases
 from gpu.results import Report
@@ -114,6 +115,13 @@ def test_large_awkward_shapes_reach_what_many_blocks_do():
     assert {"refine_step_", "refine_step", "select_points", "refine_stage_labels"} == set(names)
 
 
+def test_skipped_tests_are_not_passed_ones(capsys):
+    states = measure.available_backends()["refine_step"]
+    for backend in ("cuda", "cpu"):
+        assert live_here.main([backend]) == (states[backend] != "ok")
+        assert ("is not live" in capsys.readouterr().out) == (states[backend] != "ok")
+
+
 def test_telling_cases(capsys):
     missing = [name for name, states in measure.available_backends().items() if states["cpu"] != "ok"]
     assert parity.main(["--backend", "cpu"]) == bool(missing)
@@ -200,6 +208,7 @@ case "$*" in
     echo "10 telling cases"
     [ "$FAIL" != parity ] ;;
   *gpu.counters*) echo "metric,metric" ;;
+  *gpu.live*) [ "$FAIL" != live ] || { echo "backend is not live: made up"; exit 1; } ;;
   *gpu.launches*) echo "launches"; [ "$FAIL" != launches ] ;;
   *xdist*) exit 1 ;;
   *"-m pytest"*test_gpu.py*) echo "3 passed in 1 s" ;;
@@ -361,6 +370,7 @@ def test_carried_build_is_used(follow):
         ("parity", {"telling cases", "Triton"}),
         ("launches", {"launches", "counters"}),
         ("tests", {"operators on CUDA", "operators on Triton"}),
+        ("live", {"tests of the GPU", "operators on CUDA", "operators on Triton"}),
         ("awkward", {"memcheck", "racecheck", "initcheck"}),
         ("benchmark", {"kernel times", "rivals", "more cases"}),
     ],

@@ -134,6 +134,69 @@ def test_scripts_are_bash():
         assert os.access(path, os.X_OK)
 
 
+# Stands in for the python that builds: compilers and the package index only pretend, the rest is real.
+STAND_IN = """#!/bin/bash
+echo "$*" >> "$RECORD"
+case "$*" in
+  setup.py*)
+    [ "$TORCH_CUDA_ARCH_LIST $MAGNET_CUDA $FAIL" = "9.0 1 " ] || { echo "made up error"; exit 1; }
+    touch magnet_kernels/{_cpu.abi3,_cuda.abi3,_host}.so && echo "{}" > magnet_kernels/_build_record.json ;;
+  "-m pip"*) ;;
+  *build_nvcc*) echo nvcc ;;
+  *gpu.triton_cache*)
+    echo "$*" && mkdir -p "$TRITON_CACHE_DIR"/K && touch "$TRITON_CACHE_DIR"/K/k.cubin ;;
+  *) exec "$REAL_PYTHON" "$@" ;;
+esac
+"""
+NVCC = """#!/bin/bash
+[ "$1" = --version ] && { echo "made up, V13.0.88"; exit; }
+while [ "$1" != -o ]; do shift; done
+touch "$2"
+"""
+
+
+@pytest.fixture
+def prebuild(tmp_path) -> Any:
+    if subprocess.run(["git", "-C", str(ROOT), "rev-parse"], capture_output=True).returncode:
+        pytest.skip("the script copies the files that git knows")
+    for name, text in (("python", STAND_IN), ("nvcc", NVCC)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        given = {
+            "PYTHON": str(tmp_path / "python"),
+            "REAL_PYTHON": sys.executable,
+            "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+            "RECORD": str(tmp_path / "record"),
+            "GPU_PREBUILT": str(tmp_path / "out"),
+            "GPU_PREBUILD_WORK": str(tmp_path / "work"),
+        }
+        command = ["bash", str(SCRIPTS[0]), *arguments]
+        environment = {**os.environ, **given, **variables}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def test_script_makes_a_build_that_fits_this_tree(prebuild, tmp_path):
+    run = prebuild()
+    assert run.returncode == 0, run.stdout + run.stderr
+    out = tmp_path / "out"
+    assert prebuilt.why_not(out, ROOT, torch.__version__, HOPPER) is None
+    made = json.loads((out / prebuilt.MANIFEST).read_text())
+    assert made["cub"] and made["triton_kernels"] == 1 and made["nvcc"] == "V13.0.88"
+    record = (tmp_path / "record").read_text()
+    assert "gpu.triton_cache --architecture 90" in record and "nvidia-cuda-cccl==" in record
+    assert (tmp_path / "work" / "tree" / "csrc" / "cuda" / "score.cu").exists()
+
+
+def test_script_stops_where_the_libraries_do_not_compile(prebuild, tmp_path):
+    run = prebuild(FAIL="1")
+    assert run.returncode == 1 and "made up error" in run.stdout
+    assert not (tmp_path / "out" / prebuilt.MANIFEST).exists()
+
+
 # --- Triton's kernels
 
 

@@ -186,6 +186,11 @@ def missing_operators(backend: str) -> dict[str, str]:
     return {name: states[backend] for name, states in available_backends().items() if states[backend] != "ok"}
 
 
+def why(missing: dict[str, str]) -> str:
+    """The reason of the first, to end a line with."""
+    return f" ({next(iter(missing.values()))})" if missing else ""
+
+
 def compared(run: Run, backend: str) -> str | None:
     """None where the backend's result is the reference's, else how they differ."""
     device = "cpu" if backend == "cpu" else "cuda"
@@ -217,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if backend != "cpu":
         torch.cuda.synchronize()
     late = f", {left} left out for time" if left else ""
-    print(f"{ran} runs of backend {backend}, {wrong} wrong, {len(missing)} operators missing{late}")
+    print(f"{ran} runs of backend {backend}, {wrong} wrong, {len(missing)} operators missing{why(missing)}{late}")
     return 1 if wrong or missing or not ran else 0
 
 

@@ -15,7 +15,7 @@ import torch
 
 import magnet_kernels as mk
 from gpu import inputs
-from gpu.awkward import Run, compared, missing_operators
+from gpu.awkward import Run, compared, missing_operators, why
 
 SHAPE = (1, 19, 256, 512)  # four times as many pixels as one block selects from; with whole rows of 16 bytes
 ODD = (2, 7, 211, 317)  # also more; 16-bit maps, tails everywhere, a last load of three keys
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ran += 1
         wrong += problem is not None
         print(f"WRONG: {problem}" if problem else f"ok, {time.perf_counter() - started:.2f} s", flush=True)
-    print(f"{ran} telling cases on backend {backend}, {wrong} wrong, {len(missing)} operators missing")
+    print(f"{ran} telling cases on backend {backend}, {wrong} wrong, {len(missing)} operators missing{why(missing)}")
     return 1 if wrong or missing or not ran else 0
 
 

@@ -1,7 +1,7 @@
 """Triton's compiled kernels, made without a GPU, under the keys by which Triton looks them up on one.
 
 ``TRITON_CACHE_DIR=FOLDER PYTHONPATH=.:benchmarks python -m gpu.triton_cache [--architecture 90]`` compiles what the
-benchmark cases, the telling cases and the awkward shapes launch. Triton's keys hold its own version and build (one for
+telling cases and the benchmark cases launch. Triton's keys hold its own version and build (one for
 each version of Python), ptxas, and the kernels' source; so it must run in a Python and a Triton like those of the GPU.
 """
 
@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
-
-import torch
 
 MULTIPROCESSORS = 132  # of an H100 or H200: some launches depend on it
 MOST_MEMORY = 8 * 2**30  # of a case's inputs, which are never touched here
@@ -84,7 +82,9 @@ def compiling(architecture: int, compiled: Callable[[Any], None]) -> Iterator[No
 
 def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
     """What uses Triton on the GPU, by name, most important first."""
-    from gpu import awkward, inputs, parity
+    import torch
+
+    from gpu import inputs, parity
     from gpu.cases import Cases, all_cases
 
     inputs.logits = inputs.probabilities = lambda shape, *_: torch.empty(shape)  # memory that is never touched
@@ -93,7 +93,7 @@ def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
     def of_case(case: Any) -> Any:
         return case.ours("triton")(*case.make(0))
 
-    def of_run(run: awkward.Run) -> Any:
+    def of_run(run: Any) -> Any:
         return run.function(**run.arguments, backend="triton")
 
     for run in parity.runs():
@@ -101,8 +101,6 @@ def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
     for case in all_cases("cpu"):
         if case.memory <= MOST_MEMORY:
             yield f"case: {case.key}", lambda case=case: of_case(case)
-    for run in awkward.runs():
-        yield f"awkward: {run.operator} {run.what}", lambda run=run: of_run(run)
 
 
 # --- the launchers, which Triton compiles by the C compiler; up to 3.6 one for each list of arguments
@@ -176,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=900, help="compile nothing more after these (900)")
     parser.add_argument("--only", default="", help="calls whose name holds this text")
     chosen = parser.parse_args(arguments)
+    import torch
     from triton import knobs
 
     hits = {True: 0, False: 0}

@@ -45,8 +45,8 @@ def made(
 ) -> Path:
     """``target``, made by ``command(path)`` unless it was made so from the same ``sources`` before.
 
-    ``command`` gets the path to write to: a temporary one beside ``target``, a folder where ``target`` has no suffix; of
-    its files only those whose suffix is in ``keep`` stay, if any is given.
+    ``command`` gets the path to write to: a temporary one beside ``target``, a folder where ``target`` has no suffix.
+    Of a folder's files only those whose suffix is in ``keep`` stay, if any is given.
     The first word of the command is asked for its ``--version``, so that another compiler compiles anew.
     """
     target.parent.mkdir(parents=True, exist_ok=True)

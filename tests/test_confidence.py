@@ -80,6 +80,7 @@ def test_logits(backend, spec, scale):
 @each_backend
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, layout, dtype):
     """Many rows, several threads, full vectors and remainders: the same as the reference, bit for bit."""
     x = MapSpec((2, 19, 67, 131), dtype, "special", layout, 5).make(DEVICES[backend])

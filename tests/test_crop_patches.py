@@ -159,6 +159,7 @@ def test_whole_pixels_of_the_output_size_are_copied(backend, data, size):
 
 @each_kernel
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, layout):
     """Enlarged, shrunk and in between; several threads, full vectors and remainders."""
     boxes = torch.tensor([[0, 0, 0, 131, 67], [1, 3.3, 5.1, 60.7, 40], [1, 100, 50, 150, 90]], device=DEVICES[backend])

@@ -76,6 +76,7 @@ def test_equals_the_oracle_bit_for_bit(backend, spec, kernel_size):
 @on_live_backends("median_blur", but_not="reference")
 @pytest.mark.parametrize("kernel_size", ODD_SIZES)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, kernel_size, dtype):
     for content, layout in itertools.product(("special", "ties"), LAYOUTS):
         x = MapSpec((1, 2, 37, 83), dtype, content, layout, kernel_size).make(DEVICES[backend])

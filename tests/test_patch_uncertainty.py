@@ -91,6 +91,7 @@ def test_logits(backend, data):
 @each_kernel
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("boxes_on_top", [1, 5])
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, layout, boxes_on_top):
     """Several threads, rows longer than a block, and so many boxes on top of each other that the map is made once."""
     h, w = 37, 1100

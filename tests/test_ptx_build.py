@@ -74,6 +74,16 @@ def test_folders_are_made_anew(tmp_path):
     assert make() == ["2"]
 
 
+def test_of_a_folder_some_files_are_kept(tmp_path):
+    (tmp_path / "a.txt").write_text("")
+
+    def command(path: Path) -> list[str]:
+        return ["touch", str(path / "a.o"), str(path / "a.ii"), str(path / "a.ptx")]
+
+    folder = build.made(tmp_path / "folder", [tmp_path / "a.txt"], command, keep=[".o", ".ptx"])
+    assert sorted(path.name for path in folder.iterdir()) == ["a.o", "a.ptx"]
+
+
 def test_no_compiler_is_told(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(build.shutil, "which", lambda name: None)

@@ -52,6 +52,7 @@ def check_step(x: Tensor, y: Tensor, backend: str, logits: bool, kernel_size: in
 @each_layout
 @each_kind
 @pytest.mark.parametrize("classes", [2, 5, 7, 8, 11, 19, 21, 150])
+@pytest.mark.many_blocks
 def test_every_number_of_classes(backend, dtype, layout, logits, classes):
     content = "normal" if logits else "probabilities"
     h, w = (6, 64) if classes > 100 else (9, 168)
@@ -69,6 +70,7 @@ def test_every_number_of_classes(backend, dtype, layout, logits, classes):
 @each_dtype
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 7, 9, 11, 13, 15])
 @pytest.mark.parametrize("size", [(40, 260), (7, 33)], ids=str)
+@pytest.mark.many_blocks
 def test_every_median(backend, dtype, kernel_size, size):
     x, y = (MapSpec((1, 2, *size), dtype, "ties", "contiguous", s).make() for s in (1, 2))
     check_step(x, y, backend, False, kernel_size, 200)
@@ -80,6 +82,7 @@ def test_every_median(backend, dtype, kernel_size, size):
 @each_kind
 @pytest.mark.parametrize("classes", [2, 7, 19])
 @pytest.mark.parametrize("small", [(12, 48), (7, 30)], ids=["doubled", "enlarged"])
+@pytest.mark.many_blocks
 def test_every_stage(backend, dtype, layout, logits, classes, small):
     """Like the operators it is made of."""
     x = MapSpec((2, classes, *small), dtype, "probabilities", layout, 1).make()

@@ -60,6 +60,7 @@ APART: dict[str, Callable[[int, int, int, int], tuple[int, ...]]] = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("apart", APART)
 @pytest.mark.parametrize("far_fine", [False, True], ids=["coarse", "both"])
+@pytest.mark.many_blocks
 def test_far_apart(backend, dtype, apart, far_fine):
     g = torch.Generator().manual_seed(0)
     a, b = ((torch.randn(SHAPE, generator=g) * 2).softmax(1).to(dtype) for _ in range(2))

@@ -284,6 +284,7 @@ def test_logits_equal_the_reference_within_rounding(backend, stage):
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("kind", ["tiles", "overlapping", "resized"])
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, dtype, layout, from_logits, kind):
     (h, w), (ph, pw), (x, y), classes, n_points = (59, 611), (17, 203), (90, 40), 19, 9000
     boxes = torch.tensor([[0, 0, 0, x, y], [0, x, 0, w, y], [1, 0, y, x, h], [1, x + 7, y, w - 11, h]]).float()

@@ -197,6 +197,7 @@ def test_out_may_be_coarse_itself(backend, layout):
 @on_live_backends("refine_step", but_not="reference")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 11])
+@pytest.mark.many_blocks
 def test_all_backends_choose_the_same_points(backend, dtype, kernel_size):
     """Large enough for several threads, blocks and remainders; probabilities with ties, specials, a mask."""
     shape = (2, 19, 61, 131)
@@ -217,6 +218,7 @@ def test_all_backends_choose_the_same_points(backend, dtype, kernel_size):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [(176, 192), (180, 187)])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.many_blocks
 def test_images_that_many_blocks_share(backend, dtype, size, layout):
     """More pixels than a device gives to one block, with and without rows of whole 16 bytes; few, half, all of them."""
     coarse = MapSpec((1, 5, *size), dtype, "probabilities", layout, 1).make(DEVICES[backend])

@@ -87,6 +87,7 @@ def test_equals_the_oracle_bit_for_bit(backend, data, specs, kernel_size):
 @on_live_backends("refine_step_", but_not="reference")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 11])
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, dtype, kernel_size):
     shape = (2, 19, 61, 131)
     for index, layout in enumerate(WRITABLE):

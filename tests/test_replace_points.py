@@ -141,6 +141,7 @@ def surroundings(x: torch.Tensor, layout: str) -> int:
 @each_backend
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, layout, dtype):
     shape = (2, 19, 61, 67)
     coarse = MapSpec(shape, dtype, "normal", layout, 1).make(DEVICES[backend])

@@ -151,6 +151,7 @@ def test_nan_of_either_sign_and_any_payload_ranks_lowest(backend):
 @each_backend
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("content", ["normal", "ties", "special", "flat", "probabilities"])
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, dtype, content):
     """Many pixels, several threads; thresholds inside long runs of ties; few, half and nearly all of the pixels."""
     shape, counts = (97, 211), (1, 170, 10000, 20466)
@@ -165,6 +166,7 @@ def test_large_enough_for_every_code_path(backend, dtype, content):
 
 @each_backend
 @pytest.mark.parametrize("content", ["normal", "ties", "special", "flat", "narrow"])
+@pytest.mark.many_blocks
 def test_images_that_many_blocks_share(backend, content):
     """More pixels than a device gives to one block; scores that agree in all but their last bits."""
     shape = (2, 1, 190, 177)

@@ -133,6 +133,7 @@ def test_equals_the_reference_bit_for_bit(backend, data, size):
 @each_kernel
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["tiles", "overlapping"])
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, layout, kind):
     (h, w), (y, x), patch = (59, 157), (40, 90), (19, 67)
     boxes = torch.tensor([[0, 0, 0, x, y], [0, x, 0, w, y], [1, 0, y, x, h], [1, x, y, w, h]], device=DEVICES[backend])

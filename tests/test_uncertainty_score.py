@@ -97,6 +97,7 @@ def test_equals_the_oracle_bit_for_bit(backend, data, specs, kernel_size):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, layout, dtype, kernel_size):
     shape = (2, 19, 37, 131)
     coarse = MapSpec(shape, dtype, "probabilities", layout, 5).make(DEVICES[backend])

@@ -96,6 +96,7 @@ def test_of_the_same_size_is_a_copy(backend, spec, from_logits):
     "size",
     [(38, 1200), (19, 601), (40, 130), (7, 63), (19, 67)],
 )
+@pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, layout, size):
     """Rows longer than a block, every reach of the taps, copies, several threads and remainders."""
     for dtype in DTYPES:

@@ -94,8 +94,9 @@ def device_memory(*values: Any) -> Iterator[None]:
 @functools.cache
 def kernels() -> cuda_runner.Kernels:
     """The CUDA operators, built and loaded."""
+    library = cuda_runner.build_library()
     _library.mirror(cuda_runner.NAMESPACE)
-    return cuda_runner.Kernels()
+    return cuda_runner.Kernels(*library)
 
 
 @functools.cache
@@ -166,10 +167,10 @@ def why_not(backend: str) -> str | None:
         return str(error)
     if backend in TRITON and (importlib.util.find_spec("triton") is None or not package().implementations):
         return "triton is not installed"
+    if backend in CUDA:
+        kernels()  # raises where they do not compile
     namespace = f"magnet_kernels_{backend}"
     _backends.register_namespace(backend, namespace)
-    if backend in CUDA:
-        kernels()
     for operator in _backends._REFERENCES:
         if backend in TRITON:
             _library.implement(namespace, operator, _triton_operator(operator), "CPU")

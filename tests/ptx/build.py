@@ -40,10 +40,13 @@ def compiler() -> list[str]:
     return command.split()
 
 
-def made(target: Path, sources: Iterable[Path], command: Callable[[Path], Sequence[str]]) -> Path:
+def made(
+    target: Path, sources: Iterable[Path], command: Callable[[Path], Sequence[str]], keep: Sequence[str] = ()
+) -> Path:
     """``target``, made by ``command(path)`` unless it was made so from the same ``sources`` before.
 
     ``command`` gets the path to write to: a temporary one beside ``target``, a folder where ``target`` has no suffix.
+    Of a folder's files only those whose suffix is in ``keep`` stay, if any is given.
     The first word of the command is asked for its ``--version``, so that another compiler compiles anew.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +62,9 @@ def made(target: Path, sources: Iterable[Path], command: Callable[[Path], Sequen
             temporary.mkdir()
         _run(words)
         if not target.suffix:
+            for path in temporary.iterdir() if keep else ():
+                if path.suffix not in keep:
+                    path.unlink()
             shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
         record.write_text(key)

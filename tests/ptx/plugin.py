@@ -35,18 +35,22 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """This process's part: tests go by their names, so that the parts stay what they are when others come.
 
-    In a share, what two architectures would run alike runs on one: nvcc's PTX is the same text for both.
+    In a share, what two architectures would run alike runs on one (nvcc's PTX is the same text for both), and of the
+    many cases of a test with large maps a quarter runs.
     """
     part, of = _part(config)
-    twins = backends.twins() if config.getoption("--ptx-share") else frozenset()
-    left_out = [
-        item
-        for item in items
-        if zlib.crc32(item.nodeid.encode()) % of != part - 1 or not twins.isdisjoint(_parameters_of(item))
-    ]
-    config.hook.pytest_deselected(items=left_out)
-    out = set(left_out)
-    items[:] = [item for item in items if item not in out]
+    share = config.getoption("--ptx-share")
+    twins = backends.twins() if share else frozenset()
+
+    def stays(item: pytest.Item) -> bool:
+        number = zlib.crc32(item.nodeid.encode())
+        if share and item.get_closest_marker("many_blocks") and number // of % 4 != 0:
+            return False
+        return number % of == part - 1 and twins.isdisjoint(_parameters_of(item))
+
+    kept = [item for item in items if stays(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not stays(item)])
+    items[:] = kept
 
 
 def _parameters_of(item: pytest.Item) -> list[object]:

@@ -236,6 +236,26 @@ def test_parts_of_a_word_have_no_race(store):
     faults("race: read", body.replace("bar.sync 0;", "", 1))
 
 
+def test_what_is_loaded_beside_what_is_needed_is_not_read():
+    """Three elements that were written, in a vector of four."""
+    body = f"""
+      mov.u32 %r21, buffer; setp.ge.u32 %p1, %r2, 3; shl.b32 %r20, %r2, 2; add.s32 %r20, %r21, %r20;
+      @%p1 bra L1; st.shared.u32 [%r20], %r2; L1: bar.sync 0;
+      ld.shared.v4.u32 {{%r24, %r25, %r26, %r27}}, [%r21]; bar.sync 0;
+      add.u32 %r12, %r24, %r25; add.u32 %r12, %r12, %r26; {STORE}"""
+    declare = ".shared .align 16 .b8 buffer[512];"
+    assert run(body, declare=declare) == [3] * 32
+    faults("read of byte 12 of .*never written", body.replace("%r12, %r26;", "%r12, %r27;"), declare=declare)
+    # A race of the fourth is none either.
+    racing = body.replace("bar.sync 0;\n      add", "@!%p1 bra L2; st.shared.u32 [%r21+12], 5; L2: add")
+    assert "L2" in racing
+    faults(
+        "race: write of byte 12",
+        racing.replace("%r12, %r26;", "%r12, %r27;").replace("%r2, 3;", "%r2, 4;", 1),
+        declare=declare,
+    )
+
+
 MISTAKES = {
     "out of bounds: .* bytes past the end": "st.global.u32 [%rd5+256], %r2;",
     "a null pointer": "mov.u64 %rd9, 0; ld.global.u32 %r9, [%rd9];",

@@ -56,7 +56,14 @@ void note(Warp& w, const Instr& i, int lane, Shadow& shadow, int64_t at, int byt
   const Clocks& clocks = launch.clocks;
   const bool strong = is_strong(access);
   const char* what = access == Access::atomic ? "atomic of" : writes(access) ? "write of" : "read of";
+  // A load that is no more than that: its registers come first, then the address.
+  const int element = access == Access::read && i.unused ? bytes / (i.count - 1) : 0;
   shadow.each(at, bytes, [&](Record& record, int k, int n) {
+    if (element) {  // what is loaded beside what is needed is as if it was not
+      bool needed = false;
+      for (int e = k / element; e * element < k + n; ++e) needed = needed || !(i.unused >> e & 1);
+      if (!needed) return;
+    }
     Touch& write = record.write;
     Touch& read = record.read;
     const Touch now{.epoch = clock.epoch,

@@ -46,6 +46,7 @@ struct Instr {
   int32_t guard, target, line, form, index, count, source;
   int64_t offset;
   int32_t operand[kOperands];
+  uint32_t unused = 0;  // of several operands that it writes those that are not read afterwards, a bit each
   // The allocation that was accessed last.
   mutable uint64_t low = 1, high = 0;
   mutable Shadow* shadow = nullptr;

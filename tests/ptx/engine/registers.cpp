@@ -75,11 +75,30 @@ void find_uses(const Kernel& kernel, std::vector<Stretch>& all, const std::vecto
   }
 }
 
+// Marks what instructions write in vain, beside what is needed: compilers load vectors for a part of them.
+void find_unused(Kernel& kernel, const std::vector<Stretch>& all, const std::vector<uint32_t>& written,
+                 const std::vector<uint32_t>& read) {
+  for (const Stretch& s : all) {
+    Bits in_use = s.out;
+    for (int k = s.end - 1; k >= s.begin; --k) {
+      Instr& i = kernel.code[k];
+      for (uint32_t which = written[k]; which; which &= which - 1) {
+        const int slot = i.operand[__builtin_ctz(which)];
+        if (!has(in_use, slot)) i.unused |= which & -which;
+        if (i.guard < 0) in_use[slot / 64] &= ~(uint64_t{1} << (slot % 64));
+      }
+      if (i.unused == written[k]) i.unused = 0;  // then it is not for its registers that it is there
+      each_operand(i, read[k], [&](int slot) { add(in_use, slot); });
+    }
+  }
+}
+
 }  // namespace
 
 void share_registers(Kernel& kernel, const std::vector<uint32_t>& written, const std::vector<uint32_t>& read) {
   std::vector<Stretch> all = stretches_of(kernel);
   find_uses(kernel, all, written, read);
+  find_unused(kernel, all, written, read);
   struct Life {
     int slot, begin, end;
   };

@@ -22,6 +22,7 @@ from gpu.environment import clocks, environment
 from gpu.measure import DeviceLost, Measurement
 from gpu.results import MISSED, Report, read_json, table, write_csv, write_json
 
+LARGE = 2**32  # bytes of inputs, for which rivals take many seconds
 NO_GPU_RESULT = "*** NOT A GPU RESULT: run on a CPU at tiny sizes, only to try the program out ***"
 
 
@@ -67,11 +68,12 @@ def write(report: Report, out: Path, backend: str, title: str) -> None:
 
 
 def chosen_cases(cases: list[Case], chosen: argparse.Namespace) -> list[Case]:
-    """Those with a figure to reach, in the order of the figures; the rest; or all."""
+    """Those with a figure to reach, in the order of the figures, but the largest last; the rest; or all."""
     cases = [case for case in cases if chosen.only in case.key]
     wanted = [key for target in GPU_TARGETS for key in (target.case, target.other)] + [GPU_SELECT]
     if chosen.cases == "targets":
-        return sorted((case for case in cases if case.key in wanted), key=lambda case: wanted.index(case.key))
+        picked = [case for case in cases if case.key in wanted]
+        return sorted(picked, key=lambda case: (case.memory > LARGE, wanted.index(case.key)))
     return [case for case in cases if chosen.cases == "all" or case.key not in wanted]
 
 

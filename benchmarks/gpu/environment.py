@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import magnet_kernels
+from gpu import cub_topk
 
 ROOT = Path(__file__).parents[2]
 ASKED = "name,driver_version,pstate,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.limit,temperature.gpu"
@@ -68,6 +69,7 @@ def environment(device: str) -> dict[str, Any]:
             "multiprocessors": properties.multi_processor_count,
             "memory_bytes": properties.total_memory,
             "l2_bytes": getattr(properties, "L2_cache_size", None),
+            "cub": cub_topk.why_not() or cub_topk.version(),
             "as_found_before": clocks(),
         }
     else:

@@ -132,17 +132,23 @@ void crop_planes(View<const T> x, CropBoxes boxes, CropTaps<Wide<T>> taps, View<
 
   const TapRun<A> rows(taps, p, row), columns(taps, p, out.h + column);
   const int64_t image = boxes.at(static_cast<int>(p)).image;
-  const int32_t n_rows = columns.count == 0 ? 0 : rows.count, n_columns = rows.count == 0 ? 0 : columns.count;
+  if (rows.count == 0 || columns.count == 0) {
+    const int64_t to = out.offset(p, row, column) + c * out.sc;
+    for (int g = 0; g < kPlanes; ++g) {
+      if (c + g < x.c) out.data[to + g * out.sc] = narrow<T>(A(0));
+    }
+    return;
+  }
   A sum[kPlanes];
 #pragma unroll
-  for (int g = 0; g < kPlanes; ++g) sum[g] = n_columns == 0 ? A(0) : kNothing<A>;
-  for (int32_t i = 0; i < n_columns; ++i) {
+  for (int g = 0; g < kPlanes; ++g) sum[g] = kNothing<A>;
+  for (int32_t i = 0; i < columns.count; ++i) {
     const A weight = columns.weight[i * taps.outputs];
     A part[kPlanes];
 #pragma unroll
     for (int g = 0; g < kPlanes; ++g) part[g] = kNothing<A>;
     int64_t from = x.offset(image, rows.first, columns.first + i) + c * x.sc;
-    for (int32_t k = 0; k < n_rows; ++k, from += x.sh) {
+    for (int32_t k = 0; k < rows.count; ++k, from += x.sh) {
       const A row_weight = rows.weight[k * taps.outputs];
 #pragma unroll
       for (int g = 0; g < kPlanes; ++g) {

@@ -153,7 +153,7 @@ tests() {
   shift 2
   "$PYTHON" -W ignore -m gpu.live "$backend" || return
   "$PYTHON" -c 'import xdist' 2> /dev/null && [ $# -gt 1 ] && workers=(-n 8 --dist worksteal)
-  HYPOTHESIS_PROFILE=ci MAGNET_CUDA_HOST=0 OMP_NUM_THREADS=2 exec "$PYTHON" -m pytest -q -p no:cacheprovider \
+  HYPOTHESIS_PROFILE=ci OMP_NUM_THREADS=2 exec "$PYTHON" -m pytest -q -p no:cacheprovider \
     --no-header -m "not slow" --maxfail 40 "${workers[@]}" -k "$chosen" "$@"
 }
 export -f carried_or_built counters sanitize tests
@@ -172,7 +172,7 @@ step "memcheck" 65 bash -c "sanitize memcheck 40" &
 step "racecheck" 65 bash -c "sanitize racecheck 40" &
 step "tests of the GPU" 60 bash -c 'tests cuda "" tests/test_gpu.py' &
 wait
-STOP=INT step "operators on CUDA" 75 bash -c 'tests cuda "cuda and not cuda_host" "$@"' tests "${files[@]}"
+STOP=INT step "operators on CUDA" 75 bash -c 'tests cuda cuda "$@"' tests "${files[@]}"
 step "Triton" 40 "$PYTHON" -W ignore -m gpu.parity --backend triton &
 step "initcheck" 40 bash -c "sanitize initcheck 20" &
 wait

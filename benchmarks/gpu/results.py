@@ -137,7 +137,9 @@ def write_json(path: Path, report: Report, backend: str) -> None:
         "skipped": [dict(zip(names, entry, strict=True)) for entry in report.skipped],
         "failed": [dict(zip(names, entry, strict=True)) for entry in report.failed],
     }
-    path.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    whole = path.with_suffix(".new")  # a step may be ended at any moment, and the next one reads what is there
+    whole.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    whole.replace(path)
 
 
 def read_json(path: Path) -> Report:

@@ -66,7 +66,7 @@ def compiling(architecture: int, compiled: Callable[[Any], None]) -> Iterator[No
     from magnet_kernels import _backends
     from magnet_kernels.triton import implementations, launch
 
-    original, run = _backends._choose, launch._run
+    original, run, surroundings = _backends._choose, launch._run, launch._surroundings
 
     def choose(operator: str, backend: str, *rest: Any) -> Callable[..., Any]:
         return implementations[operator] if backend == "triton" else original(operator, backend, *rest)
@@ -74,10 +74,11 @@ def compiling(architecture: int, compiled: Callable[[Any], None]) -> Iterator[No
     driver.set_active(NoDevice(architecture))
     _backends._choose, launch.multiprocessors = choose, lambda device: MULTIPROCESSORS
     launch.run = lambda kernel, *rest: run(Warmup(kernel, compiled), *rest)
+    launch._surroundings = lambda device: contextlib.nullcontext()
     try:
         yield
     finally:
-        _backends._choose, launch.run = original, run
+        _backends._choose, launch.run, launch._surroundings = original, run, surroundings
 
 
 def calls() -> Iterator[tuple[str, Callable[[], Any]]]:

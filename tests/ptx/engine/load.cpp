@@ -96,6 +96,7 @@ std::unique_ptr<Kernel> load(const Decoded& decoded) {
         {variable_name(decoded.shared_names[k]), decoded.shared[2 * k], decoded.shared[2 * k + 1]});
     bytes += kernel->shared.back().end - kernel->shared.back().begin;
   }
+  kernel->gap_bytes = kernel->shared_bytes - bytes;
   if (bytes > kMostStaticShared) {
     throw Fault(kernel->name + ": its shared variables make " + std::to_string(bytes) + " bytes; ptxas takes " +
                 std::to_string(kMostStaticShared) + " at most");

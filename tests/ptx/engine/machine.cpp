@@ -416,8 +416,10 @@ void run(Launch& launch) {
       (kernel.max_threads && threads > kernel.max_threads)) {
     throw Fault(kernel.name + ": blocks of " + std::to_string(threads) + " threads, against its .reqntid or .maxntid");
   }
-  if (launch.shared_bytes > kMostShared) {
-    throw Fault(kernel.name + ": " + std::to_string(launch.shared_bytes) + " bytes of shared memory");
+  const int64_t shared = launch.shared_bytes - kernel.gap_bytes;
+  if (shared > kMostShared) {
+    throw Fault(kernel.name + ": " + std::to_string(shared) + " bytes of shared memory; expected " +
+                std::to_string(kMostShared) + " at most");
   }
   approximate = launch.options.approximate != 0;
   launch.random.seed(launch.options.seed);

@@ -15,7 +15,7 @@ struct Options {
   int32_t same_values = 0;      // 1: threads may write the same value to one place, with no order (Triton's layouts do)
   int32_t approximate = 0;      // 1: ex2.approx, rcp.approx and div.full err as much as the manual lets them
   int32_t most_pauses = 50000;  // of a warp that asks for what another block has not done
-  int64_t most_steps = 4000000000;  // instructions of a warp, in a launch
+  int64_t most_steps = 1000000000;  // instructions of a warp, in a launch
 };
 
 struct Statistics {

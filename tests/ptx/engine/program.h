@@ -63,8 +63,8 @@ struct Kernel {
   std::vector<std::string> forms, sources;
   std::vector<Instr> code;
   int n_data = 0, n_predicates = 0;
-  int64_t param_bytes = 0, shared_bytes = 0;
-  int max_threads = 0, exact_threads = 0;  // .maxntid and .reqntid; 0: none
+  int64_t param_bytes = 0, shared_bytes = 0, gap_bytes = 0;  // shared_bytes: with the gaps between variables
+  int max_threads = 0, exact_threads = 0;                    // .maxntid and .reqntid; 0: none
   std::vector<std::pair<int, uint64_t>> constants;
   std::vector<std::pair<int, int>> predicate_constants, specials;
   std::vector<std::pair<int64_t, int64_t>> params;  // offset, bytes

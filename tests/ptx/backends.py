@@ -38,11 +38,13 @@ class Schedules:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.fixed: random.Random | None = None  # draws instead, for who repeats cases in ways of their own
+        self.races = 2  # 1: not in global memory
         self.approximate = 0  # the same in all of a test: a GPU errs in the same way every time
         self._calls: Counter[str] = Counter()
 
     def begin(self, test: str) -> None:
         """A test starts."""
+        self.races = 2
         self.approximate = random.Random(f"{self.seed} {test}").randrange(2)
         self._calls.clear()
 
@@ -64,7 +66,7 @@ def _options(r: random.Random, same_values: int) -> emulator.Options:
         resident=r.choice([1, 2, 4, 7]),
         divergence=r.choice([0, 8, 64]),
         quantum=r.choice([1, 8, 64, 1000]),
-        races=2,
+        races=SCHEDULES.races,
         approximate=SCHEDULES.approximate,
         same_values=same_values,
     )

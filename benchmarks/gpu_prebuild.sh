@@ -59,4 +59,4 @@ step "Triton's kernels"
 
 step "all of it"
 (cd "$tree" && PYTHONPATH=.:benchmarks "$PYTHON" -m gpu.prebuilt pack "$tree" "$out" --architecture "$arch" \
-  --nvcc "$("$nvcc" --version | grep -o 'V[0-9.]*')" --triton-cache "$work/triton")
+  --nvcc "$("$nvcc" --version | grep -o 'V[0-9][0-9.]*')" --triton-cache "$work/triton")

@@ -149,7 +149,7 @@ case "$*" in
 esac
 """
 NVCC = """#!/bin/bash
-[ "$1" = --version ] && { echo "made up, V13.0.88"; exit; }
+[ "$1" = --version ] && { echo "NVIDIA (R) Cuda compiler driver, V13.0.88"; exit; }
 while [ "$1" != -o ]; do shift; done
 touch "$2"
 """

@@ -15,7 +15,7 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Hea
 # what it finds becomes a fixed example, @example(...) or a test of its own.
 settings.register_profile("ci", max_examples=40, derandomize=True, database=None, **_COMMON)
 settings.register_profile("explore", max_examples=1000, print_blob=True, **_COMMON)
-settings.register_profile("few", max_examples=5, derandomize=True, database=None, **_COMMON)
+settings.register_profile("few", max_examples=4, derandomize=True, database=None, **_COMMON)
 _DEFAULT = "ci"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _DEFAULT))
 

@@ -15,6 +15,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 arch=${1:-9.0}
+if [ $# -gt 1 ] || ! [[ $arch =~ ^[0-9]+\.[0-9]$ ]]; then
+  echo "gpu_prebuild: COMPUTE_CAPABILITY: expected one, as in 9.0, got: $*" >&2
+  exit 1
+fi
 out=${GPU_PREBUILT:-$PWD/build/gpu_prebuilt} work=${GPU_PREBUILD_WORK:-$PWD/build/gpu_prebuild}
 tree=$work/tree
 mkdir -p "$out" "$work"

@@ -284,7 +284,10 @@ def _text(report: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns 0, or 1 where a library does not load or the self-test fails; exits with 2 on wrong arguments."""
+    """Returns 0, or 1 where what was built does not load, operators cannot run or the self-test fails.
+
+    Exits with 2 on wrong arguments.
+    """
     parser = Parser(
         prog="magnet doctor",
         description="What is built, which backend is live for each operator and why, and a self-test.",
@@ -296,6 +299,8 @@ def main(argv: Sequence[str]) -> int:
     errors = list(report["build"]["failed_to_load"].values())
     if not report["self_test"]["ok"]:
         errors.append("the self-test failed; reinstall, or set MAGNET_BACKEND=reference")
+    if any(live["backend"] is None for record in report["operators"].values() for live in record["live"].values()):
+        errors.append(f"MAGNET_BACKEND={report['forced_backend']}: operators cannot run, see above; unset it")
     for error in errors:
         print(f"magnet: error: {error}", file=sys.stderr)
     return 1 if errors else 0

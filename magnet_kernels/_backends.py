@@ -94,8 +94,9 @@ def choose(operator: str, backend: str, device: torch.device, dispatched: Callab
 
 
 def _choose(operator: str, backend: str, device: torch.device, dispatched: Callable[..., Any]) -> Callable[..., Any]:
+    mend = "use backend='auto'"
     if backend == _AUTO:
-        backend = _FORCED
+        backend, mend = _FORCED, "unset MAGNET_BACKEND"
         if backend == _AUTO:
             if device.type != "cuda":
                 return dispatched
@@ -112,7 +113,5 @@ def _choose(operator: str, backend: str, device: torch.device, dispatched: Calla
     if reason is None and device.type not in _DEVICES[backend]:
         reason = f"the tensors are on {device.type}"
     if reason is not None:
-        raise RuntimeError(
-            f"backend: {backend!r} was asked for but cannot run {operator}: {reason}; use backend='auto'"
-        )
+        raise RuntimeError(f"backend: {backend!r} was asked for but cannot run {operator}: {reason}; {mend}")
     return _library.overload(_NAMESPACES[backend], operator) if backend in _NAMESPACES else dispatched

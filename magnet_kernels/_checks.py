@@ -110,14 +110,18 @@ def check_in_place(name: str, x: Tensor) -> None:
         )
 
 
+def _memory_of(x: Tensor) -> int:
+    """The same number for tensors whose memory is the same; fake tensors have none, but a storage."""
+    storage = x.untyped_storage()
+    return storage._cdata if isinstance(x, torch._subclasses.FakeTensor) else storage.data_ptr()
+
+
 def check_apart(name: str, x: Tensor, other_name: str, other: Tensor, hint: str) -> None:
     """``x`` is written to while ``other`` is read: they must not share memory."""
     if torch.compiler.is_compiling() or x.numel() == 0 or other.numel() == 0:
         return
-    if isinstance(x, torch._subclasses.FakeTensor):  # has no memory
-        return
-    storage = x.untyped_storage().data_ptr()
-    if storage == 0 or storage != other.untyped_storage().data_ptr():
+    storage = _memory_of(x)
+    if storage == 0 or storage != _memory_of(other):
         return
     distance = int(x.storage_offset() - other.storage_offset())
     if x.dtype == other.dtype and x.shape == other.shape and x.stride() == other.stride():

@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import warnings
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ _gpu_errors: dict[int, str | None] = {}
 
 def _read_record() -> dict[str, Any]:
     try:
-        return json.loads(_BUILD_RECORD.read_text())
+        record = json.loads(_BUILD_RECORD.read_text())
     except (OSError, ValueError):
-        return {}
+        record = None
+    return record if isinstance(record, dict) else {}
 
 
 def load() -> None:
@@ -43,12 +45,12 @@ def load() -> None:
     if isa not in ("", "baseline", "avx2", "avx512"):
         raise ValueError(f"MAGNET_CPU_ISA: expected baseline, avx2 or avx512, got {isa!r}; unset it to use the best")
     _record = _read_record()
-    _cpu_error = _load("_cpu", _record.get("cpu_skipped"))
+    _cpu_error = _load("_cpu", "CPU", _record.get("cpu_skipped"))
     if torch.version.cuda is None:
         kind = "for ROCm" if torch.version.hip else "a CPU build"
         _cuda_error = _record.get("cuda_skipped") or f"this torch is {kind}; install one built for CUDA"
     else:
-        _cuda_error = _load("_cuda", _record.get("cuda_skipped"))
+        _cuda_error = _load("_cuda", "CUDA", _record.get("cuda_skipped"))
     if _cpu_error is not None:
         warnings.warn(
             "magnet_kernels runs on its plain-torch reference, many times slower than its compiled kernels: "
@@ -58,24 +60,31 @@ def load() -> None:
 
 
 def _library(stem: str) -> Path | None:
-    return next(_FOLDER.glob(f"{stem}.*"), None)
+    """The file of a compiled library, named as this Python names its extensions."""
+    files = (_FOLDER / f"{stem}{suffix}" for suffix in EXTENSION_SUFFIXES)
+    return next((file for file in files if file.exists() or file.is_symlink()), None)
 
 
-def _load(stem: str, skipped: str | None) -> str | None:
-    """None where the library is loaded, else the reason why not."""
+def _load(stem: str, key: str, skipped: str | None) -> str | None:
+    """None where the library is loaded and brings kernels for a dispatch key, else the reason why not."""
     library = _library(stem)
     if library is None:
+        if skipped is None and _record:  # it was built
+            _failed[stem] = f"{stem}: {_MISSING}"
         return skipped or _MISSING
     try:
         torch.ops.load_library(str(library))
     except (OSError, RuntimeError) as error:  # RuntimeError: it loads, and this torch refuses what it registers
-        _failed[library.name] = said = (
-            f"{library.name} does not load: {_told(error)}; reinstall with 'pip install --force-reinstall --no-deps .' "
-            f"into this environment (it was built with torch {_record.get('built_with_torch', '?')}, and torch here is "
-            f"{torch.__version__})"
-        )
-        return said
-    return None
+        said = f"{library.name} does not load: {_told(error)}"
+    else:
+        if has_kernel(NAMESPACE, "confidence", key):
+            return None
+        said = f"{library.name} holds no kernels"
+    _failed[library.name] = said = (
+        f"{said}; reinstall with 'pip install --force-reinstall --no-deps .' into this environment (it was built with "
+        f"torch {_record.get('built_with_torch', '?')}, and torch here is {torch.__version__})"
+    )
+    return said
 
 
 def _told(error: BaseException) -> str:
@@ -134,7 +143,7 @@ def _driver_reason() -> str | None:
 def _version_reason(runtime: int, driver: int) -> str | None:
     """None where a driver for CUDA ``driver`` runs a runtime of CUDA ``runtime`` (1000 * major + 10 * minor).
 
-    Within a major version any driver runs any runtime; what was compiled is machine code, which needs no newer one.
+    Within a major version any driver runs any runtime and its machine code.
     """
     if driver // 1000 >= runtime // 1000:
         return None
@@ -142,6 +151,8 @@ def _version_reason(runtime: int, driver: int) -> str | None:
     def name(version: int) -> str:
         return f"{version // 1000}.{version % 1000 // 10}"
 
+    if driver == 0:
+        return f"no NVIDIA driver was found; the kernels were built with CUDA {name(runtime)}"
     return (
         f"the NVIDIA driver supports CUDA {name(driver)}, and the kernels were built with CUDA {name(runtime)}; update "
         f"the driver, or reinstall with the nvcc of CUDA {driver // 1000} (CUDA_HOME)"
@@ -151,6 +162,10 @@ def _version_reason(runtime: int, driver: int) -> str | None:
 def _gpu_reason(device: int) -> str | None:
     """None where one of the built architectures runs on this GPU: the same major version and no newer, or any PTX."""
     built = _record.get("cuda_architectures") or []
+    if not built:
+        return (
+            f"{_BUILD_RECORD.name}, which says for which GPUs the kernels were built, is missing or damaged; reinstall"
+        )
     major, minor = torch.cuda.get_device_capability(device)
     for architecture in built:
         a, b = (int(part) for part in architecture.rstrip("af+PTX").split("."))
@@ -169,13 +184,17 @@ def build_info() -> dict[str, Any]:
         **_record,
         "cpu_library": _cpu_error or "ok",
         "cuda_library": _cuda_error or "ok",
-        "failed_to_load": dict(_failed),
     }
+    if not _record:
+        _failed[_BUILD_RECORD.name] = f"{_BUILD_RECORD.name} is missing or damaged; reinstall"
     try:
         _host = importlib.import_module("magnet_kernels._host")
     except ImportError as error:
         info["host_module"] = f"not there: {error}"
+        if _library("_host") is not None:
+            _failed["_host"] = f"the host module does not load: {_told(error)}; reinstall"
     else:
         info["host_module"] = "ok"
         info.update(_host.build_info())
+    info["failed_to_load"] = dict(_failed)
     return info

@@ -1,7 +1,8 @@
-"""Memory that runs out inside a compiled operator: the error that torch's own operators raise.
+"""Memory that runs out inside an operator: torch.OutOfMemoryError, as torch's own operators raise it on a GPU.
 
-Through the stable ABI a failed allocation arrives as a RuntimeError that names the call and not the reason. Operators
-allocate all they need before they write, so that nothing has been changed then.
+Through the stable ABI a failed allocation arrives as a RuntimeError that names the call and not the reason; torch's
+allocator of the CPU raises a plain one, too. Operators allocate all they need before they write, so that nothing has
+been changed then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from typing import Any
 
 import torch
 
-_ALLOCATION = re.compile(r'"aten::(?:new_empty|empty|empty_like|clone)".* API call failed')
+_ALLOCATION = re.compile(
+    r'"aten::(?:new_empty|empty|empty_like|clone)".* API call failed'
+    r"|DefaultCPUAllocator: (?:can.t allocate|not enough) memory"
+)
 
 
 def translated(operator: str, device: torch.device, run: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from live import environment_of_a_program
 from PIL import Image
 from tiny_data import tiny_config, tiny_folder
 from tiny_model import save_tiny_model
@@ -141,7 +142,8 @@ def test_a_run_that_is_ended_leaves_no_half_file(tmp_path: Path) -> None:
     for k in range(30):
         Image.fromarray(np.full((500, 900, 3), 8 * k, np.uint8)).save(images / f"{k}.png")
     words = ["predict", str(images), "--model", str(save_tiny_model(tmp_path / "model")), "--out", str(out)]
-    run = subprocess.Popen([sys.executable, "-m", "magnet", *words, "--save", "labels,overlay,uncertainty"])
+    command = [sys.executable, "-P", "-m", "magnet", *words, "--save", "labels,overlay,uncertainty"]
+    run = subprocess.Popen(command, env=environment_of_a_program())
     end = time.monotonic() + 100
     while time.monotonic() < end and (not out.is_dir() or len(list(out.iterdir())) < 4):
         time.sleep(0.003)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from live import environment_of_a_program
 from PIL import Image
 from tiny_data import tiny_folder
 from tiny_model import save_tiny_model
@@ -37,7 +38,8 @@ def raising(error: BaseException):
 
 
 def test_python_dash_m_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "magnet", "--version"], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-P", "-m", "magnet", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment_of_a_program())
     assert (done.returncode, done.stdout) == (0, f"magnet {magnet.__version__}\n")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from live import environment_of_a_program
 
 import magnet_kernels
 from magnet_kernels import _backends, _library, _loader, available_backends, build_info, confidence
@@ -20,11 +21,16 @@ cuda_torch = pytest.mark.skipif(torch.version.cuda is None, reason="needs a torc
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="what is said where there is no GPU")
 
 
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    """The package under test, whatever lies in the current folder (-P)."""
+    command = [sys.executable, "-P", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment_of_a_program())
+
+
 @built
 def test_it_needs_nothing_that_a_cpu_build_of_torch_lacks():
     """All its symbols are found at once (RTLD_NOW), so that one binary serves CPU and CUDA builds."""
-    script = f"import torch, magnet_kernels; torch.ops.load_library({str(LIBRARY)!r})"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = python("-c", f"import torch, magnet_kernels; torch.ops.load_library({str(LIBRARY)!r})")
     assert done.returncode == 0, done.stderr
 
 
@@ -55,8 +61,8 @@ def test_it_finds_torchs_stream():
 @built
 @cuda_torch
 @no_gpu
-def test_without_a_gpu_that_is_all_that_is_missing(capsys):
-    done = subprocess.run([sys.executable, "-m", "magnet", "doctor", "--json"], capture_output=True, text=True)
+def test_without_a_gpu_that_is_all_that_is_missing():
+    done = python("-m", "magnet", "doctor", "--json")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     report = json.loads(done.stdout)
     said = {record["backends"]["cuda"] for record in report["operators"].values()}
@@ -80,17 +86,54 @@ def test_a_library_that_does_not_load_says_why(monkeypatch, tmp_path):
     monkeypatch.setattr(_loader, "_FOLDER", tmp_path)
     monkeypatch.setattr(_loader, "_failed", {})
     monkeypatch.setattr(torch.ops, "load_library", refuse)
-    said = _loader._load("_cuda", None)
+    said = _loader._load("_cuda", "CUDA", None)
     assert said.startswith("_cuda.abi3.so does not load: Could not load this library")
     assert "undefined symbol: aoti_torch_new_name" in said and "reinstall" in said and torch.__version__ in said
     assert _loader._failed == {"_cuda.abi3.so": said}
+
+
+def test_what_was_built_and_is_gone_is_an_error(monkeypatch, tmp_path):
+    monkeypatch.setattr(_loader, "_FOLDER", tmp_path)
+    monkeypatch.setattr(_loader, "_failed", {})
+    (tmp_path / "_cuda.abi2.so").write_bytes(b"of another Python")
+    for record, skipped, errors in (({"cuda_skipped": None}, None, 1), ({"a": 1}, "MAGNET_CUDA=0", 0), ({}, None, 0)):
+        monkeypatch.setattr(_loader, "_record", record)
+        _loader._failed.clear()
+        said = _loader._load("_cuda", "CUDA", skipped)
+        assert said == (skipped or "the compiled library is not there; reinstall with 'pip install .'")
+        assert len(_loader._failed) == errors
+
+
+def test_a_library_without_kernels_is_an_error(monkeypatch, tmp_path):
+    (tmp_path / "_cuda.abi3.so").write_bytes(b"")
+    monkeypatch.setattr(_loader, "_FOLDER", tmp_path)
+    monkeypatch.setattr(_loader, "_failed", {})
+    monkeypatch.setattr(_loader, "has_kernel", lambda *_: False)
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    assert _loader._load("_cuda", "CUDA", None).startswith("_cuda.abi3.so holds no kernels; reinstall")
+    assert "_cuda.abi3.so" in _loader._failed
+
+
+@pytest.mark.parametrize("text", [None, "", "not JSON", "[1, 2]"])
+def test_a_damaged_record_of_the_build_is_told(monkeypatch, tmp_path, two_gpus, text):
+    record = tmp_path / "_build_record.json"
+    if text is not None:
+        record.write_text(text)
+    monkeypatch.setattr(_loader, "_BUILD_RECORD", record)
+    monkeypatch.setattr(_loader, "_record", _loader._read_record())
+    monkeypatch.setattr(_loader, "_failed", {})
+    assert _loader._record == {}
+    assert "_build_record.json" in _loader.build_info()["failed_to_load"]
+    assert "_build_record.json" in _loader.cuda_reason("confidence", 0)
 
 
 def test_a_file_that_is_no_library_says_so(monkeypatch, tmp_path):
     (tmp_path / "_cuda.abi3.so").write_bytes(b"not a library")
     monkeypatch.setattr(_loader, "_FOLDER", tmp_path)
     monkeypatch.setattr(_loader, "_failed", {})
-    assert "invalid ELF header" in _loader._load("_cuda", None) or "file too short" in _loader._load("_cuda", None)
+    assert "invalid ELF header" in _loader._load("_cuda", "CUDA", None) or "file too short" in _loader._load(
+        "_cuda", "CUDA", None
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +144,7 @@ def test_a_file_that_is_no_library_says_so(monkeypatch, tmp_path):
         (13010, 13000, None),  # minor versions are compatible in both directions
         (12080, 13000, None),
         (13000, 12080, "the NVIDIA driver supports CUDA 12.8, and the kernels were built with CUDA 13.0; update the"),
-        (13000, 0, "the NVIDIA driver supports CUDA 0.0, and"),
+        (13000, 0, "no NVIDIA driver was found; the kernels were built with CUDA 13.0"),
     ],
 )
 def test_a_driver_that_is_too_old(runtime, driver, reason):
@@ -149,7 +192,7 @@ def test_no_gpu_is_touched_at_import():
         "import torch; torch.cuda.init = torch.cuda.is_available = torch.cuda.current_device = None\n"
         "import magnet, magnet_kernels; assert not torch.cuda.is_initialized()"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = python("-c", script)
     assert done.returncode == 0, done.stderr
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 import torch
+from live import environment_of_a_program
 
 import magnet_kernels
 from magnet import cli, doctor
@@ -91,6 +91,16 @@ def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "self-test failed" in captured.err and len(captured.err.splitlines()) == 1
 
 
+def test_a_forced_backend_that_cannot_run_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAGNET_BACKEND", "nonsense")
+    assert cli.main(["doctor"]) == 1
+    assert (
+        capsys.readouterr().err == "magnet: error: MAGNET_BACKEND=nonsense: operators cannot run, see above; unset it\n"
+    )
+
+
 def test_a_library_that_does_not_load_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,8 +143,8 @@ def test_differences(got: Any, expected: Any, told: str | None) -> None:
 
 def test_a_forced_backend_is_shown() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "magnet", "doctor", "--json"],
-        env={**os.environ, "MAGNET_BACKEND": "reference"},
+        [sys.executable, "-P", "-m", "magnet", "doctor", "--json"],
+        env=environment_of_a_program(MAGNET_BACKEND="reference"),
         capture_output=True,
         text=True,
         timeout=120,

@@ -70,6 +70,11 @@ WRONG: dict[str, Callable[[], Any]] = {
     "type of out": lambda: mk.refine_step(maps(), maps(), n_points=5, out=maps().half()),
     "expanded out": lambda: mk.refine_step(maps(), maps(), n_points=5, out=maps(1, 1, 1, 1).expand(1, 3, 8, 9)),
     "expanded coarse": lambda: mk.refine_step_(maps(1, 1, 1, 1).expand(1, 3, 8, 9), maps(), n_points=5),
+    "fine as out": lambda: mk.refine_step(maps(), fine := maps(), n_points=5, out=fine),
+    "memory of fine": lambda: mk.refine_step_((both := maps(2, 3, 8, 9))[:1], both[:1], n_points=5),
+    "part of coarse": lambda: mk.replace_points_(
+        (both := maps(3, 3, 8, 9))[:2], both[1:], torch.zeros(2, 1, dtype=torch.int64)
+    ),
     "float points": lambda: mk.replace_points(maps(), maps(), maps(1, 2)),
     "points of two images": lambda: mk.replace_points(maps(), maps(), torch.zeros(2, 2, dtype=torch.int64)),
     "size of one": lambda: mk.upsample_confidence(maps(), 16),  # type: ignore[arg-type]

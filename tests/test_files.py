@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from live import environment_of_a_program
 
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir, remove_leftovers
@@ -51,7 +52,8 @@ with atomic_path(sys.argv[1]) as temporary:
 
 def test_what_a_killed_write_leaves_is_found_again(tmp_path: Path) -> None:
     target = tmp_path / "state.safetensors"
-    killed = subprocess.run([sys.executable, "-c", _KILLED_IN_A_WRITE, str(target)], check=False)
+    command = [sys.executable, "-P", "-c", _KILLED_IN_A_WRITE, str(target)]
+    killed = subprocess.run(command, check=False, env=environment_of_a_program())
     assert killed.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert {path.name for path in left.iterdir()} == {".tmpX1", target.name}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from live import environment_of_a_program
 from PIL import Image
 from png_files import write_png, write_png16
 from tiff_files import write_strips, write_tiles
@@ -267,7 +268,8 @@ print(peak() - before)
 def _measure(path: Path, what: str) -> tuple[str, int]:
     """What was found, and the memory it took, in MiB, beyond that of a small image."""
     words = [str(path), str(save_tiny_model(path.parent / "model")), what]
-    run = subprocess.run([sys.executable, "-c", _MEASURE, *words], capture_output=True, text=True)
+    command = [sys.executable, "-P", "-c", _MEASURE, *words]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment_of_a_program())
     assert run.returncode == 0, run.stderr
     found, memory = run.stdout.splitlines()
     return found, int(memory)

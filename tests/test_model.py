@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from live import at_most
 from PIL import Image
 from seeded import probs, rand, seed_module
 from torch import Tensor, nn
@@ -82,7 +83,7 @@ def test_walk_does_what_the_paper_says(refiner: str | None, size: tuple[int, int
     torch.testing.assert_close(refined.sum(dim=1), torch.ones(1, 50, 62))
 
 
-@settings(max_examples=20)
+@at_most(20)
 @given(data=st.data())
 def test_any_sizes(data: st.DataObject) -> None:
     sides = [sorted(data.draw(st.sets(st.integers(3, 40), min_size=3, max_size=3))) for _ in range(2)]

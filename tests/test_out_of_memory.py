@@ -43,6 +43,13 @@ def test_is_torchs_error(name: str) -> None:
         CALLS[name]()
 
 
+@pytest.mark.parametrize("name", ["upsample_confidence", "crop_patches", "stitch_patches"])
+def test_is_torchs_error_in_the_reference(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(_backends, "_FORCED", "reference")
+    with pytest.raises(torch.OutOfMemoryError, match=rf"^{name}: out of memory; nothing was changed"):
+        CALLS[name]()
+
+
 @compiled
 def test_nothing_is_changed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from live import environment_of_a_program
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_data import tiny_config, tiny_folder
@@ -339,11 +339,11 @@ def test_killed_at_any_moment_it_goes_on_bit_for_bit(folder: Path, tmp_path: Pat
     )
     del arguments[arguments.index("--out") : arguments.index("--out") + 2]
     server = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(_SERVER), *arguments],
+        [sys.executable, "-P", "-c", textwrap.dedent(_SERVER), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        env=environment_of_a_program(PYTHONWARNINGS="ignore"),
     )
 
     def start(out: Path, limit: float = 1e9, workers: int = 0) -> tuple[bool, float]:

@@ -16,7 +16,7 @@ from magnet_kernels import _backends, _triton, confidence
 
 def test_importing_the_package_does_not_import_triton():
     script = "import sys, torch\nprint('triton' in sys.modules)\nimport magnet_kernels\nprint('triton' in sys.modules)"
-    command = [sys.executable, "-W", "ignore", "-c", script]
+    command = [sys.executable, "-P", "-W", "ignore", "-c", script]
     run = subprocess.run(command, capture_output=True, text=True, env=environment_of_a_program(), check=True)
     before, after = run.stdout.split()
     assert before == after

@@ -8,6 +8,7 @@
 # so that what one torch built is loaded by the others. FOLDER (build/torch_matrix) holds environments and wheels.
 # PYTHON3_11, PYTHON3_12 ... name interpreters that are not on the path.
 set -euo pipefail
+shopt -s inherit_errexit # a failed installation ends this, too
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rows=("$@")
 [ ${#rows[@]} -gt 0 ] || rows=(3.11:2.11.0 3.11:2.14.1 3.12:2.14.1 3.13:2.14.1)
@@ -46,7 +47,8 @@ for row in "${rows[@]}"; do
   at=$(environment "$python" "$torch")
   wheels=$folder/wheels/$(basename "$at")
   mkdir -p "$wheels"
-  ls "$wheels"/*.whl > /dev/null 2>&1 || "$at/bin/pip" wheel -q --no-deps --no-build-isolation -w "$wheels" .
+  rm -f "$wheels"/*.whl # of other sources
+  "$at/bin/pip" wheel -q --no-deps --no-build-isolation -w "$wheels" .
   "$at/bin/pip" install -q "$(ls "$wheels"/*.whl)[test]"
   check "$at" "$(ls "$wheels"/*.whl)"
   for other in "$folder"/wheels/*/*"-cp${python/./}-"*.whl; do

@@ -37,6 +37,7 @@ constexpr int kChunkThreads = 128;
 template <class T>
 MAGNET_KERNEL(kChunkThreads, 32)
 void put_chunk(Chunk<T> chunk, Global<T> to) {
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < chunk.count; i += kChunkThreads) to[i] = chunk.item[i];
 }
 

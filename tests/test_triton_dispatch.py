@@ -66,7 +66,7 @@ def failing(monkeypatch):
         def fails(*arguments):
             raise error
 
-        package = SimpleNamespace(implementations={"confidence": fails}, reason=lambda: None)
+        package = SimpleNamespace(implementations={"confidence": fails}, reason=lambda device: None)
         monkeypatch.setattr(_triton, "_package", lambda: package)
         monkeypatch.setattr(_triton, "_failures", {})
         return _triton._implementation("confidence", _backends._REFERENCES["confidence"])

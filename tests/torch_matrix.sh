@@ -38,8 +38,9 @@ check() {
   local words
   "$1/bin/pip" install -q --force-reinstall --no-deps "$2"
   words=$(.ci/cuda_torch "$1" 2>&1) || { echo "$words"; exit 1; }
-  echo "$words" | tail -1
-  said+=("$(basename "$1")  <-  $(basename "$(dirname "$2")"):  $(echo "$words" | tail -1)")
+  words=$(grep -oE '^[0-9]+ (passed|skipped).*' <<< "$words" | paste -sd ';')
+  said+=("$(basename "$1")  <-  wheel of $(basename "$(dirname "$2")"):  $words")
+  echo "${said[-1]}"
 }
 
 for row in "${rows[@]}"; do

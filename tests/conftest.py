@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(plugin, "ptx")
     config.addinivalue_line("markers", "ptx: kernels as nvcc and Triton compile them, emulated; only with -m ptx")
     config.addinivalue_line(
-        "markers", "many_blocks: takes seconds where emulated; --ptx-share runs a quarter of the cases"
+        "markers", "many_blocks: takes seconds where emulated; --ptx-share runs a twelfth of the cases"
     )
     config.addinivalue_line("markers", "slow: takes many seconds or several GB; leave out with -m 'not slow'")
     config.addinivalue_line("markers", "triton: Triton kernels on a GPU")

@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """This process's part: tests go by their names, so that the parts stay what they are when others come.
 
     In a share, what two architectures would run alike runs on one (nvcc's PTX is the same text for both), and of the
-    many cases of a test with large maps an eighth runs.
+    many cases of a test with large maps a twelfth runs.
     """
     part, of = _part(config)
     share = config.getoption("--ptx-share")
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def stays(item: pytest.Item) -> bool:
         number = zlib.crc32(item.nodeid.encode())
-        if share and item.get_closest_marker("many_blocks") and number // of % 8 != 0:
+        if share and item.get_closest_marker("many_blocks") and number // of % 12 != 0:
             return False
         return number % of == part - 1 and twins.isdisjoint(_parameters_of(item))
 

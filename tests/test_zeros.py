@@ -12,7 +12,7 @@ import torch
 from boxes import BoxSpec, box_lists
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, at_most, live, on_live_backends
+from live import DEVICES, at_most, on_live_backends
 from strategies import DTYPES, LAYOUTS, MapSpec
 from tolerances import assert_close, assert_same
 from torch import Tensor
@@ -301,7 +301,3 @@ def test_no_gradient_goes_to_a_tap_without_weight(backend):
         box = torch.tensor([[0.0, 0, 0, 3, 1]], device=device)
         crop_patches(x, box, (1, 3), backend=backend).backward(grad)
         assert x.grad[..., ::2].isfinite().all() and not x.grad[..., 1].isfinite().any()
-
-
-def test_is_tested_on_the_reference_at_least():
-    assert "reference" in live("upsample_confidence")

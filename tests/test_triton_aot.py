@@ -43,6 +43,7 @@ def calls(dtype: torch.dtype) -> Iterator[tuple[str, tuple[Any, ...]]]:
     yield "confidence", (planes, False)
     yield "upsample_confidence", (small, 128, 512, True)
     yield "refine_step", (planes, planes, None, 500, 3, False)
+    yield "refine_step", (planes, planes, mask, 500, 3, True)
     yield "refine_step", (small, planes, mask, 500, 1, True)
     yield "refine_step", (pixels, pixels, mask, 500, 3, True)
     yield "median_blur", (planes, 3)
@@ -96,11 +97,11 @@ def compile_all(part: int) -> list[dict[str, Any]]:
 
     from magnet_kernels.triton import implementations, launch
 
-    found: dict[str, tuple[Any, int]] = {}
+    found: dict[str, tuple[Any, dict[str, Any]]] = {}
 
-    def record(kernel, programs, arguments, num_warps, constants):
+    def record(kernel, programs, arguments, options, constants):
         source = source_of(kernel, arguments, constants)
-        found.setdefault(f"{source.hash()} {num_warps}", (source, num_warps))
+        found.setdefault(f"{source.hash()} {options}", (source, options))
 
     launch.run = record
     for dtype in DTYPES.values():
@@ -108,8 +109,7 @@ def compile_all(part: int) -> list[dict[str, Any]]:
             implementations[operator](*arguments)
     jobs = [(*job, architecture) for job in found.values() for architecture in ARCHITECTURES]
     result = []
-    for source, num_warps, architecture in jobs[part::PROCESSES]:
-        options = {"num_warps": num_warps, "enable_fp_fusion": False}
+    for source, options, architecture in jobs[part::PROCESSES]:
         kernel = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
         result.append(
             {

@@ -63,10 +63,11 @@ def as_bytes(mask: Tensor | None) -> Tensor | None:
     return None if mask is None else mask.view(torch.uint8)
 
 
-def _run(kernel: Any, programs: int, arguments: tuple[Any, ...], num_warps: int, constants: dict[str, Any]) -> None:
+def _run(
+    kernel: Any, programs: int, arguments: tuple[Any, ...], options: dict[str, Any], constants: dict[str, Any]
+) -> None:
     with _surroundings(next(a for a in arguments if isinstance(a, Tensor)).device):
-        # Without fused multiply-add, results are the same bits as those of the other backends.
-        kernel[(programs,)](*arguments, **constants, num_warps=num_warps, enable_fp_fusion=False)
+        kernel[(programs,)](*arguments, **constants, **options)
 
 
 def _surroundings(device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -74,10 +75,19 @@ def _surroundings(device: torch.device) -> contextlib.AbstractContextManager[Any
 
 
 # The tests put another function here, which compiles what would be launched, and may emulate it.
-run: Callable[[Any, int, tuple[Any, ...], int, dict[str, Any]], None] = _run
+run: Callable[[Any, int, tuple[Any, ...], dict[str, Any], dict[str, Any]], None] = _run
 
 
-def launch(kernel: Any, programs: int, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
-    """Run ``kernel`` in as many programs; ``constants`` are its tl.constexpr arguments."""
+def launch(
+    kernel: Any, programs: int, *arguments: Any, num_warps: int = 4, maxnreg: int | None = None, **constants: Any
+) -> None:
+    """Run ``kernel`` in as many programs; ``constants`` are its tl.constexpr arguments.
+
+    maxnreg: registers a thread may have. Without it the compiler may spill to have fewer than it needs to.
+    """
+    # Without fused multiply-add, results are the same bits as those of the other backends.
+    options: dict[str, Any] = {"num_warps": num_warps, "enable_fp_fusion": False}
+    if maxnreg is not None:
+        options["maxnreg"] = maxnreg
     if programs:
-        run(kernel, programs, arguments, num_warps, constants)
+        run(kernel, programs, arguments, options, constants)

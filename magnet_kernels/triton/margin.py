@@ -19,6 +19,7 @@ class Tile(NamedTuple):
     planes: int
     pixels: int
     num_warps: int
+    maxnreg: int | None = None
 
 
 def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = False) -> Tile:
@@ -37,8 +38,8 @@ def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = Fa
     in_a_row = x.stride(3) == 1 and not (scattered or upsample)
     a_warp = 32 * (16 // x.element_size() if in_a_row else 4)
     block = smaller_blocks((8 if upsample else 4) * a_warp, a_warp, pixels, x.device)
-    planes = 1 if not in_a_row else 8 if x.element_size() > 2 else 4
-    return Tile(planes, block, block // a_warp)
+    planes = 1 if not in_a_row else 4 if x.element_size() > 2 else 2
+    return Tile(planes, block, block // a_warp, 128 if in_a_row else None)
 
 
 def _scale_of(size: int, larger: int) -> float:
@@ -81,6 +82,7 @@ def pass_over(like: Tensor, result: Tensor, first: Tensor, *others: Tensor | Non
         "PLANES": tile.planes,
         "PIXELS": tile.pixels,
         "num_warps": tile.num_warps,
+        "maxnreg": tile.maxnreg,
     }
     return Pass(n * blocks, sizes, constants)
 

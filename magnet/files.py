@@ -34,7 +34,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     # only named here, not made: an interrupt between making it and the try would leave it behind
     folder = target.with_name(f".{_shortened(target.stem)}.{secrets.token_hex(8)}")
-    with errors_name(target):
+    with errors_name(target, within=folder):
         try:
             folder.mkdir()
             with _in_use(folder):
@@ -69,14 +69,17 @@ def _in_use(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def errors_name(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Give an ``OSError`` of writing ``path`` its name: "No space left on device" alone does not say where."""
+def errors_name(path: str | os.PathLike[str], within: Path | None = None) -> Iterator[None]:
+    """Give an ``OSError`` of writing ``path`` its name: "No space left on device" alone does not say where.
+
+    Errors that name a file keep it, unless it is ``within`` a folder, which is temporary.
+    """
     try:
         yield
     except OSError as error:
         named = error.filename
-        if isinstance(named, str | bytes) and not Path(os.fsdecode(named)).is_relative_to(Path(path).parent):
-            raise  # of another file
+        if isinstance(named, str | bytes) and not (within and Path(os.fsdecode(named)).is_relative_to(within)):
+            raise
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
 
 

@@ -261,7 +261,7 @@ def check_json_target(path: Path, argument: str, is_same: Callable[[Any], bool],
     """
     check_output_dir(path.parent, argument)
     if path.is_dir():
-        raise MagNetError(f"{argument}: expected a file to write, but '{path}' is a folder; add a file name")
+        raise MagNetError(f"{argument}: expected a JSON file to write, but '{path}' is a folder; add a file name")
     if overwrite or not os.path.lexists(path):
         return
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):

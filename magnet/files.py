@@ -83,16 +83,19 @@ def errors_name(path: str | os.PathLike[str], within: Path | None = None) -> Ite
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+def remove_leftovers(folder: str | os.PathLike[str], *, alone: bool = True) -> None:
     """Delete what killed processes left of files that ``atomic_path`` was making in ``folder``.
 
-    What a living process writes is left alone. The caller holds the lock of the folder, for file systems where that
-    cannot be told.
+    What a living process writes is left alone.
+
+    Args:
+        folder: the folder.
+        alone: the caller holds its lock; if not, nothing is deleted on file systems where the living cannot be told.
     """
     for path in Path(folder).glob(".*"):
         if re.fullmatch(r"\..{0,32}\.[0-9a-f]{16}", path.name, re.DOTALL) and path.is_dir() and not path.is_symlink():
             with contextlib.suppress(OSError), lock_descriptor(os.open(path, os.O_RDONLY)) as locked:
-                if locked is not False:
+                if locked or (locked is None and alone):
                     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -259,7 +259,7 @@ def check_json_target(path: Path, argument: str, is_same: Callable[[Any], bool],
     Raises:
         MagNetError: there is a folder; without ``overwrite``, there is something else.
     """
-    check_output_dir(path.parent, argument)
+    remove_leftovers(check_output_dir(path.parent, argument), alone=False)
     if path.is_dir():
         raise MagNetError(f"{argument}: expected a JSON file to write, but '{path}' is a folder; add a file name")
     if overwrite or not os.path.lexists(path):

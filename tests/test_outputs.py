@@ -221,6 +221,16 @@ def test_leftovers_of_the_living_stay(tmp_path: Path) -> None:
     assert (tmp_path / "r.txt").read_text() == "1"
 
 
+def test_leftovers_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / ".r.0123456789abcdef"
+    left.mkdir()
+    monkeypatch.setattr(locks, "fcntl", None)
+    remove_leftovers(tmp_path, alone=False)  # somebody may be writing in it
+    assert left.is_dir()
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
 def test_training_in_a_folder_that_is_trained_in(tmp_path: Path) -> None:
     from tiny_data import tiny_config
 
@@ -493,8 +503,10 @@ def test_data_check_keeps_other_files(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run("data", "check", data, "--json", data / "classes.txt") == 1
     assert "classes.txt' is there already, and is not a check of the same input" in capsys.readouterr().err
     assert contents(data) == before
+    (tmp_path / ".c.0123456789abcdef").mkdir()  # of a process that was killed
     for _ in range(2):
         assert run("data", "check", data, "--json", tmp_path / "c.json") == 0
+    assert names(tmp_path) == ["c.json", "data", "other"]
     assert run("data", "check", other, "--json", tmp_path / "c.json") == 1
     assert run("data", "check", other, "--json", tmp_path / "c.json", "--overwrite") == 0
 

@@ -6,14 +6,14 @@ Exit codes: 0 done, 1 failed while working, 2 wrong arguments, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from magnet.arguments import Parser
 
@@ -61,32 +61,58 @@ def _parser() -> Parser:
     return parser
 
 
-def _stop(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)
+class _Stops:
+    """While entered, SIGINT (Ctrl-C), SIGTERM and SIGHUP unwind the process, so that temporary files are removed.
 
+    Attributes:
+        number: the signal that came, or 0. What it raises may arrive as another error: a module of C that is just
+            being loaded turns KeyboardInterrupt into an ImportError.
+    """
 
-@contextlib.contextmanager
-def _clean_stops() -> Iterator[None]:
-    """Ending the process, or closing its terminal, unwinds it, so that temporary files are removed."""
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        names = []  # only the main thread may set handlers
-    numbers = [signal.Signals[name] for name in names]
-    default = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    for number in default:
-        signal.signal(number, _stop)
-    try:
-        yield
-    finally:
-        for number in default:
-            signal.signal(number, signal.SIG_DFL)
+    def __init__(self) -> None:
+        self.number = 0
+        self._previous: dict[signal.Signals, Any] = {}
+        self._hook = sys.unraisablehook
+
+    def __enter__(self) -> _Stops:
+        if threading.current_thread() is threading.main_thread():  # only it may set handlers
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                # ignored signals, as under nohup, stay so
+                if number and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self._previous[number] = signal.signal(number, self._stop)
+            sys.unraisablehook = self._again
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = self._hook
+
+    def _stop(self, number: int, _: object) -> NoReturn:
+        self.number = number
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    def _again(self, unraisable: Any) -> None:
+        """A signal in a finaliser, which Python would print and forget, comes again a moment later."""
+        if self.number and issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
+            timer = threading.Timer(0.02, os.kill, (os.getpid(), self.number))
+            timer.daemon = True
+            timer.start()
+        else:
+            self._hook(unraisable)
 
 
 def _describe(error: BaseException) -> str:
     """An error as one line."""
-    text = " ".join(str(error).split())
+    from magnet.files import printable
+
+    text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    text = printable(" ".join(text.split()))
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "out of memory" in text.lower():
         text = "out of memory; use smaller images, fewer patches in a batch, or a smaller model"
     if isinstance(error, (KeyError, IndexError, AttributeError, AssertionError)) or not text:
@@ -94,16 +120,42 @@ def _describe(error: BaseException) -> str:
     return text
 
 
+def _interrupted() -> int:
+    print("magnet: interrupted", file=sys.stderr)
+    return 128 + signal.SIGINT
+
+
+def _finish(code: int) -> int:
+    """Write what is left of the output, so that Python does not try in vain when it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except OSError as error:  # the reader went away, as in `magnet doctor | head`, or the disk is full
+        if not isinstance(error, BrokenPipeError) and code == 0:
+            print(f"magnet: error: standard output: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+    return _finish(_run(words, debug))
+
+
+def _run(words: list[str], debug: bool) -> int:
+    stops = _Stops()
     try:
         # the command's own options are its own business, --help included
         at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
         command = _parser().parse_args(words[: at + 1]).command
-        with _clean_stops():
+        with stops:
             return int(importlib.import_module(_COMMANDS[command].module).main(words[at + 1 :]) or 0)
     except SystemExit as stop:  # argparse: 0 after --help, 2 for wrong arguments
         if stop.code is None or isinstance(stop.code, int):
@@ -113,13 +165,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        return 130
-    except BrokenPipeError:  # the reader of our output went away, as in `magnet doctor | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _interrupted()
+    except BrokenPipeError:
         return 1
     except Exception as error:
         if debug:
             raise
+        if stops.number:
+            return _interrupted() if stops.number == signal.SIGINT else 128 + stops.number
         print(f"magnet: error: {_describe(error)}", file=sys.stderr)
         return 1
 

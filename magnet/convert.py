@@ -13,6 +13,7 @@ from typing import Any
 from magnet.arguments import Parser, count, kernel_size, n_patches, n_points, size
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
+from magnet.outputs import OVERWRITE_HELP, check_json_target, check_targets
 
 __all__ = ["convert", "main"]
 
@@ -26,6 +27,7 @@ def convert(
     num_classes: int,
     report: Any = None,
     half: bool = False,
+    overwrite: bool = False,
     **settings: Any,
 ) -> Any:
     """Turn checkpoints into a folder. Either every key of every file is accounted for, or nothing is written.
@@ -38,6 +40,7 @@ def convert(
         num_classes: number of classes.
         report: called with the ``KeyReport`` of each file, whether it fits or not.
         half: store the larger weights in half precision.
+        overwrite: replace a model in ``out`` that is not of the same checkpoints, and other files of these names.
         settings: the other arguments of ``MagNet``: scales, patch_size, n_points, compat, ...
 
     Returns:
@@ -45,7 +48,7 @@ def convert(
 
     Raises:
         MagNetError: a file is missing, truncated, holds more than tensors or does not fit; the folder cannot be
-            written.
+            written, or holds another model.
         TypeError, ValueError: a setting is not valid; checked before any file is read.
     """
     import torch
@@ -53,11 +56,21 @@ def convert(
     from magnet.checkpoints import KeyReport, load_state, match_official
     from magnet.model import MagNet
     from magnet.networks import RefinementModule, build_segmenter
+    from magnet.pretrained import CONFIG, WEIGHTS, check_model_folder
 
     with torch.device("meta"):  # all of their weights will come from the files
         segmenter = build_segmenter(network, num_classes)
         modules = [RefinementModule(num_classes) for _ in refiners]
         model = MagNet(segmenter, modules, **settings)
+    files = [Path(path) for path in (backbone, *refiners)]
+    check_targets([(Path(out) / name, "the checkpoints") for name in (CONFIG, WEIGHTS)], files, "--out")
+    origin = [{"file": path.name, "sha256": _sha256(path)} for path in files if path.is_file()]
+    check_model_folder(
+        Path(out),
+        argument="--out",
+        overwrite=overwrite,
+        is_same=lambda config: (config.get("info") or {}).get("converted_from") == origin,
+    )
     out = check_output_dir(out)
     misfits: list[KeyReport] = []
     for path, module in zip([backbone, *refiners], [segmenter, *modules], strict=True):
@@ -74,8 +87,7 @@ def convert(
             f"convert: {len(misfits)} of {1 + len(refiners)} checkpoints do not fit ({told}), so no model was written; "
             "check --network, --num-classes and which file is which"
         )
-    origin = [{"file": Path(path).name, "sha256": _sha256(path)} for path in [backbone, *refiners]]
-    model.save_pretrained(out, half=half, info={"converted_from": origin})
+    model.save_pretrained(out, half=half, info={"converted_from": origin}, overwrite=overwrite)
     return model.eval()
 
 
@@ -128,6 +140,7 @@ def build_parser() -> Parser:
     add("--compat", choices=("official", "paper"), default="official", help="official: the release's own results")
     add("--half", action="store_true", help="store the larger weights in half precision")
     add("--report", metavar="FILE", help="JSON file for the report: every key of every checkpoint, matched ones too")
+    add("--overwrite", action="store_true", help=OVERWRITE_HELP)
     return parser
 
 
@@ -160,7 +173,15 @@ def main(argv: Sequence[str]) -> int:
         print(describe(keys))
 
     if args.report:
-        check_output_dir(Path(args.report).parent, "--report")
+        files = [args.backbone, *args.refiners]
+        check_targets([(Path(args.report), "the report")], map(Path, files), "--report")
+        check_json_target(
+            Path(args.report),
+            "--report",
+            lambda content: bool(content) and all(entry["source"] in files for entry in content),
+            what="a report",
+            overwrite=args.overwrite,
+        )
     try:
         convert(
             args.backbone,
@@ -169,6 +190,7 @@ def main(argv: Sequence[str]) -> int:
             num_classes=args.num_classes,
             report=tell,
             half=args.half,
+            overwrite=args.overwrite,
             **settings,
         )
     finally:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 
 from magnet.arguments import Parser, count
 from magnet.draw import picture_sheet
-from magnet.files import atomic_path, check_output_dir
+from magnet.files import save_image
 from magnet.metrics import confusion_matrix, iou_per_class, mean_iou
+from magnet.outputs import OVERWRITE_HELP, Outputs
 from magnet.scenes import SCENE_CLASSES, generate_scene
 
 __all__ = ["DemoResult", "main", "run_demo"]
@@ -42,6 +44,7 @@ def run_demo(
     size: tuple[int, int] = SIZE,
     amp: str = "none",
     device: str | None = None,
+    overwrite: bool = False,
     report: Callable[[str], None] = print,
 ) -> DemoResult:
     """Generate a scene, segment it with a model trained on such scenes, and write one picture sheet.
@@ -53,14 +56,37 @@ def run_demo(
         size: (H, W) of the scene.
         amp: "bf16" runs the networks in bfloat16.
         device: "cpu" or "cuda"; None: the best there is.
+        overwrite: replace a picture of that name that is not of the same scene, size and model.
         report: called with each line of text.
 
     Raises:
-        MagNetError: the folder cannot be written to, or the model cannot be loaded or has other classes.
+        MagNetError: the folder cannot be written to or holds such a picture, or the model cannot be loaded or has
+            other classes.
     """
+    path = Path(out) / f"magnet_demo_{seed}.png"
+    source = f"seed {seed} at {size[0]}x{size[1]} with the model '{model}'"
+    with Outputs(out, "magnet demo", overwrite=overwrite) as outputs:
+        outputs.check([(path, source)])
+        result, sheet = _refine(path, seed, model, size, amp, device, report)
+        with outputs.write(path, source) as temporary:
+            save_image(sheet, temporary)
+    report("")
+    report(f"picture   {path}")
+    return result
+
+
+def _refine(
+    path: Path,
+    seed: int,
+    model: str,
+    size: tuple[int, int],
+    amp: str,
+    device: str | None,
+    report: Callable[[str], None],
+) -> tuple[DemoResult, Image]:
+    """The work of the demo: what it found, and the picture for ``path``."""
     from magnet.predict import load_model
 
-    folder = check_output_dir(out)
     net = load_model(model, device=device, amp=amp, num_classes=len(SCENE_CLASSES))
     image, truth = generate_scene(size, seed)
     report(f"scene     seed {seed}, {size[0]} x {size[1]} pixels, {len(SCENE_CLASSES)} classes, exact labels")
@@ -106,12 +132,8 @@ def run_demo(
         class_names=names,
         scores=(means[0], means[1]),
     )
-    target_path = folder / f"magnet_demo_{seed}.png"
-    with atomic_path(target_path) as temporary:
-        sheet.save(temporary)
-    report("")
-    report(f"picture   {target_path}")
-    return DemoResult(means[0], means[1], classes[0], classes[1], prediction.seconds, coarse_seconds, target_path)
+    result = DemoResult(means[0], means[1], classes[0], classes[1], prediction.seconds, coarse_seconds, path)
+    return result, sheet
 
 
 def _told(n_points: int | float) -> str:
@@ -129,6 +151,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--model", default="scenes", help="another model for the classes of the scenes")
     parser.add_argument("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16 (none)")
     parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
+    parser.add_argument("--overwrite", action="store_true", help=OVERWRITE_HELP)
     args = parser.parse_args(argv)
-    run_demo(args.out, seed=args.seed, model=args.model, amp=args.amp, device=args.device)
+    run_demo(args.out, seed=args.seed, model=args.model, amp=args.amp, device=args.device, overwrite=args.overwrite)
     return 0

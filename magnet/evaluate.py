@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from magnet.arguments import Parser
 from magnet.data import DataFolder, Dataset, colours_of, detect_format, open_split
 from magnet.draw import default_colours
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
-from magnet.evaluation.report import EXTREMES, content_of, table, to_json, write_folder
-from magnet.files import atomic_path, check_output_dir
+from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
+from magnet.files import atomic_path
+from magnet.outputs import OVERWRITE_HELP, check_json_target
 from magnet.training.loop import pick_device, to_device
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder for metrics.json, report.md, confusion.png and pictures of the images where refinement gained "
         "and lost most; or a file FILE.json, which is metrics.json alone",
     )
+    add("--overwrite", action="store_true", help=OVERWRITE_HELP)
 
 
 def _modes(text: str) -> list[str]:
@@ -107,33 +110,59 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
-    out = Path(args.out) if args.out else None
-    # a path without .json, or a folder that is there, is a folder
-    file = out if out and out.suffix.lower() == ".json" and not out.is_dir() else None
-    if out:
-        check_output_dir(file.parent if file else out, "--out")
     config, amp, n_patches = None, args.amp or "none", args.n_patches
     if args.config:
         from magnet.train import build_train_parser, parse_config
 
         config = parse_config(["--config", args.config, *rest], build_train_parser(prog))
         amp = args.amp or config.amp
-        n_patches = n_patches or config.walk.n_patches
-    dataset = _open(args.data, args.split, config)
-    from magnet.model import MagNet
-
+        n_patches = config.walk.n_patches if n_patches is None else n_patches
     name = args.model
     if not name:
         assert config is not None
         trained = Path(config.out) / config.name / "model"
         name = str(trained) if trained.is_dir() else config.name  # a shipped one of that name
-    model = MagNet.from_pretrained(name, amp=amp, **arguments.walk_options(args))
+    # what an evaluation is of: another one is not replaced by it
+    subject = {"model": name, "data": _place(args.data, config), "split": args.split}
+    with contextlib.ExitStack() as stack:
+        file, folder = None, None
+        if args.out:
+            out = Path(args.out)
+            # a path without .json, or a folder that is there, is a folder
+            if out.suffix.lower() == ".json" and not out.is_dir():
+                file = out
+                check_json_target(file, "--out", _is_of(subject), what="an evaluation", overwrite=args.overwrite)
+            elif distributed.is_main():
+                folder = stack.enter_context(ReportFolder(out, subject, overwrite=args.overwrite))
+        return _evaluate(args, config, amp, n_patches, subject, file, folder)
+
+
+def _is_of(subject: dict[str, Any]) -> Callable[[Any], bool]:
+    """Whether the content of a metrics.json is of the same model and data."""
+    return lambda content: "results" in content and all(content[key] == value for key, value in subject.items())
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    config: TrainConfig | None,
+    amp: str,
+    n_patches: int | Sequence[int | None] | None,
+    subject: dict[str, Any],
+    file: Path | None,
+    folder: ReportFolder | None,
+) -> int:
+    """Evaluate, and write to ``file`` or ``folder``; the exit code."""
+    dataset = _open(args.data, args.split, config)
+    from magnet.model import MagNet
+
+    model = MagNet.from_pretrained(subject["model"], amp=amp, **arguments.walk_options(args))
     to_device(model, pick_device(args.device))
     if args.n_points is not None:
         model.n_points = args.n_points
     if args.kernel_size is not None:
         model.kernel_size = args.kernel_size
-    n_patches = n_patches or model.n_patches or 4
+    if n_patches is None:  # 0 is a number of patches
+        n_patches = 4 if model.n_patches is None else model.n_patches
     evaluation = run_evaluation(
         model,
         dataset,
@@ -142,14 +171,13 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
         limit=args.limit,
         report=tqdm.write,
         boundary_width=args.boundary_width,
-        extremes=EXTREMES if out and not file else 0,
+        # every process keeps its own, of which the main one draws some
+        extremes=EXTREMES if args.out and not file else 0,
     )
     print(table(evaluation.results))
-    if out and distributed.is_main():
+    if args.out and distributed.is_main():
         settings: dict[str, Any] = {
-            "model": name,
-            "data": _place(args.data, config),
-            "split": args.split,
+            **subject,
             "images": len(evaluation.images),
             "amp": amp,
             "device": str(model.device),
@@ -171,9 +199,10 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
             with atomic_path(file) as temporary:
                 temporary.write_text(to_json(content), encoding="utf-8")
         else:
+            assert folder is not None
             colours = model.colours or colours_of(dataset) or default_colours(dataset.num_classes)
-            write_folder(out, evaluation, content, dataset, colours)
-        print(f"written: {out}")
+            write_folder(folder, evaluation, content, dataset, colours)
+        print(f"written: {args.out}")
     return 0
 
 

@@ -398,21 +398,27 @@ class MagNet(nn.Module):
         )
 
     def save_pretrained(
-        self, folder: str | os.PathLike[str], *, half: bool = False, info: Mapping[str, Any] | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        half: bool = False,
+        info: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
     ) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``, made if it is not there.
 
         Args:
-            folder: where to; files of the same names are replaced, each whole or not at all.
+            folder: where to; an earlier model there is replaced, each file whole or not at all.
             half: store the larger weights in half precision; they are float32 again when loaded.
             info: more to keep in ``config.json``, such as licence and origin of the training data.
+            overwrite: also replace files of these names that are not of a model of this library.
 
         Raises:
-            MagNetError: the folder cannot be written to, or a network is none of this library's.
+            MagNetError: the folder cannot be written to, holds such files, or a network is none of this library's.
         """
         from magnet.pretrained import save_pretrained
 
-        save_pretrained(self, folder, half=half, info=info)
+        save_pretrained(self, folder, half=half, info=info, overwrite=overwrite)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **changes: Any) -> MagNet:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,15 +15,16 @@ from tqdm import tqdm
 
 from magnet.arguments import Parser, add_walk_options, kernel_size, n_patches, n_points, walk_options
 from magnet.errors import MagNetError
-from magnet.files import atomic_path, check_output_dir
+from magnet.files import printable, save_image
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
+from magnet.outputs import OVERWRITE_HELP, Outputs
 from magnet.windows import open_image
 
 if TYPE_CHECKING:
     from magnet.model import MagNet
     from magnet.prediction import Prediction
 
-__all__ = ["SAVE", "find_images", "main", "save_prediction"]
+__all__ = ["SAVE", "find_images", "main", "save_prediction", "targets_of"]
 
 # what --save takes, and the file each one writes
 SAVE = {
@@ -34,11 +36,15 @@ SAVE = {
     "sheet": "_sheet.png",
     "full_labels": "_full_labels.png",
 }
+_NAMED = 5  # folders in a message
 _STRIP = 256  # rows of full_labels made at a time
 
 
 def find_images(paths: Iterable[str]) -> list[Path]:
     """Files, and the images in folders (not below them), in order, each once.
+
+    A link to nothing is among the images of its folder, so that it is told. What macOS leaves beside them as
+    ``._x.png`` is not.
 
     Raises:
         MagNetError: nothing there, a folder without images, or two images whose results would have the same name.
@@ -47,10 +53,11 @@ def find_images(paths: Iterable[str]) -> list[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.iterdir() if _is_image(p))
             if not inside:
-                kinds = ", ".join(IMAGE_SUFFIXES)
-                raise MagNetError(f"image: the folder '{path}' holds no images ({kinds}); check the path")
+                raise MagNetError(
+                    f"image: the folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}){_below(path)}"
+                )
             found.update(dict.fromkeys(inside))
         elif path.exists():
             found[path] = None
@@ -64,6 +71,25 @@ def find_images(paths: Iterable[str]) -> list[Path]:
                 f"image: the results of '{other}' and '{path}' would have the same names; predict them into two folders"
             )
     return list(stems.values())
+
+
+def _is_image(path: Path) -> bool:
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith("._")
+        and (path.is_file() or (path.is_symlink() and not path.exists()))
+    )
+
+
+def _below(path: Path) -> str:
+    """What to do about a folder without images: name the folders in it that have some."""
+    folders = sorted(p for p in path.iterdir() if p.is_dir())
+    full = [p for p in folders if any(_is_image(inside) for inside in p.iterdir())]
+    if not full:
+        return "; check the path"
+    names = ", ".join(f"'{p}'" for p in full[:_NAMED])
+    more = f" and {len(full) - _NAMED} more" if len(full) > _NAMED else ""
+    return f", but the folders in it do: {names}{more}; give those, as folders are not searched further down"
 
 
 def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[str, Callable[[Path], None]]:
@@ -84,7 +110,7 @@ def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[s
     def sheet(path: Path) -> None:
         assert prediction.stages
         first, last = prediction.stages[0], prediction.stages[-1]
-        draw.picture_sheet(
+        picture = draw.picture_sheet(
             image,
             coarse(),
             labels,
@@ -92,16 +118,19 @@ def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[s
             points=last.points_mask().numpy(),
             colours=colours,
             class_names=cast("list[str] | None", model.class_names),
-        ).save(path)
+        )
+        save_image(picture, path)
 
     def uncertainty(path: Path) -> None:
         values = np.clip(prediction.uncertainty.cpu().numpy(), 0, 1)
         grey = Image.fromarray(np.rint(values * 255).astype(np.uint8))
-        grey.resize(size[::-1], Image.Resampling.BILINEAR).save(path)
+        save_image(grey.resize(size[::-1], Image.Resampling.BILINEAR), path)
 
     def probabilities(path: Path) -> None:
         assert prediction.probabilities is not None
-        np.save(path, prediction.probabilities.half().cpu().numpy())
+        buffer = io.BytesIO()  # numpy's own writing gives no reason where a disk is full
+        np.save(buffer, prediction.probabilities.half().cpu().numpy())
+        path.write_bytes(buffer.getbuffer())
 
     def full_labels(path: Path) -> None:
         height, width = prediction.image_size
@@ -112,27 +141,37 @@ def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[s
 
     return {
         "full_labels": full_labels,
-        "labels": lambda path: draw.label_image(labels, colours).save(path),
-        "overlay": lambda path: Image.fromarray(draw.overlay(image, labels, colours)).save(path, quality=92),
-        "coarse": lambda path: draw.label_image(coarse(), colours).save(path),
+        "labels": lambda path: save_image(draw.label_image(labels, colours), path),
+        "overlay": lambda path: save_image(Image.fromarray(draw.overlay(image, labels, colours)), path, quality=92),
+        "coarse": lambda path: save_image(draw.label_image(coarse(), colours), path),
         "uncertainty": uncertainty,
         "probabilities": probabilities,
         "sheet": sheet,
     }
 
 
+def targets_of(path: Path, folder: Path, save: Sequence[str]) -> dict[str, Path]:
+    """Of each kind of result of an image, the file that it is written to."""
+    return {kind: folder / f"{path.stem}{SAVE[kind]}" for kind in save}
+
+
 def save_prediction(
-    model: MagNet, image: np.ndarray, prediction: Prediction, folder: Path, stem: str, save: Sequence[str]
-) -> list[Path]:
-    """Write the results that ``save`` names, of one image, and return their paths. Each file is whole or not there."""
+    model: MagNet,
+    image: np.ndarray,
+    prediction: Prediction,
+    targets: Mapping[str, Path],
+    outputs: Outputs,
+    source: str,
+) -> None:
+    """Write the results of one image, each kind to its target. Each file is whole or not there.
+
+    Args:
+        source: what ``outputs`` records that they are made from.
+    """
     writers = _writers(model, image, prediction)
-    written = []
-    for kind in save:
-        target = folder / f"{stem}{SAVE[kind]}"
-        with atomic_path(target) as temporary:
+    for kind, target in targets.items():
+        with outputs.write(target, source) as temporary:
             writers[kind](temporary)
-        written.append(target)
-    return written
 
 
 def _kinds(text: str) -> list[str]:
@@ -164,6 +203,7 @@ def build_parser() -> Parser:
     )
     add("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16, faster (none)")
     add("--device", help="cpu or cuda; default: cuda where there is one")
+    add("--overwrite", action="store_true", help=OVERWRITE_HELP)
     return parser
 
 
@@ -199,16 +239,36 @@ def main(argv: Sequence[str]) -> int:
     """
     args = build_parser().parse_args(argv)
     images = find_images(args.images)
-    folder = check_output_dir(args.out)
-    model = load_model(
-        args.model,
-        device=args.device,
-        amp=args.amp,
-        n_patches=args.n_patches,
-        n_points=args.n_points,
-        kernel_size=args.kernel_size,
-        **walk_options(args),
-    )
+    folder = Path(args.out)
+    for text in args.images:
+        if folder.is_dir() and Path(text).is_dir() and folder.samefile(text):
+            raise MagNetError(
+                f"--out: '{folder}' is a folder of the images, where the results would be taken for images the next "
+                "time; choose another folder"
+            )
+    by = f"the model '{Path(args.model).resolve() if Path(args.model).is_dir() else args.model}'"
+    sources = {path: f"'{path.resolve()}' with {by}" for path in images}
+    with Outputs(folder, "magnet predict", overwrite=args.overwrite) as outputs:
+        outputs.check(
+            ((target, sources[path]) for path in images for target in targets_of(path, folder, args.save).values()),
+            images,
+        )
+        model = load_model(
+            args.model,
+            device=args.device,
+            amp=args.amp,
+            n_patches=args.n_patches,
+            n_points=args.n_points,
+            kernel_size=args.kernel_size,
+            **walk_options(args),
+        )
+        return _predict(model, images, outputs, sources, args)
+
+
+def _predict(
+    model: MagNet, images: list[Path], outputs: Outputs, sources: Mapping[Path, str], args: argparse.Namespace
+) -> int:
+    """All images one after the other; returns the exit code."""
     several = len(images) > 1
     if several:
         model.progress = False  # one bar is enough
@@ -222,18 +282,19 @@ def main(argv: Sequence[str]) -> int:
         except MagNetError as error:
             skipped = args.corrupt == "skip" and isinstance(error, CorruptImageError)
             failed, corrupt = failed + (not skipped), corrupt + skipped
-            tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {error}", file=sys.stderr)
+            tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {printable(error)}", file=sys.stderr)
             continue
         probabilities = maps or (opened.large and "full_labels" in args.save)
         prediction = model.predict(image, return_stages=stages, probabilities=probabilities)
         prediction.image_size = opened.size
-        written = save_prediction(model, image, prediction, folder, path.stem, args.save)
-        told = f"{path}: {prediction.seconds:.1f} s, {', '.join(map(str, written))}"
+        targets = targets_of(path, outputs.folder, args.save)
+        save_prediction(model, image, prediction, targets, outputs, sources[path])
+        told = f"{path}: {prediction.seconds:.1f} s, {', '.join(map(str, targets.values()))}"
         if opened.large:
             (h, w), (height, width) = image.shape[:2], opened.size
             told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
             told += ")" if "full_labels" in args.save else "; --save full_labels writes labels of every pixel)"
-        tqdm.write(told, file=sys.stdout)
+        tqdm.write(printable(told), file=sys.stdout)
     if failed and several:
         print(f"magnet: error: {failed} of {len(images)} images could not be read", file=sys.stderr)
     if corrupt:

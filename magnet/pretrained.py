@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from magnet.checkpoints import load_safetensors, load_state, save_safetensors
 from magnet.errors import MagNetError
-from magnet.files import atomic_path, check_output_dir
+from magnet.files import atomic_path, check_output_dir, remove_leftovers
+from magnet.locks import folder_lock
 from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
 
 if TYPE_CHECKING:
     from magnet.model import MagNet
 
-__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "from_pretrained", "save_pretrained", "shipped_models"]
+__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "check_model_folder", "from_pretrained", "save_pretrained", "shipped_models"]
 
 Model = TypeVar("Model", bound="MagNet")
 
@@ -29,6 +31,7 @@ _FORMAT = 1
 _SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "kernel_size", "compat", "batch_size")
 _LATER = ("follow_image", "points_by", "colour_statistics", "match_colours")  # not in folders of older versions
 _LOOKS = ("class_names", "colours")
+_METADATA = {"format": "pt", "library": "magnet-kernels"}
 
 
 def shipped_models() -> list[str]:
@@ -37,7 +40,12 @@ def shipped_models() -> list[str]:
 
 
 def save_pretrained(
-    model: MagNet, folder: str | os.PathLike[str], *, half: bool = False, info: Mapping[str, Any] | None = None
+    model: MagNet,
+    folder: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    info: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """See :meth:`magnet.MagNet.save_pretrained`."""
     config = {
@@ -53,14 +61,54 @@ def save_pretrained(
     except (TypeError, ValueError) as error:
         raise TypeError(f"info: expected values that JSON can hold ({error})") from error
     path = check_output_dir(folder, "folder")
+    check_model_folder(path, overwrite=overwrite)
     try:
-        with atomic_path(path / CONFIG) as temporary:
-            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-            save_safetensors(path / WEIGHTS, model.state_dict(), {"format": "pt"}, half=half)
+        with folder_lock(path, "folder"):
+            remove_leftovers(path)
+            with atomic_path(path / CONFIG) as temporary:
+                temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+                save_safetensors(path / WEIGHTS, model.state_dict(), _METADATA, half=half)
     except OSError as error:
         raise MagNetError(
             f"folder: '{path}' could not be written to ({error.strerror or error}); choose a folder with room"
         ) from error
+
+
+def check_model_folder(
+    folder: Path,
+    *,
+    argument: str = "folder",
+    overwrite: bool = False,
+    is_same: Callable[[Mapping[str, Any]], bool] = lambda config: True,
+) -> None:
+    """Raise MagNetError if saving a model would replace files that are not of a model which save_pretrained wrote.
+
+    Args:
+        folder: of the model; it may not be there yet.
+        argument: what names it in the error.
+        overwrite: let them be replaced.
+        is_same: whether a model of this ``config.json`` may be replaced.
+    """
+    taken = next((path for path in (folder / CONFIG, folder / WEIGHTS) if os.path.lexists(path)), None)
+    if taken is None or overwrite:
+        return
+    other = "is not of a model that save_pretrained wrote"
+    try:
+        if taken.name == WEIGHTS:  # saving was killed before the configuration came to its place
+            with safe_open(taken, framework="pt") as file:
+                own = (file.metadata() or {}).get("library") == _METADATA["library"]
+        else:
+            config = json.loads(taken.read_text(encoding="utf-8")) if taken.is_file() else None
+            own = isinstance(config, dict) and {"format", "segmenter", "refiners"} <= set(config)
+            if isinstance(config, dict) and own and not is_same(config):
+                own, other = False, "is of another model"
+    except (OSError, ValueError, SafetensorError):
+        own = False
+    if not own:
+        raise MagNetError(
+            f"{argument}: '{taken}' is there already, and {other}; choose another folder, or replace it with "
+            "--overwrite (in Python overwrite=True)"
+        )
 
 
 def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: Mapping[str, Any]) -> Model:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magnet.data import ScaleCache
 from magnet.data.open import open_split
 from magnet.distributed import check_same, check_shared, is_main, session
 from magnet.errors import MagNetError
-from magnet.files import atomic_path, check_output_dir, remove_leftovers
+from magnet.files import check_output_dir, remove_leftovers
+from magnet.locks import folder_lock
 from magnet.training.checks import check_config
 from magnet.training.config import TrainConfig, with_steps
 from magnet.training.keys import check_file, explain, one_length
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["TrainConfig", "add_train_arguments", "build_train_parser", "main", "open_split", "run_training"]
 
 RECIPES = Path(__file__).parent / "recipes"
-_FLAGS = ("--resume", "--compile", "--tensorboard", "--half")  # may stand without a value
+_FLAGS = ("--resume", "--overwrite", "--compile", "--tensorboard", "--half")  # may stand without a value
 
 
 def run_training(config: TrainConfig, stage: str | None = None) -> Path:
@@ -30,20 +34,20 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     Files of ``<out>/<name>``: ``segmenter/`` and ``refiner/`` with ``last`` and ``best`` weights and the training
     ``state`` (all safetensors), ``log.jsonl``, ``config.json``, with ``config.tensorboard`` the folder
     ``tensorboard``, and after the refiner stage ``model/``, which ``MagNet.from_pretrained`` reads. With
-    ``config.resume`` each stage goes on from its training state, as if it had never stopped.
+    ``config.resume`` each stage goes on from its training state, as if it had never stopped. The folder is locked for
+    as long as that takes.
 
     Args:
         config: the run.
         stage: "segmenter", "refiner" (needs the segmenter's checkpoint in the folder) or "all"; default: config.stage.
 
     Raises:
-        MagNetError: bad data or configuration, an unwritable folder, a loss that is not finite.
+        MagNetError: bad data or configuration, an unwritable folder, one that another process trains in or that holds
+            what would be replaced without ``config.overwrite``, a loss that is not finite.
         SystemExit: SIGTERM, SIGINT or SIGHUP came, and the training state is saved.
     """
     from magnet.training.board import check_tensorboard
-    from magnet.training.engine import check_parts
-    from magnet.training.loop import Loss, check_amp, pick_device
-    from magnet.training.runlog import RunLog
+    from magnet.training.loop import check_amp, pick_device
 
     stage = stage or config.stage
     if stage not in ("segmenter", "refiner", "all"):
@@ -54,16 +58,29 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     if config.tensorboard:
         check_tensorboard()
     folder = check_output_dir(Path(config.out) / config.name, "--out")
+    with folder_lock(folder) if is_main() else contextlib.nullcontext():
+        return _train(config, stage, device, folder)
+
+
+def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) -> Path:
+    """``run_training`` in its folder."""
+    from magnet.training.engine import check_parts
+    from magnet.training.loop import Loss
+    from magnet.training.run_folder import check_run_folder, write_config
+    from magnet.training.runlog import RunLog
+
     best = folder / "segmenter" / "best.safetensors"
     if stage == "refiner" and not best.is_file():
         raise MagNetError(
             f"stage: the refiner needs a trained segmenter, but '{best}' is missing; run --stage segmenter first"
         )
+    stages = ["segmenter", "refiner"] if stage == "all" else [stage]
+    if is_main():
+        check_run_folder(folder, stages, config)
     sizes = config.network_sizes
     train = [ScaleCache(d, sizes, config.data.cache_mb) for d in open_split(config.data, "train", extra=True)]
     val = ScaleCache(open_split(config.data, "val")[0], sizes, config.data.cache_mb)
     check_same("data", [len(cache) for cache in [*train, val]])
-    stages = ["segmenter", "refiner"] if stage == "all" else [stage]
     for name in stages:  # before the data are read, and above all before a first stage of hours
         Loss.of(getattr(config, name), val.dataset.num_classes, device)
         check_parts(getattr(config, name), name)
@@ -76,7 +93,7 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
         check_scales(config, train, val)
     if is_main():
         remove_leftovers(folder)
-        _write_config(config, folder / "config.json")
+        write_config(config, folder)
     check_shared("--out", folder / "config.json")
     config = with_steps(config, sum(len(cache) for cache in train))
     log = RunLog(folder / "log.jsonl" if is_main() else None)
@@ -88,16 +105,10 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
         if "refiner" in stages:
             train_refiner(config, train, val, device, folder, log)
             if is_main():
-                remove_leftovers(folder / "model")
                 save_model(config, val.dataset, train, folder)
     finally:
         log.close()
     return folder / ("segmenter" if stage == "segmenter" else "model")
-
-
-def _write_config(config: TrainConfig, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(asdict(replace(config, resume=False)), indent=2) + "\n", encoding="utf-8")
 
 
 def recipe_path(value: str) -> str:

@@ -14,6 +14,7 @@ from tiny_model import save_tiny_model
 
 import magnet
 from magnet import cli, predict
+from magnet.outputs import RECORD
 from magnet.prediction import Stage
 from magnet.walk import labels_at
 
@@ -39,7 +40,8 @@ def run(*words: object) -> int:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
+    """The files of a folder, without the record of what is a result."""
+    return sorted(p.name for p in folder.iterdir() if p.name != RECORD)
 
 
 def test_labels_are_those_of_the_model(model: Path, images: Path, tmp_path: Path) -> None:
@@ -269,14 +271,11 @@ def test_wrong_arguments_exit_with_2(
 def test_an_interrupted_write_leaves_no_half_file(
     model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = Image.Image.save
-
-    def interrupted(self: Image.Image, path: Path, **options: object) -> None:
-        save(self, path, **options)
-        path.write_bytes(path.read_bytes()[:50])
+    def interrupted(image: Image.Image, path: Path, **options: object) -> None:
+        path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Image.Image, "save", interrupted)
+    monkeypatch.setattr(predict, "save_image", interrupted)
     out = tmp_path / "out"
     assert run(images / "a.png", "--model", model, "--out", out) == 130
     assert names(out) == []

@@ -210,9 +210,25 @@ def test_a_finished_run_can_be_made_longer_and_told_so(
 
 
 @pytest.mark.usefixtures("small_network")
-def test_without_resume_a_run_starts_anew(tiny: TrainConfig, tmp_path: Path) -> None:
-    for _ in range(2):
-        run_training(changed(tiny, tmp_path / "a", iterations=2), "segmenter")
+def test_what_is_trained_is_replaced_only_where_that_is_wished(tiny: TrainConfig, tmp_path: Path) -> None:
+    config = changed(tiny, tmp_path / "a", iterations=2)
+    run_training(config, "segmenter")
+    run, before = tmp_path / "a" / "tiny", weights(tmp_path / "a")
+    with pytest.raises(MagNetError, match=r"^--out: '.*best\.safetensors' of an earlier run .*--resume.*--overwrite"):
+        run_training(config, "segmenter")
+    state = run / "segmenter" / "state.safetensors"
+    whole = state.read_bytes()
+    state.unlink()  # killed before its first state: the same run begins again, another one does not
+    with pytest.raises(MagNetError, match=r"^resume: '.*best\.safetensors' is of a run with other settings"):
+        run_training(changed(tiny, tmp_path / "a", iterations=3, resume=True), "segmenter")
+    state.write_bytes(whole)
+    after = weights(tmp_path / "a")
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    state.unlink()
+    run_training(dataclasses.replace(config, resume=True), "segmenter")
+    after = weights(tmp_path / "a")
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    run_training(dataclasses.replace(config, overwrite=True), "segmenter")
     run_training(changed(tiny, tmp_path / "b", iterations=2, resume=True), "segmenter")  # nothing to resume
     assert same(tmp_path / "a", tmp_path / "b")
     assert log_of(tmp_path / "a" / "tiny") == log_of(tmp_path / "b" / "tiny")

@@ -12,7 +12,8 @@ from magnet.data.check import SplitReport, check_split, shared_images
 from magnet.data.labelled_files import LabelledFiles
 from magnet.data.open import detect_format, open_files
 from magnet.errors import MagNetError
-from magnet.files import atomic_path, check_output_dir
+from magnet.files import atomic_path
+from magnet.outputs import OVERWRITE_HELP, check_json_target
 from magnet.training.config import DataConfig
 
 __all__ = ["main"]
@@ -28,11 +29,16 @@ def main(argv: Sequence[str]) -> int:
     if config.generated.train > 0:
         raise MagNetError("data.generated: these scenes are made by the program; there are no files to check")
     out = Path(args.json) if args.json else None
-    if out:
-        check_output_dir(out.parent, "--json")
-        if out.is_dir():
-            raise MagNetError(f"--json: expected a JSON file to write, but '{out}' is a folder; add a file name")
     datasets, missing, notes = _open(config, args.split)
+    if out:
+        places = [[dataset.split, str(dataset.place)] for dataset in datasets]
+        check_json_target(
+            out,
+            "--json",
+            lambda content: [[part["split"], part["place"]] for part in content["splits"]] == places,
+            what="a check",
+            overwrite=args.overwrite,
+        )
     reports = [check_split(dataset) for dataset in datasets]
     shared = shared_images(datasets)
     wrong = {**missing, **({"images in several splits": shared} if shared else {})}
@@ -57,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", help="a training YAML or the name of a recipe, whose keys can be set too")
     parser.add_argument("--split", type=_splits, help="comma-separated, of train, val, test (default: all)")
     parser.add_argument("--json", metavar="FILE", help="JSON file to write, with every message")
+    parser.add_argument("--overwrite", action="store_true", help=OVERWRITE_HELP)
     return parser
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from magnet.data import Dataset
 from magnet.evaluation.extremes import Extreme
 from magnet.evaluation.pictures import change_sheet, confusion_picture
 from magnet.evaluation.run import Evaluation
-from magnet.files import atomic_path, check_output_dir
+from magnet.files import save_image
+from magnet.outputs import Outputs
 from magnet_kernels import __version__
 
-__all__ = ["content_of", "markdown", "table", "to_json", "write_folder"]
+__all__ = ["ReportFolder", "content_of", "markdown", "table", "to_json", "write_folder"]
 
 EXTREMES = 10  # pictures in gained/ and in lost/
 
@@ -153,8 +154,44 @@ def markdown(content: dict[str, Any], extra: Sequence[str] = ()) -> str:
     return "\n".join([*lines, *extra, "## What is counted", _DEFINITIONS])
 
 
+class ReportFolder(Outputs):
+    """The folder of a report, to be entered before the work, which it may be refused for.
+
+    Args:
+        folder: made if it is not there.
+        subject: what is evaluated, with "model", "data" and "split".
+        overwrite: replace what is not an earlier report of the same subject.
+
+    Raises:
+        MagNetError: on entering: it holds other files of a report's names, or another process writes to it.
+    """
+
+    def __init__(self, folder: Path, subject: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        super().__init__(folder, "magnet eval", overwrite=overwrite, inside=("gained", "lost"))
+        self.source = f"an evaluation of the model '{subject['model']}' on {subject['data']}, {subject['split']}"
+
+    def __enter__(self) -> ReportFolder:
+        super().__enter__()
+        try:
+            self.check((path, self.source) for path in (*(self.folder / name for name in _FILES), *self._pictures()))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _pictures(self) -> list[Path]:
+        folders = (self.folder / "gained", self.folder / "lost")
+        return [path for folder in folders for path in sorted(folder.iterdir()) if _PICTURE.fullmatch(path.name)]
+
+    def remove_pictures(self) -> None:
+        """Remove those of an earlier report, which were checked to be its own unless others may be replaced, too."""
+        for path in self._pictures():
+            if not self.foreign(path, self.source):
+                path.unlink()
+
+
 def write_folder(
-    folder: Path,
+    folder: ReportFolder,
     evaluation: Evaluation,
     content: dict[str, Any],
     dataset: Dataset,
@@ -163,8 +200,8 @@ def write_folder(
     """Write ``metrics.json``, ``report.md``, ``confusion.png``, and the pictures in ``gained/`` and ``lost/``.
 
     Args:
-        folder: made if it is not there; pictures of an earlier evaluation are removed, other files stay. Pictures are
-            named by rank, image and gain.
+        folder: entered; pictures of an earlier evaluation are removed, other files stay. Pictures are named by rank,
+            image and gain.
         content: of ``content_of``.
         dataset: the images evaluated on; those that are drawn are read again.
         colours: RGB of each class.
@@ -174,45 +211,50 @@ def write_folder(
     shown = shown or list(evaluation.confusion)[:1]
     if shown:
         picture = confusion_picture([(mode, evaluation.confusion[mode]) for mode in shown if mode], dataset.class_names)
-        with atomic_path(folder / "confusion.png") as temporary:
-            picture.save(temporary, optimize=True)
+        with folder.write(folder.folder / "confusion.png", folder.source) as temporary:
+            save_image(picture, temporary, optimize=True)
         extra += ["## Confusion", "", "![rows: labels, columns: predictions](confusion.png)", ""]
+    folder.remove_pictures()
     for name, chosen in (("gained", evaluation.gained), ("lost", evaluation.lost)):
-        check_output_dir(folder / name)
-        for old in (folder / name).iterdir():
-            if _PICTURE.fullmatch(old.name):
-                old.unlink()
         if chosen:
             extra += [f"## Where {evaluation.refined} {name} most over coarse (points of mean IoU of the image)", ""]
             if (chosen[-1].gain < 0) if name == "gained" else (chosen[-1].gain > 0):
                 extra += [f"It {name} on fewer images than are shown, or on none.", ""]
         for rank, extreme in enumerate(chosen, start=1):
-            file = _draw(folder / name, rank, extreme, dataset, colours)
+            file = _draw(folder, name, rank, extreme, dataset, colours)
             extra.append(f"{rank}. [{dataset.name(extreme.index)}]({name}/{file.name}): {100 * extreme.gain:+.2f}")
         extra += [""] if chosen else []
     for file_name, text in (("metrics.json", to_json(content)), ("report.md", markdown(content, extra))):
-        with atomic_path(folder / file_name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        with folder.write(folder.folder / file_name, folder.source) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no text
 
 
+_FILES = ("metrics.json", "report.md", "confusion.png")
 _PICTURE = re.compile(r"\d\d_.*_[+-]\d+\.\d\d\.jpg")
 
 
-def _draw(folder: Path, rank: int, extreme: Extreme, dataset: Dataset, colours: Sequence[Sequence[int]]) -> Path:
+def _draw(
+    folder: ReportFolder,
+    name: str,
+    rank: int,
+    extreme: Extreme,
+    dataset: Dataset,
+    colours: Sequence[Sequence[int]],
+) -> Path:
     image, truth = dataset.load(extreme.index)
-    name, gain = dataset.name(extreme.index), f"{100 * extreme.gain:+.2f}"
+    shown, gain = dataset.name(extreme.index), f"{100 * extreme.gain:+.2f}"
     sheet = change_sheet(
         image,
         truth,
         extreme.coarse,
         extreme.refined,
         gain=extreme.gain,
-        title=f"{name[-24:]}: {gain}",
+        title=f"{shown[-24:]}: {gain}",
         colours=colours,
         class_names=dataset.class_names,
     )
-    stem = re.sub(r"[^\w.-]+", "_", name)[-80:]
-    path = folder / f"{rank:02}_{stem}_{gain}.jpg"
-    with atomic_path(path) as temporary:
-        sheet.save(temporary, quality=90, subsampling=0)
+    stem = re.sub(r"[^\w.-]+", "_", shown)[-80:]
+    path = folder.folder / name / f"{rank:02}_{stem}_{gain}.jpg"
+    with folder.write(path, folder.source) as temporary:
+        save_image(sheet, temporary, quality=90, subsampling=0)
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from magnet.arguments import Parser, count
+from magnet.outputs import OVERWRITE_HELP
 from magnet.scenes import write_dataset
 
 __all__ = ["main"]
@@ -21,10 +22,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--test", type=count, default=8, help="scenes to evaluate on (8)")
     parser.add_argument("--size", type=count, nargs=2, default=(1024, 2048), metavar=("H", "W"), help="(1024 2048)")
     parser.add_argument("--seed", type=count, default=0, help="seed of the first scene; the others follow it (0)")
+    parser.add_argument("--overwrite", action="store_true", help=OVERWRITE_HELP)
     args = parser.parse_args(argv)
     if min(args.size) < 256:
         parser.error(f"argument --size: expected at least 256 256, got {args.size[0]} {args.size[1]}")
     counts = {"train": args.train, "val": args.val, "test": args.test}
-    folder = write_dataset(args.out, counts, (args.size[0], args.size[1]), args.seed, progress=True)
+    size = (args.size[0], args.size[1])
+    folder = write_dataset(args.out, counts, size, args.seed, progress=True, overwrite=args.overwrite)
     print(f"done: {sum(counts.values())} scenes in {folder}")
     return 0

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from magnet.files import atomic_path, check_output_dir
+from magnet.files import save_image
+from magnet.outputs import Outputs
 from magnet.scenes.classes import SCENE_CLASSES
 from magnet.scenes.generate import generate_scene
+
+_MOST = 1_000_000  # scenes: their names have six digits
 
 
 def write_dataset(
@@ -19,6 +22,8 @@ def write_dataset(
     size: tuple[int, int] = (1024, 2048),
     seed: int = 0,
     progress: bool = False,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write scenes as a data set folder that ``magnet train`` reads.
 
@@ -27,34 +32,54 @@ def write_dataset(
         counts: scenes of each split, as ``{"train": 40, "val": 4, "test": 8}``. No two scenes share a seed.
         size: (H, W) of every scene.
         seed: the first scene's seed; the others follow it.
+        overwrite: replace files of these names; without it only those that an earlier call with the same arguments
+            wrote are.
 
     Raises:
-        MagNetError: the folder cannot be written to. ValueError: a count is negative, or ``size`` too small.
+        MagNetError: the folder cannot be written to, or holds such files. ValueError: counts are negative or
+            past a million together, or ``size`` is too small.
     """
     from tqdm import tqdm
 
     for split, count in counts.items():
         if count < 0:
             raise ValueError(f"counts: expected 0 or more scenes for '{split}', got {count}")
-    root = check_output_dir(folder)
-    for name in ("images", "labels"):
-        check_output_dir(root / name)
-    bar = tqdm(total=sum(counts.values()), desc="scenes", unit="scene", disable=not progress)
-    number = seed
+    if sum(counts.values()) > _MOST:
+        raise ValueError(f"counts: expected at most {_MOST} scenes together, got {sum(counts.values())}")
+    root = Path(folder)
+    plan: dict[str, range] = {}  # the seeds of each split
     for split, count in counts.items():
-        stems = []
-        for _ in range(count):
-            image, labels = generate_scene(size, number)
-            stem = f"scene_{number:06d}"
-            for kind, array in (("images", image), ("labels", labels)):
-                with atomic_path(root / kind / f"{stem}.png") as path:
-                    Image.fromarray(array).save(path, compress_level=1)
-            stems.append(stem)
-            number += 1
-            bar.update()
-        with atomic_path(root / f"{split}.txt") as path:
-            path.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
-    with atomic_path(root / "classes.txt") as path:
-        path.write_text("".join(f"{i} {c.name}\n" for i, c in enumerate(SCENE_CLASSES)), encoding="utf-8")
-    bar.close()
+        first = seed + sum(map(len, plan.values()))
+        plan[split] = range(first, first + count)
+    seeds = [number for numbers in plan.values() for number in numbers]
+    height, width = size
+    whole = f"{', '.join(f'{count} for {split}' for split, count in counts.items())}, from seed {seed} on"
+
+    def source(number: int) -> str:
+        return f"seed {number} at {height}x{width}"
+
+    targets = [(path, source(number)) for number in seeds for path in _files(root, number)]
+    targets += [(root / name, whole) for name in (*(f"{split}.txt" for split in plan), "classes.txt")]
+    bar = tqdm(total=len(seeds), desc="scenes", unit="scene", disable=not progress)
+    with Outputs(root, "magnet scenes", overwrite=overwrite, inside=("images", "labels")) as outputs, bar:
+        outputs.check(targets)
+        for split, numbers in plan.items():
+            for number in numbers:
+                for path, array in zip(_files(root, number), generate_scene(size, number), strict=True):
+                    with outputs.write(path, source(number)) as temporary:
+                        save_image(Image.fromarray(array), temporary, compress_level=1)
+                bar.update()
+            with outputs.write(root / f"{split}.txt", whole) as path:
+                path.write_text("".join(f"{_stem(number)}\n" for number in numbers), encoding="utf-8")
+        with outputs.write(root / "classes.txt", whole) as path:
+            path.write_text("".join(f"{i} {c.name}\n" for i, c in enumerate(SCENE_CLASSES)), encoding="utf-8")
     return root
+
+
+def _stem(number: int) -> str:
+    return f"scene_{number:06d}"
+
+
+def _files(root: Path, number: int) -> tuple[Path, Path]:
+    """Image and labels of a scene."""
+    return root / "images" / f"{_stem(number)}.png", root / "labels" / f"{_stem(number)}.png"

@@ -44,7 +44,7 @@ def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache
         colours=colours_of(dataset),
     )
     info = {**config.info, "recipe": config.name, "seed": config.seed}
-    model.save_pretrained(folder / "model", half=config.half, info=info)
+    model.save_pretrained(folder / "model", half=config.half, info=info, overwrite=config.overwrite)
 
 
 def _small_images(train: Sequence[ScaleCache], most: int = 200) -> Iterator[np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from magnet.errors import MagNetError
+from magnet.files import errors_name
 
 __all__ = ["Board", "check_tensorboard"]
 
@@ -36,7 +37,9 @@ class Board:
         if folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(folder, purge_step=step)  # type: ignore[no-untyped-call]
+            self._folder = folder
+            with errors_name(folder):
+                self._writer = SummaryWriter(folder, purge_step=step)  # type: ignore[no-untyped-call]
 
     @property
     def live(self) -> bool:
@@ -51,16 +54,19 @@ class Board:
             for place, number in enumerate(numbers):
                 if isinstance(number, (int, float)):
                     tag = f"{group}/{name}" + (f"/{place}" if isinstance(value, list) else "")
-                    self._writer.add_scalar(tag, number, step)
+                    with errors_name(self._folder):
+                        self._writer.add_scalar(tag, number, step)
 
     def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """(H, W, 3) uint8 pictures by name."""
         if self._writer is None:
             return
-        for name, picture in pictures.items():
-            self._writer.add_image(name, picture, step, dataformats="HWC")
-        self._writer.flush()
+        with errors_name(self._folder):
+            for name, picture in pictures.items():
+                self._writer.add_image(name, picture, step, dataformats="HWC")
+            self._writer.flush()
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with errors_name(self._folder):
+                self._writer.close()

@@ -304,6 +304,7 @@ class TrainConfig:
         compile: compile the trained network with torch.compile.
         sync_bn: batch normalisation over the images of all processes, where there are several.
         resume: continue a stage from its last training state in the run's folder, and leave out finished stages.
+        overwrite: replace what another run, or anybody, left in the run's folder under the names of this run's files.
         checkpoint_every: steps between saved training states; 0 = only when stopped and at the end of a stage.
         tensorboard: write scalars and pictures for TensorBoard to the run's folder (needs the package tensorboard).
         half: store the model's larger weights in half precision.
@@ -323,6 +324,7 @@ class TrainConfig:
     compile: bool = False
     sync_bn: bool = True
     resume: bool = False
+    overwrite: bool = False
     checkpoint_every: int = 200
     tensorboard: bool = False
     half: bool = False

@@ -41,6 +41,7 @@ from magnet.training.loader import Loader
 from magnet.training.loop import Average, Optimiser, save_weights
 from magnet.training.parallel import average_buffers, no_sync, wrap
 from magnet.training.resume import Stage
+from magnet.training.run_folder import STATE
 from magnet.training.runlog import RunLog
 from magnet.training.signals import Interrupted, StopSignal
 from magnet.training.sync_batch_norm import sync_batch_norm
@@ -49,7 +50,6 @@ from magnet.training.task import Progress, Task
 __all__ = ["check_parts", "train"]
 
 LOG_EVERY = 20  # steps between lines of the log
-STATE = "state.safetensors"
 
 
 def train(task: Task, config: TrainConfig, device: torch.device, folder: Path, log: RunLog) -> nn.Module:

@@ -20,10 +20,10 @@ from magnet.training.config import TrainConfig
 from magnet.training.loop import Average, Optimiser
 from magnet.training.task import Progress, Task
 
-__all__ = ["Stage"]
+__all__ = ["Stage", "free_to_change"]
 
 # settings that may differ between a run and its continuation without a word
-_FREE = {"out", "stage", "device", "resume", "checkpoint_every", "tensorboard", "half", "info"}
+_FREE = {"out", "stage", "device", "resume", "overwrite", "checkpoint_every", "tensorboard", "half", "info"}
 _FREE |= {"data.root", "data.workers", "data.cache_mb"}
 
 
@@ -123,6 +123,11 @@ class Stage:
         if rank() > 0:
             generators |= state.section(tensors, f"random{rank()}") or self.own_generators()
         state.restore_random_state(self.device, generators, values["random"])
+
+
+def free_to_change(key: str) -> bool:
+    """Whether a run may go on with another value of a key, as "out" or "data.root"."""
+    return key in _FREE
 
 
 def _settings_of(config: TrainConfig, stage: str) -> dict[str, Any]:

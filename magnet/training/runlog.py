@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from magnet.files import atomic_path
+from magnet.files import atomic_path, errors_name
 
 __all__ = ["RunLog"]
 
@@ -53,13 +53,15 @@ class RunLog:
             self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, **values: object) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps({**values, "seconds": round(self.seconds, 1)}) + "\n")
-            self._file.flush()
+        if self._file is not None and self._path is not None:
+            with errors_name(self._path):
+                self._file.write(json.dumps({**values, "seconds": round(self.seconds, 1)}) + "\n")
+                self._file.flush()
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # every line was flushed; what could not be has been told
+                self._file.close()
 
 
 def _stays(line: str, stage: str, step: int) -> bool:

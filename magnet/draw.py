@@ -188,7 +188,7 @@ def most_improved(
 class Sheet:
     """Rows of captioned pictures on white paper, none of them taller than ``TALLEST`` sheets are wide."""
 
-    TALLEST = 4  # an image of 1 x 60000 pixels would need a sheet of gigabytes
+    TALLEST = 2  # an image of 1 x 60000 pixels would need a sheet of gigabytes
 
     def __init__(self, width: int, gap: int = 16, text: int = 22) -> None:
         self.width, self.gap, self.text = width, gap, text
@@ -278,7 +278,7 @@ def picture_sheet(
         truth: (H, W) true labels, if known.
         colours: RGB of each class; ``class_names`` go with them in the legend.
         scores: mean IoU in percent of coarse and refined, for their captions.
-        width: of the sheet, in pixels; its height follows, with no picture taller than four times this.
+        width: of the sheet, in pixels; its height follows, with no picture taller than twice this.
         n_windows: rows of magnified windows.
 
     Raises:

@@ -131,8 +131,8 @@ def _read(
     image: Image.Image, head: TiffHead | None, path: str | os.PathLike[str], upright: bool
 ) -> tuple[np.ndarray, int]:
     """Pixels of an opened image, and its orientation tag."""
+    deep = head.bits > 8 if head else _is_deep(image)  # first, as to ask for EXIF may load a PNG
     turned = head.turned if head else orientation(image)
-    deep = head.bits > 8 if head else _is_deep(image)
     image.load()
     if head:  # Pillow turns a TIFF as it loads it
         tell_left_out(head, path)
@@ -160,7 +160,7 @@ def _is_deep(image: Image.Image) -> bool:
     if image.mode == "I":
         return image.format in ("PNG", "PPM")  # older Pillows' 16-bit grey, and what any PPM past 8 bits is scaled to
     return image.mode.startswith("I;16") or (
-        image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)
+        image.format == "PNG" and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     )
 
 

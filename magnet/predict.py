@@ -16,6 +16,7 @@ from magnet.arguments import Parser, add_walk_options, kernel_size, n_patches, n
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
+from magnet.notices import sum_up
 from magnet.windows import open_image
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ def main(argv: Sequence[str]) -> int:
             told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
             told += ")" if "full_labels" in args.save else "; --save full_labels writes labels of every pixel)"
         tqdm.write(told, file=sys.stdout)
+    sum_up()
     if failed and several:
         print(f"magnet: error: {failed} of {len(images)} images could not be read", file=sys.stderr)
     if corrupt:

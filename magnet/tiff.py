@@ -123,8 +123,8 @@ class TiffHead:
             raise CorruptImageError(f"image: expected a whole TIFF, got {missing}; write the file anew")
         if self.pages > 1:
             raise CorruptImageError(
-                "image: expected one picture, got a TIFF of several pages or planes of one size, of which only the first "
-                "is read; save the one that is meant, or the bands as one RGB image"
+                "image: expected one picture, got a TIFF of several pages or planes of one size, of which only the "
+                "first is read; save the one that is meant, or the bands as one RGB image"
             )
         if self.kind in ("complex", "untyped") or self.meaning not in _COLOURS:
             raise self._refusal("8 or 16 bits of grey, RGB or CMYK")
@@ -133,13 +133,12 @@ class TiffHead:
         if not 0 <= extras <= most.get(self.meaning, 0) or (extras and self.meaning == "grey" and not self.extra):
             raise self._refusal("grey, RGB or CMYK", "save the three bands that the model knows as RGB")
         if self.kind != "unsigned" or self.bits > 16:
-            if self.meaning != "grey" or self.bands > 1:
-                raise self._refusal("8 or 16 bits a channel", "scale the values to 0..255")
+            fix = "scale the values to 0..255"
+            if self.meaning != "grey" or self.bands > 1 or self.bits > 32:
+                raise self._refusal("8 or 16 bits a channel", fix)
             if self.limits is None:
-                raise self._refusal(
-                    "8 or 16 bits a channel",
-                    "scale the values to 0..255, or say their range in SMinSampleValue and SMaxSampleValue",
-                )
+                said = "SMinSampleValue and SMaxSampleValue"
+                raise self._refusal("8 or 16 bits a channel", f"{fix}, or say their range in {said}")
         if self.white_is_zero and (self.limits or self.kind != "unsigned"):
             raise self._refusal("grey whose 0 is black (photometric 1)", "invert the values")
         if self.bands > 1 and self.bits > 8 and self.limits and self.limits[1] <= _FULL // 2:
@@ -212,12 +211,13 @@ def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
             prefix += file.read(8)
         try:
             tags = TiffImagePlugin.ImageFileDirectory_v2(prefix)
-            file.seek(tags.next)
+            first = tags.next
+            file.seek(first)
             tags.load(file)
             head = head_of(tags)
         except _DAMAGE:
             return None
-        if head.pages == 1 and tags.next and _is_another_page(file, prefix, tags.next, head.size):
+        if head.pages == 1 and tags.next not in (0, first) and _is_another_page(file, prefix, tags.next, head.size):
             return replace(head, pages=2)
         return head
 

@@ -43,6 +43,7 @@ __all__ = [
     "open_image",
     "read_fitting",
     "read_fitting_labels",
+    "read_fitting_turned",
     "read_nearest",
 ]
 
@@ -177,8 +178,13 @@ def read_fitting(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         CorruptImageError, MagNetError: as :func:`open_image`.
     """
-    image = open_image(path)
-    return image.at_most(fitting_size(image.size))
+    return read_fitting_turned(path)[0]
+
+
+def read_fitting_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[np.ndarray, int]:
+    """As :func:`read_fitting`, upright or as stored, and the orientation tag of the file (1: none)."""
+    image = open_image(path, upright=upright)
+    return image.at_most(fitting_size(image.size)), image.turned
 
 
 def read_fitting_labels(path: str | os.PathLike[str]) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from magnet.images import is_large, orientation
 from magnet.opening import opened
@@ -12,7 +12,7 @@ from magnet.windows import fitting_size, large_head
 __all__ = ["image_head", "image_size"]
 
 
-def image_size(path: Path, *, upright: bool = True) -> tuple[int, int]:
+def image_size(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[int, int]:
     """(H, W) at which a data set reads an image, upright as its EXIF tag says or as stored, without decoding it.
 
     Raises:
@@ -22,7 +22,7 @@ def image_size(path: Path, *, upright: bool = True) -> tuple[int, int]:
     return (width, height) if upright and turned >= 5 else (height, width)
 
 
-def image_head(path: Path) -> tuple[tuple[int, int], int]:
+def image_head(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int]:
     """(H, W) of the rows and columns in the file, as a data set reads them, and the orientation tag (1: none)."""
     if is_large(path):
         size, turned = large_head(path)

@@ -30,14 +30,20 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("magnet.notices._FILES", {})
 
 
-def turn(path: Path, orientation: int, pixels: np.ndarray | None = None) -> None:
-    """Give an image file an EXIF turn."""
+def save(path: Path, pixels: np.ndarray, orientation: int) -> None:
+    """Write an image file with an EXIF turn."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    with Image.open(path) as image:
-        image.load()
-    image = image if pixels is None else Image.fromarray(pixels)
-    image.save(path, exif=exif, **({"quality": 95} if path.suffix == ".jpg" else {}))
+    image = Image.fromarray(pixels)
+    if path.suffix == ".webp":
+        image.save(path, exif=exif, lossless=True)
+    else:
+        image.save(path, exif=exif, quality=95)
+
+
+def turn(path: Path, orientation: int, pixels: np.ndarray | None = None) -> None:
+    """Give an image file an EXIF turn."""
+    save(path, read_image(path) if pixels is None else pixels, orientation)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -45,9 +51,7 @@ def turn(path: Path, orientation: int, pixels: np.ndarray | None = None) -> None
 def test_as_stored(tmp_path: Path, orientation: int, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     path = tmp_path / f"x.{suffix}"
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(pixels).save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    save(path, pixels, orientation)
     upright = SIZE[::-1] if orientation >= 5 else SIZE
     assert np.array_equal(read_image(path, upright=False), pixels)
     assert read_image(path).shape[:2] == image_size(path) == upright and image_size(path, upright=False) == SIZE

@@ -8,6 +8,7 @@ process.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import logging
 import os
@@ -15,7 +16,9 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
+import PIL
 from PIL import Image, UnidentifiedImageError
 
 from magnet.errors import MagNetError
@@ -149,6 +152,20 @@ class _Quiet:
 
 
 _QUIET = _Quiet()
+
+
+def _quiet_libtiff() -> None:
+    """The libtiff that comes with Pillow prints on stderr what Pillow raises too, and warns of unknown tags."""
+    home = Path(PIL.__file__).parent
+    for path in [*home.parent.glob("pillow.libs/libtiff*"), *home.glob(".dylibs/libtiff*")]:
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(path))
+            for handler in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+                handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                handler(None)
+
+
+_quiet_libtiff()
 for _name in ("PIL", "pyvips"):  # what they log is for who asks for it; it is told here in our words
     logging.getLogger(_name).addHandler(logging.NullHandler())
 

@@ -219,6 +219,18 @@ def test_warnings_of_pillow_do_not_reach_the_user(tmp_path: Path, capfd: pytest.
     assert capfd.readouterr() == ("", "")
 
 
+def test_decoders_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.tif"
+    Image.new("RGB", (40, 30), (1, 2, 3)).save(path, compression="tiff_adobe_deflate")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\x78\x9c") if b"\x78\x9c" in content else 8
+    content[at + 2 : at + 12] = b"\xff" * 10
+    path.write_bytes(content)
+    with pytest.raises(CorruptImageError):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_forked_while_others_read_can_read(tmp_path: Path) -> None:

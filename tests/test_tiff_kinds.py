@@ -307,3 +307,29 @@ def test_deep_images_that_are_dark_are_told_once_a_folder(
     for _ in range(2):
         sum_up()
     assert caplog.messages[1:] == [f"image: 2 images of '{tmp_path}' use less than a tenth of the range of 16 bits"]
+
+
+@pytest.mark.parametrize("kind", ["strips", "tiles", "packed", "floats", "png"])
+def test_damage_gives_an_error_or_the_same_pixels(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    pixels, path = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8), tmp_path / "x.img"
+    if kind == "tiles":
+        write_tiles(path, (24, 32), [pixels[:16, :16]], lambda i, j: 0)
+    elif kind == "floats":
+        write_strips(path, pixels[..., :1].astype(np.float32), rows=5, tags={340: [0], 341: [255]})
+    elif kind == "png":
+        Image.fromarray(pixels).save(path, "PNG")
+    else:
+        write_strips(path, pixels, rows=5, compressed=kind == "packed")
+    good = path.read_bytes()
+    outcomes = {True: 0, False: 0}
+    for _ in range(40):
+        bad = bytearray(good)
+        for at in rng.integers(0, 260, rng.integers(0, 4)):
+            bad[at] = rng.integers(0, 256)
+        path.write_bytes(bad if rng.random() < 0.7 else bad[: rng.integers(1, len(bad))])
+        found = both(path, monkeypatch)
+        outcomes[isinstance(found[0], str)] += 1
+        if not any(isinstance(one, str) for one in found):
+            assert np.array_equal(found[0], found[1])
+    assert min(outcomes.values()) > 3

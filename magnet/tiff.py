@@ -45,7 +45,7 @@ _DAMAGE = (
     ZeroDivisionError,
     struct.error,
 )
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _YCBCR = 0, 6  # of photometric
 _MEANINGS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 _COLOURS = {"grey": 1, "RGB": 3, "palette": 1, "CMYK": 4, "YCbCr": 3, "Lab": 3}
 _TYPES = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex", 6: "complex"}
@@ -69,6 +69,7 @@ class TiffHead:
         limits: least and largest value of a grey sample, where the file says so (or its samples have odd bits).
         turned: the orientation tag.
         pieces: strips or tiles that the pixels need, the entries of their table, and how many of these are empty.
+        missing: bytes that the strips or tiles of an uncompressed image fall short of.
         pages: of one size, this one included; 2 stands for all more.
     """
 
@@ -84,6 +85,7 @@ class TiffHead:
     limits: tuple[float, float] | None
     turned: int
     pieces: tuple[int, int, int]
+    missing: int
     pages: int = 1
 
     @property
@@ -121,6 +123,10 @@ class TiffHead:
         if entries < needed or empty:
             missing = f"{entries - empty} of its {needed} strips or tiles" if entries else "none of its strips or tiles"
             raise CorruptImageError(f"image: expected a whole TIFF, got {missing}; write the file anew")
+        if self.missing:
+            raise CorruptImageError(
+                f"image: expected a whole TIFF, got {self.missing} bytes fewer than its pixels need; write it anew"
+            )
         if self.pages > 1:
             raise CorruptImageError(
                 "image: expected one picture, got a TIFF of several pages or planes of one size, of which only the "
@@ -197,6 +203,7 @@ def head_of(tags: Mapping[int, Any]) -> TiffHead:
         limits=_limits(tags, int(bits)),
         turned=turned if 1 <= turned <= 8 else 1,
         pieces=_pieces(tags, (height, width), bands if separate else 1),
+        missing=_missing(tags, (height, width), bands, int(bits), separate),
         pages=2 if description.startswith("ImageJ=") and "\nimages=" in description else 1,
     )
 
@@ -262,3 +269,17 @@ def _pieces(tags: Mapping[int, Any], size: tuple[int, int], planes: int) -> tupl
     if entries == 0 and int(tags.get(_COMPRESSION, 1)) == _OLD_JPEG:
         return 0, 0, 0  # has its stream elsewhere
     return needed, entries, sum(length == 0 for length in lengths)
+
+
+def _missing(tags: Mapping[int, Any], size: tuple[int, int], bands: int, bits: int, separate: bool) -> int:
+    tiled = _TILE_WIDTH in tags
+    lengths = _numbers(tags, _TILE_BYTES if tiled else _STRIP_BYTES, ())
+    if int(tags.get(_COMPRESSION, 1)) != 1 or int(tags.get(_PHOTOMETRIC, 1)) == _YCBCR or not lengths:
+        return 0  # the colours of YCbCr may be stored at a lower resolution
+    height, width = size
+    planes, channels = (bands, 1) if separate else (1, bands)
+    if tiled:
+        tile_height, width = int(tags[_TILE_HEIGHT]), int(tags[_TILE_WIDTH])
+        height = -(-height // tile_height) * -(-size[1] // width) * tile_height
+    needed = planes * height * -(-width * channels * bits // 8)
+    return max(needed - int(sum(lengths)), 0)

@@ -226,6 +226,24 @@ def test_white_is_zero(
         assert np.array_equal(pillow, vips)
 
 
+@pytest.mark.parametrize("tiled", [False, True])
+def test_pieces_that_are_too_short_for_their_pixels(
+    tmp_path: Path, tiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compressed pixels under a head that lost its word on compression pass for raw ones."""
+    path, pixels = tmp_path / "x.tif", np.full((32, 48, 3), 200, np.uint8)
+    if tiled:
+        write_tiles(path, (32, 48), [pixels[:16, :16]], lambda i, j: 0)
+    else:
+        write_strips(path, pixels, rows=8, compressed=True)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\x03\x01\x03\0\x01\0\0\0\x08\0")
+    content[at + 8] = 1
+    path.write_bytes(content)
+    for found in both(path, monkeypatch):
+        assert isinstance(found, str) and "bytes fewer than its pixels need; write it anew" in found
+
+
 @pytest.mark.parametrize("kind", ["strips", "packed strips", "planes", "tiles", "empty strip"])
 def test_tables_that_are_too_short(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path, pixels = tmp_path / "x.tif", np.full((40, 48, 3), 200, np.uint8)

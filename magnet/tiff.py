@@ -69,7 +69,7 @@ class TiffHead:
         limits: least and largest value of a grey sample, where the file says so (or its samples have odd bits).
         turned: the orientation tag.
         pieces: strips or tiles that the pixels need, the entries of their table, and how many of these are empty.
-        missing: bytes that the strips or tiles of an uncompressed image fall short of.
+        missing: bytes that strips or tiles lack: of what uncompressed pixels need, or of what the table promises.
         pages: of one size, this one included; 2 stands for all more.
     """
 
@@ -222,6 +222,7 @@ def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
             file.seek(first)
             tags.load(file)
             head = head_of(tags)
+            head = replace(head, missing=head.missing + _beyond(tags, head, os.fstat(file.fileno()).st_size))
         except _DAMAGE:
             return None
         if head.pages == 1 and tags.next not in (0, first) and _is_another_page(file, prefix, tags.next, head.size):
@@ -269,6 +270,16 @@ def _pieces(tags: Mapping[int, Any], size: tuple[int, int], planes: int) -> tupl
     if entries == 0 and int(tags.get(_COMPRESSION, 1)) == _OLD_JPEG:
         return 0, 0, 0  # has its stream elsewhere
     return needed, entries, sum(length == 0 for length in lengths)
+
+
+def _beyond(tags: Mapping[int, Any], head: TiffHead, end: int) -> int:
+    """Bytes of the strips or tiles that lie beyond the end of the file, for which libvips gives zeros."""
+    tiled = _TILE_WIDTH in tags
+    if not (tiled or head.packed):
+        return 0  # many writers count the last strip as if it were full
+    offsets = _numbers(tags, _TILES if tiled else _STRIPS, ())[: head.pieces[0]]
+    lengths = _numbers(tags, _TILE_BYTES if tiled else _STRIP_BYTES, ())
+    return sum(max(int(offset + length) - end, 0) for offset, length in zip(offsets, lengths, strict=False))
 
 
 def _missing(tags: Mapping[int, Any], size: tuple[int, int], bands: int, bits: int, separate: bool) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -239,6 +241,20 @@ def test_pieces_that_are_too_short_for_their_pixels(
     content = bytearray(path.read_bytes())
     at = content.index(b"\x03\x01\x03\0\x01\0\0\0\x08\0")
     content[at + 8] = 1
+    path.write_bytes(content)
+    for found in both(path, monkeypatch):
+        assert isinstance(found, str) and "bytes fewer than its pixels need; write it anew" in found
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_a_tile_that_reaches_beyond_the_file(tmp_path: Path, compression: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.tif"
+    tile = np.full((16, 16, 3), 200, np.uint8)
+    write_tiles(path, (32, 48), [tile], lambda i, j: 0)
+    content = bytearray(path.read_bytes())
+    lengths = struct.pack("<I", len(zlib.compress(tile.tobytes()))) * 6
+    content[content.index(lengths) + len(lengths) - 2] = 9  # the last, times 65536
+    content[content.index(b"\x03\x01\x03\0\x01\0\0\0\x08\0") + 8] = compression
     path.write_bytes(content)
     for found in both(path, monkeypatch):
         assert isinstance(found, str) and "bytes fewer than its pixels need; write it anew" in found

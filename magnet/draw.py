@@ -186,7 +186,9 @@ def most_improved(
 
 
 class Sheet:
-    """Rows of captioned pictures on white paper."""
+    """Rows of captioned pictures on white paper, none of them taller than ``TALLEST`` sheets are wide."""
+
+    TALLEST = 2  # an image of 1 x 60000 pixels would need a sheet of gigabytes
 
     def __init__(self, width: int, gap: int = 16, text: int = 22) -> None:
         self.width, self.gap, self.text = width, gap, text
@@ -196,17 +198,22 @@ class Sheet:
         self.bottom = gap
 
     def row(self, pictures: Sequence[tuple[str, np.ndarray]], columns: int, *, sharp: bool = False) -> None:
-        """Pictures side by side, each as wide as a share of the sheet; ``sharp`` keeps their pixels visible."""
+        """Pictures side by side, each as wide as a share of the sheet, or less where it would be too tall; ``sharp``
+        keeps their pixels visible."""
         wide = (self.width - self.gap * (columns + 1)) // columns
         head = self.text + 10 if any(caption for caption, _ in pictures) else 0
         tallest = 0
         for k, (caption, picture) in enumerate(pictures):
             height, width = picture.shape[:2]
             tall = max(1, round(wide * height / width))
+            shown = wide
+            if tall > self.TALLEST * self.width:
+                tall = self.TALLEST * self.width
+                shown = max(1, round(tall * width / height))
             how = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
             x = self.gap + k * (wide + self.gap)
             self.captions.append((caption, x, self.bottom))
-            self.parts.append((Image.fromarray(picture).resize((wide, tall), how), x, self.bottom + head))
+            self.parts.append((Image.fromarray(picture).resize((shown, tall), how), x, self.bottom + head))
             tallest = max(tallest, tall)
         self.bottom += head + tallest + self.gap
 
@@ -271,7 +278,7 @@ def picture_sheet(
         truth: (H, W) true labels, if known.
         colours: RGB of each class; ``class_names`` go with them in the legend.
         scores: mean IoU in percent of coarse and refined, for their captions.
-        width: of the sheet, in pixels; its height follows.
+        width: of the sheet, in pixels; its height follows, with no picture taller than twice this.
         n_windows: rows of magnified windows.
 
     Raises:

@@ -17,6 +17,7 @@ from magnet.arguments import Parser, add_walk_options, kernel_size, n_patches, n
 from magnet.errors import MagNetError
 from magnet.files import printable, save_image
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
+from magnet.notices import sum_up
 from magnet.outputs import OVERWRITE_HELP, Outputs
 from magnet.windows import open_image
 
@@ -295,6 +296,7 @@ def _predict(
             told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
             told += ")" if "full_labels" in args.save else "; --save full_labels writes labels of every pixel)"
         tqdm.write(printable(told), file=sys.stdout)
+    sum_up()
     if failed and several:
         print(f"magnet: error: {failed} of {len(images)} images could not be read", file=sys.stderr)
     if corrupt:

@@ -14,30 +14,62 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import struct
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from magnet.errors import MagNetError
-from magnet.images import CorruptImageError, LargeImageError, flatten, full_range, is_large, read_image, unreadable
+from magnet.images import (
+    CorruptImageError,
+    LargeImageError,
+    checked_head,
+    flatten,
+    full_range,
+    is_large,
+    read_turned,
+    scaled,
+    tell_dark,
+    tell_left_out,
+    unreadable,
+)
+from magnet.opening import failures
 
 __all__ = [
     "WindowedImage",
     "fitting_size",
-    "large_size",
+    "large_head",
     "open_image",
     "read_fitting",
     "read_fitting_labels",
+    "read_fitting_turned",
     "read_nearest",
 ]
 
 Size = tuple[int, int]
 
 _STRIP_PIXELS = 1 << 22  # decoded at a time: 12 MB of RGB
-_LOADERS = ("pngload", "jpegload", "tiffload", "webpload")
+_LOADERS = {  # by the first bytes; libvips is never left to choose, as some of its loaders hand files to other programs
+    b"\x89PNG\r\n\x1a\n": "pngload_source",
+    b"\xff\xd8\xff": "jpegload_source",
+    b"II*\0": "tiffload_source",
+    b"MM\0*": "tiffload_source",
+    b"II+\0": "tiffload_source",
+    b"MM\0+": "tiffload_source",
+    b"RIFF": "webpload_source",
+}
+_TYPES = {
+    "uchar": np.uint8,
+    "char": np.int8,
+    "ushort": np.uint16,
+    "short": np.int16,
+    "uint": np.uint32,
+    "int": np.int32,
+    "float": np.float32,
+    "double": np.float64,
+}
+_JPEG_IN_TIFF = 7
 _MODES = {
     "b-w": ("L", "LA"),
     "grey16": ("L", "LA"),
@@ -53,18 +85,20 @@ class WindowedImage:
 
     Attributes:
         path: the file.
-        size: (H, W), upright as the EXIF tag says.
+        size: (H, W), upright as the EXIF tag says, or as stored where that was asked for.
         large: True where it is past Pillow's size limit.
+        turned: the orientation tag, 1 to 8; 1 where there is none.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], upright: bool = True) -> None:
         self.path = path
         self._pixels: np.ndarray | None = None
         self._file: _LargeFile | None = None
         try:
-            self._pixels = read_image(path)
+            self._pixels, self.turned = read_turned(path, upright=upright)
         except LargeImageError:
-            self._file = _LargeFile(path)
+            self._file = _LargeFile(path, upright)
+            self.turned = self._file.turned
         self.large = self._pixels is None
         self.size: Size = self._file.size if self._pixels is None else self._pixels.shape[:2]  # type: ignore[union-attr]
 
@@ -103,14 +137,14 @@ class WindowedImage:
         return self._pixels if self._pixels is not None else self.resized(size)
 
 
-def open_image(path: str | os.PathLike[str]) -> WindowedImage:
-    """Open an image of any size.
+def open_image(path: str | os.PathLike[str], *, upright: bool = True) -> WindowedImage:
+    """Open an image of any size, upright as its EXIF tag says, or as its rows are stored.
 
     Raises:
         CorruptImageError: the file is corrupt, not an image, or, past Pillow's size limit, of a kind not read there.
-        MagNetError: it does not exist, or is past the limit and libvips is not installed.
+        MagNetError: it does not exist, is no file, may not be read, or is past the limit and libvips is not installed.
     """
-    return WindowedImage(path)
+    return WindowedImage(path, upright)
 
 
 def read_nearest(path: str | os.PathLike[str], size: Size) -> np.ndarray:
@@ -144,8 +178,13 @@ def read_fitting(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         CorruptImageError, MagNetError: as :func:`open_image`.
     """
-    image = open_image(path)
-    return image.at_most(fitting_size(image.size))
+    return read_fitting_turned(path)[0]
+
+
+def read_fitting_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[np.ndarray, int]:
+    """As :func:`read_fitting`, upright or as stored, and the orientation tag of the file (1: none)."""
+    image = open_image(path, upright=upright)
+    return image.at_most(fitting_size(image.size)), image.turned
 
 
 def read_fitting_labels(path: str | os.PathLike[str]) -> np.ndarray | None:
@@ -160,9 +199,10 @@ def read_fitting_labels(path: str | os.PathLike[str]) -> np.ndarray | None:
     return file.nearest(fitting_size(file.stored_size))
 
 
-def large_size(path: str | os.PathLike[str]) -> Size:
-    """(H, W) of a file past Pillow's size limit, upright, from its head alone; errors as :func:`open_image`."""
-    return _LargeFile(path).size
+def large_head(path: str | os.PathLike[str]) -> tuple[Size, int]:
+    """(H, W) as stored of a file past Pillow's size limit, and its orientation tag; errors as :func:`open_image`."""
+    file = _LargeFile(path)
+    return file.stored_size, file.turned
 
 
 def _vips() -> Any:
@@ -180,24 +220,36 @@ def _vips() -> Any:
 class _LargeFile:
     """A file decoded by libvips."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str], upright: bool = True) -> None:
+        self._path = path
+        self._head = checked_head(path)
         self._vips = _vips()
-        self._drop_extra = not _last_is_alpha(self._path)
         self._random: Any = None
         with self._named_errors():
+            with open(path, "rb") as file:
+                start = file.read(8)
+            self._loader = next((loader for magic, loader in _LOADERS.items() if start.startswith(magic)), "")
+            if not self._loader:
+                raise self._refusal("PNG, JPEG, TIFF or WebP, got a file of another format")
+            if self._loader == "tiffload_source" and self._head is None:
+                raise unreadable(path, "its head is damaged")
             header = self._open("sequential")
             fields = set(header.get_fields())
-            self._loader = str(header.get("vips-loader")).removesuffix("_source")
             turned = int(header.get("orientation")) if "orientation" in fields else 1
             self._bits = int(header.get("bits-per-sample")) if "bits-per-sample" in fields else 8
-        self._orientation = turned if turned in _FLIPS else 1
+        self.turned = turned if turned in _FLIPS else 1
+        self._orientation = self.turned if upright else 1
         self._height, self._width = header.height, header.width
         self._bands, self._format, self._kind = header.bands, header.format, header.interpretation
-        if self._loader not in _LOADERS:
-            raise self._refusal(f"PNG, JPEG, TIFF or WebP, got what libvips reads with {self._loader}")
-        if self._format not in ("uchar", "ushort") or self._kind not in _MODES:
-            raise self._refusal(f"8 or 16 bits of grey, RGB or CMYK, got {self._format} ({self._kind})")
+        head = self._head
+        ranged = head is not None and head.limits is not None and head.bits in (16, 32, 64)
+        if self._format not in (_TYPES if ranged else ("uchar", "ushort")) or self._kind not in _MODES:
+            got = head or f"{self._format} ({self._kind})"
+            raise self._refusal(f"8 or 16 bits of grey, RGB or CMYK, got {got}")
+        if head is not None and head.meaning == "YCbCr" and head.compression != _JPEG_IN_TIFF:
+            raise self._refusal(f"YCbCr only as JPEG, got {head} without")  # it would pass for RGB
+        if head is not None:
+            tell_left_out(head, path)
 
     @property
     def stored_size(self) -> Size:
@@ -232,8 +284,9 @@ class _LargeFile:
         step = self._height / height
         reach = max(step, 1.0)  # of the filter, to both sides of a pixel's centre
         rows = np.empty((0, width, 3), np.uint8)  # of the file, resized to the right width, not yet used up
-        first = done = 0  # the first of them, and the rows of the result that are made
+        first = done = most = 0  # the first of them, the rows of the result that are made, the largest value
         for top, pixels in self._strips():
+            most = max(most, self._most(pixels))
             rows = np.concatenate([rows, _bilinear(self._rgb(pixels), (pixels.shape[0], width))])
             end = top + pixels.shape[0]
             # result rows whose filter reaches no further than the rows read
@@ -246,6 +299,8 @@ class _LargeFile:
             done = ready
             needed = max(int(done * step - reach) - 1, first)
             rows, first = rows[needed - first :], needed
+        if self._format == "ushort" and self._limits is None:
+            tell_dark(self._path, most)
         return _turn(result, self._orientation)
 
     def nearest(self, size: Size) -> np.ndarray:
@@ -275,12 +330,24 @@ class _LargeFile:
 
     def _open(self, access: str) -> Any:
         # a source, not a file name, so that nothing in the name is taken for options and nothing is cached
-        source = self._vips.Source.new_from_file(self._path)
-        return self._vips.Image.new_from_source(source, "", access=access, fail_on="error")
+        source = self._vips.Source.new_from_file(os.fsencode(self._path))
+        return getattr(self._vips.Image, self._loader)(source, access=access, fail_on="error")
 
     def _fetch(self, region: Any, x: int, y: int, width: int, height: int) -> np.ndarray:
-        kind = np.uint16 if self._format == "ushort" else np.uint8
+        kind = _TYPES[self._format]
         return np.frombuffer(region.fetch(x, y, width, height), kind).reshape(height, width, self._bands)
+
+    @property
+    def _limits(self) -> tuple[float, float] | None:
+        return self._head.limits if self._head and self._bands == 1 else None
+
+    def _most(self, pixels: np.ndarray) -> int:
+        """The largest value of 16-bit pixels; of colours, as far as their high bytes tell."""
+        if pixels.dtype != np.uint16 or self._limits is not None:
+            return 0
+        colours = len(_MODES[self._kind][0])
+        most = int(pixels[..., :colours].max(initial=0))
+        return most if pixels.shape[2] == 1 else most | 0xFF
 
     def _rgb(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels as stored -> (h, w, 3) uint8 RGB, by the rules of ``magnet.images``."""
@@ -288,9 +355,11 @@ class _LargeFile:
             return pixels
         modes = _MODES[self._kind]
         colours = len(modes[0])  # "L", "RGB" and "CMYK" name one channel a letter
-        if pixels.shape[2] > colours and (self._drop_extra or len(modes) == 1 or pixels.shape[2] > colours + 1):
-            pixels = pixels[..., :colours]
-        if pixels.dtype == np.uint16:
+        if self._head is not None:
+            pixels = pixels[..., : self._head.colours + self._head.alpha]
+        if self._limits is not None:
+            pixels = scaled(pixels, self._limits)
+        elif pixels.dtype == np.uint16:
             pixels = full_range(pixels) if pixels.shape[2] == 1 else (pixels >> 8).astype(np.uint8)
         mode = modes[pixels.shape[2] - colours]
         data = np.ascontiguousarray(pixels)
@@ -304,27 +373,11 @@ class _LargeFile:
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except self._vips.Error as error:
-            raise unreadable(self._path, error.detail or error) from error
-
-
-def _last_is_alpha(path: str) -> bool:
-    """False for a TIFF that says its channels beyond the colours are no alpha, such as near infrared."""
-    with open(path, "rb") as file:
-        prefix = file.read(8)
-        if prefix[:2] not in (b"II", b"MM"):
-            return True
-        if 43 in prefix[2:4]:  # BigTIFF
-            prefix += file.read(8)
-        try:
-            tags = TiffImagePlugin.ImageFileDirectory_v2(prefix)
-            file.seek(tags.next)
-            tags.load(file)
-            return tuple(tags.get(TiffImagePlugin.EXTRASAMPLES, ()))[:1] != (0,)
-        except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
-            return True  # libvips will say what is wrong
+        with failures(self._path):
+            try:
+                yield
+            except self._vips.Error as error:
+                raise unreadable(self._path, error.detail or error) from error
 
 
 def _bilinear(pixels: np.ndarray, size: Size) -> np.ndarray:

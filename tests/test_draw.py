@@ -137,6 +137,31 @@ def test_sheet_shows_the_pictures(size: tuple[int, int], with_truth: bool) -> No
     assert share > 0.03 if with_truth else share < 0.01  # labels; else only the legend
 
 
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000), (5000, 3)])
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_sheets_of_thin_images_are_bounded(size: tuple[int, int], with_truth: bool) -> None:
+    labels = np.zeros(size, np.uint8)
+    sheet = draw.picture_sheet(
+        np.full((*size, 3), 90, np.uint8),
+        labels,
+        labels,
+        uncertainty=np.ones((6, 8)),
+        points=np.ones((6, 8), bool),
+        truth=labels if with_truth else None,
+        colours=COLOURS,
+        width=200,
+    )
+    rows = 4  # of pictures, each at most twice as tall as the sheet is wide
+    assert sheet.width == 200 and sheet.height <= rows * (2 * 200 + 60) + 60
+    assert (90, 90, 90) in {colour for _, colour in sheet.getcolors(1 << 24)}
+
+
+def test_a_row_keeps_the_shape_of_what_it_shrinks() -> None:
+    sheet = draw.Sheet(100, gap=0)
+    sheet.row([("", np.zeros((30, 40, 3), np.uint8)), ("", np.zeros((4000, 100, 3), np.uint8))], 2)
+    assert [part.size for part, _, _ in sheet.parts] == [(50, 38), (5, 200)]
+
+
 def test_sheet_refuses_labels_of_another_size() -> None:
     labels = np.zeros((8, 8), np.uint8)
     with pytest.raises(ValueError, match=r"^truth: expected the size of the image, \(8, 8\), got \(8, 9\)"):

@@ -12,9 +12,11 @@ import numpy as np
 from magnet.data.dataset import IGNORE_INDEX
 from magnet.data.folder import DataFolder
 from magnet.data.labelled_files import LabelledFiles
+from magnet.data.turns import turn_note
 from magnet.data.unreadable import each
 from magnet.errors import MagNetError
-from magnet.windows import read_fitting
+from magnet.notices import Notice, gathered
+from magnet.windows import read_fitting_turned
 
 __all__ = ["SplitReport", "check_split", "shared_images"]
 
@@ -80,6 +82,8 @@ class _Seen:
     strange: dict[str, int] = field(default_factory=dict)
     wrong: list[tuple[str, str]] = field(default_factory=list)
     note: str | None = None
+    turn: str | None = None  # what to tell of an EXIF turn
+    notices: list[Notice] = field(default_factory=list)
 
 
 def check_split(dataset: LabelledFiles) -> SplitReport:
@@ -100,7 +104,7 @@ def check_split(dataset: LabelledFiles) -> SplitReport:
         images_with=[sum(bool(c[i]) for c in counts) for i in classes],
         ignored=int(total[IGNORE_INDEX]),
         strange={},
-        notes=[s.note for s in seen if s.note],
+        notes=[*_of_pixels(seen), *(note for s in seen for note in (s.note, s.turn) if note)],
     )
     for one in seen:
         strange.update(one.strange)
@@ -119,6 +123,17 @@ def check_split(dataset: LabelledFiles) -> SplitReport:
     return report
 
 
+def _of_pixels(seen: Sequence[_Seen]) -> list[str]:
+    """One message for each kind of notice, with the first file and how many there are."""
+    kinds: dict[str, list[Notice]] = {}
+    for notice in (notice for one in seen for notice in one.notices):
+        kinds.setdefault(notice.kind, []).append(notice)
+    return [
+        f"{len(found)} {'image' if len(found) == 1 else 'images'} of {len(seen)} {kind}; the first: {found[0]}"
+        for kind, found in kinds.items()
+    ]
+
+
 def shared_images(datasets: Sequence[LabelledFiles]) -> list[str]:
     """Images that are in more than one split."""
     splits: dict[str, set[str]] = {}
@@ -131,9 +146,11 @@ def shared_images(datasets: Sequence[LabelledFiles]) -> list[str]:
 def _look(dataset: LabelledFiles, index: int) -> _Seen:
     seen = _Seen()
     path = dataset.pairs[index].image
+    turned = 1
     try:
-        height, width = read_fitting(path).shape[:2]
-        seen.size = (height, width)
+        with gathered() as seen.notices:
+            image, turned = read_fitting_turned(path, upright=dataset.exif == "apply")
+        seen.size = (image.shape[0], image.shape[1])
     except Exception as error:  # a decoder may fail in its own ways; the other files are still to be checked
         told = str(error) if isinstance(error, MagNetError) else f"'{path}': {type(error).__name__}: {error}"
         seen.wrong.append(("unreadable", told))
@@ -149,6 +166,8 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
         seen.wrong.append(("labels", str(error)))
     seen.strange = decoded.strange
     seen.counts = np.bincount(decoded.labels.ravel(), minlength=256)
+    if turned != 1:
+        seen.turn = turn_note(path, turned, decoded.labels.shape, dataset.exif)[0]
     if seen.size and seen.size != decoded.labels.shape:
         seen.wrong.append(("sizes", dataset.size_mismatch(index, seen.size, decoded.labels.shape)))
     return seen

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from magnet.data.dataset import Colour
 from magnet.data.labels import Decoded, LabelCode
-from magnet.data.sizes import image_size
+from magnet.data.sizes import image_head, image_size
+from magnet.data.turns import turn_hint, turn_note
 from magnet.errors import MagNetError
 from magnet.images import IMAGE_SUFFIXES
-from magnet.windows import read_fitting
+from magnet.windows import read_fitting_turned
 
 __all__ = ["FilePair", "LabelledFiles", "images_in", "pair_by_name"]
 
@@ -48,6 +49,7 @@ class LabelledFiles:
     """
 
     varies = False
+    exif: Literal["apply", "ignore"] = "apply"  # see ``DataConfig.exif``
 
     def __init__(
         self,
@@ -96,12 +98,13 @@ class LabelledFiles:
         Raises:
             MagNetError: either file is corrupt, their sizes differ, or labels are of no class; names the file.
         """
-        image = read_fitting(self.pairs[index].image)
+        image, turned = read_fitting_turned(self.pairs[index].image, upright=self.exif == "apply")
         decoded = self.read_labels(index, rng)
         self._tell(self.check_values(decoded))
         labels = decoded.labels
         if image.shape[:2] != labels.shape:
             raise MagNetError(self.size_mismatch(index, image.shape[:2], labels.shape))
+        self._tell_turn(index, turned, labels.shape)
         return image, labels
 
     def size(self, index: int) -> tuple[int, int]:
@@ -110,9 +113,12 @@ class LabelledFiles:
         Raises:
             MagNetError: a head cannot be read, or the sizes of image and labels differ.
         """
-        image, labels = image_size(self.pairs[index].image), image_size(self.label_path(index))
+        (height, width), turned = image_head(self.pairs[index].image)
+        image = (width, height) if turned >= 5 and self.exif == "apply" else (height, width)
+        labels = image_size(self.label_path(index), upright=False)
         if image != labels:
             raise MagNetError(self.size_mismatch(index, image, labels))
+        self._tell_turn(index, turned, labels)
         return image
 
     def read_labels(self, index: int, rng: np.random.Generator | None = None) -> Decoded:
@@ -138,6 +144,7 @@ class LabelledFiles:
         return (
             f"data: '{self.pairs[index].image}' is {image[0]}x{image[1]} (HxW), but its labels "
             f"'{self.label_path(index)}' are {labels[0]}x{labels[1]}; they must be of one size"
+            f"{turn_hint(self.pairs[index].image, labels, self.exif)}"
         )
 
     def label_path(self, index: int) -> Path:
@@ -147,6 +154,15 @@ class LabelledFiles:
     def keep(self, indices: Iterable[int]) -> None:
         """Leave only some images in the data set."""
         self.pairs = [self.pairs[index] for index in indices]
+
+    def _tell_turn(self, index: int, turned: int, size: tuple[int, ...]) -> None:
+        """Warn of the first image whose labels fit it whether it is turned or not."""
+        if turned == 1 or "turn" in self._told:
+            return
+        message, either = turn_note(self.pairs[index].image, turned, size, self.exif)
+        if either:
+            self._told.add("turn")
+            _LOG.warning(f"data: {message} (others of the split '{self.split}' are not named; magnet data check does)")
 
     def _tell(self, message: str | None) -> None:
         if message and message not in self._told:

@@ -48,6 +48,13 @@ def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[D
 
 def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: bool = True) -> list[LabelledFiles]:
     """``open_split`` of the formats on disk, nothing decoded; ``strict=False`` keeps missing files for a report."""
+    datasets = _open(config, split, extra, strict)
+    for dataset in datasets:
+        dataset.exif = config.exif
+    return datasets
+
+
+def _open(config: DataConfig, split: str, extra: bool, strict: bool) -> list[LabelledFiles]:
     root = _root(config)
     if config.format != "folder" and config.folders:
         raise MagNetError(f"data.folders: expected none with data.format {config.format}, got {config.folders}")

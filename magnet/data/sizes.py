@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
-from PIL import Image, UnidentifiedImageError
+from magnet.images import is_large, orientation
+from magnet.opening import opened
+from magnet.tiff import read_head
+from magnet.windows import fitting_size, large_head
 
-from magnet.errors import MagNetError
-from magnet.images import is_large, unreadable
-from magnet.windows import fitting_size, large_size
-
-__all__ = ["image_size"]
-
-_ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 lie on their side
-_ON_THEIR_SIDE = (5, 6, 7, 8)
+__all__ = ["image_head", "image_size"]
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) at which a data set reads an image, upright as its EXIF tag says, without decoding it.
+def image_size(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[int, int]:
+    """(H, W) at which a data set reads an image, upright as its EXIF tag says or as stored, without decoding it.
 
     Raises:
         CorruptImageError: the head of the file cannot be read. MagNetError: it does not exist.
     """
+    (height, width), turned = image_head(path)
+    return (width, height) if upright and turned >= 5 else (height, width)
+
+
+def image_head(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int]:
+    """(H, W) of the rows and columns in the file, as a data set reads them, and the orientation tag (1: none)."""
     if is_large(path):
-        return fitting_size(large_size(path))
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # Pillow turns the size of a TIFF by itself
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE
-    except FileNotFoundError:
-        raise MagNetError(f"image: expected a file, but '{path}' does not exist; check the path") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise unreadable(path, error) from error
-    return (width, height) if turned else (height, width)
+        size, turned = large_head(path)
+        return fitting_size(size), turned
+    with opened(path) as image:
+        width, height = image.size
+        if image.format != "TIFF":
+            return (height, width), orientation(image)
+        head = read_head(path)  # Pillow has turned the size already
+        turned = head.turned if head else 1
+        return ((width, height) if turned >= 5 else (height, width)), turned

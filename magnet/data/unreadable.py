@@ -11,6 +11,7 @@ from typing import TypeVar
 from magnet.data.labelled_files import LabelledFiles
 from magnet.errors import MagNetError
 from magnet.images import CorruptImageError
+from magnet.notices import gathered
 from magnet.windows import read_fitting
 
 __all__ = ["each", "leave_out_unreadable"]
@@ -41,7 +42,8 @@ def leave_out_unreadable(dataset: LabelledFiles) -> list[str]:
 
     def trouble(index: int) -> str | None:
         try:
-            read_fitting(dataset.pairs[index].image)
+            with gathered():  # told when it is used
+                read_fitting(dataset.pairs[index].image)
             dataset.read_labels(index)
         except CorruptImageError as error:
             return str(error)

@@ -23,6 +23,7 @@ __all__ = ["change_sheet", "confusion_picture"]
 
 _INK, _PALE, _PAPER, _EMPTY = (25, 25, 28), (245, 245, 245), (255, 255, 255), (225, 225, 228)
 _GAP = 12
+_LONGEST = 200  # letters of a name that are looked at
 
 
 def confusion_picture(panels: Sequence[tuple[str, np.ndarray]], class_names: Sequence[str]) -> Image.Image:
@@ -82,6 +83,7 @@ def _cells(
 
 
 def _shortened(name: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: float) -> str:
+    name = name[: _LONGEST + 1]  # measured anew for each letter taken off
     if font.getlength(name) <= room:
         return name
     while name and font.getlength(name + "...") > room:

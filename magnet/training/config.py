@@ -89,6 +89,8 @@ class DataConfig:
         unmatched: what colours of no class mean (deepglobe): an error, ignored pixels, or binarized channels.
         annotator: whose labels (gleason): "majority", a number from 1 to 6, or "random" for each training sample.
         corrupt: "error" stops at a file that cannot be read; "skip" reads all at the start, names and skips those.
+        exif: "apply" turns images upright as their EXIF tag says, "ignore" leaves them as stored, for labels that were
+            drawn so. Labels are never turned.
         generated: scenes made by the program instead.
         cache_mb: memory for decoded images of each data set; what does not fit is read again at every use.
         workers: processes that make training samples while the network trains; 0 = none. The samples stay the same.
@@ -105,6 +107,7 @@ class DataConfig:
     unmatched: Literal["error", "ignore", "binarize"] = "error"
     annotator: Literal["majority", "random", 1, 2, 3, 4, 5, 6] = "majority"
     corrupt: Literal["error", "skip"] = "error"
+    exif: Literal["apply", "ignore"] = "apply"
     generated: GeneratedConfig = field(default_factory=GeneratedConfig)
     cache_mb: int = 4096
     workers: int = 2

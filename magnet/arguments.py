@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+from magnet.errors import MagNetError, printable
+
 __all__ = [
+    "ArgumentError",
     "Parser",
     "add_walk_options",
     "count",
@@ -17,11 +20,15 @@ __all__ = [
 ]
 
 
+class ArgumentError(MagNetError):
+    """Wrong arguments, in a command line or a configuration: the command ends with exit code 2 instead of 1."""
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that reports a wrong argument in one line, without the page of usage, and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; see '{self.prog} --help'\n")
+        self.exit(2, f"{self.prog}: error: {printable(' '.join(message.split()), 2000)}; see '{self.prog} --help'\n")
 
 
 def count(text: str) -> int:

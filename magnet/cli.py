@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
-from magnet.arguments import Parser
+from magnet.arguments import ArgumentError, Parser
 
 __all__ = ["main"]
 
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(f"magnet: error: {_describe(error)}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ArgumentError) else 1
 
 
 if __name__ == "__main__":

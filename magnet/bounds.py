@@ -4,6 +4,7 @@ or disk that runs out. Each is named by the message that refuses more."""
 from __future__ import annotations
 
 __all__ = [
+    "DEVICES",
     "MAX_CACHE_MB",
     "MAX_COUNT",
     "MAX_INT",
@@ -16,6 +17,7 @@ __all__ = [
     "check_pixels",
 ]
 
+DEVICES = r"auto|cpu|cuda(:[0-9]{1,3})?"  # a pattern: where networks run
 MAX_INT = 2**63 - 1  # what an int64 holds
 MAX_COUNT = 10**9  # steps, images, pixels kept
 MAX_SEED = 2**62  # first seeds; those that follow fit an int64, too
@@ -30,5 +32,5 @@ MAX_CACHE_MB = 10**8  # 100 TB
 def check_pixels(size: tuple[int, int], most: int) -> tuple[int, int]:
     """``size`` (H, W); raises ValueError where it has more than ``most`` pixels."""
     if size[0] * size[1] > most:
-        raise ValueError(f"expected a size (H, W) of at most {most} pixels, got {size[0]}x{size[1]}")
+        raise ValueError(f"size: expected (H, W) of at most {most} pixels, got {size[0]}x{size[1]}")
     return size

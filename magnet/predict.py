@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from magnet.arguments import Parser, add_walk_options, kernel_size, n_patches, n_points, walk_options
+from magnet.arguments import Parser, add_walk_options, check_device, kernel_size, n_patches, n_points, walk_options
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
@@ -175,8 +175,9 @@ def load_model(
 
     from magnet.model import MagNet
 
-    if device is None:
+    if device in (None, "auto"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_device("--device", device)
     try:
         place = torch.device(device)
         torch.empty(0, device=place)

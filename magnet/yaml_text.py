@@ -221,7 +221,12 @@ class _Dumper(yaml.emitter.Emitter, yaml.serializer.Serializer, yaml.representer
     def represent_tuple(self, data: tuple[Any, ...]) -> yaml.Node:
         return self.represent_list(data)
 
+    def represent_text(self, data: str) -> yaml.Node:
+        style = None if data.isprintable() else '"'  # which alone has escapes
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Dumper.add_representer(tuple, _Dumper.represent_tuple)
 
 

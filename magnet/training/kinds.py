@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, Strict
 
-from magnet.bounds import MAX_SCALE_PIXELS, MAX_SCENE_PIXELS, MIN_SCENE_SIDE, check_pixels
+from magnet.bounds import DEVICES, MAX_SCALE_PIXELS, MAX_SCENE_PIXELS, MIN_SCENE_SIDE, check_pixels
 
 __all__ = ["Device", "Flag", "Name", "Note", "SceneSize", "Size", "Text", "Weight", "number", "said", "whole"]
 
@@ -62,9 +62,7 @@ Name = Annotated[
     AfterValidator(_is_folder_name),
     said(description="the name of a folder to make in --out"),
 ]
-Device = Annotated[
-    str, Strict(), Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu, cuda or cuda:N")
-]
+Device = Annotated[str, Strict(), Field(pattern=rf"^({DEVICES})$", description="auto, cpu, cuda or cuda:N")]
 Side = Annotated[int, whole(1, MAX_SCALE_PIXELS)]
 Size = Annotated[
     tuple[Side, Side],

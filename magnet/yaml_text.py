@@ -20,9 +20,11 @@ from magnet.errors import MagNetError, printable
 
 __all__ = ["YamlError", "dump_yaml", "parse_yaml", "read_yaml"]
 
-MAX_BYTES = 1 << 20  # of a file
+MAX_KIB = 256  # of a file
 MAX_DEPTH = 50  # of values in values
-MAX_VALUES = 100_000  # once every alias is written out
+MAX_VALUES = 10_000  # each alias counted as what it repeats
+
+_TOO_MANY = f"more than {MAX_VALUES} values, an alias counted as what it repeats"
 
 
 class YamlError(MagNetError):
@@ -115,11 +117,14 @@ class _Loader(
         yaml.composer.Composer.__init__(self)
         _Constructor.__init__(self)
         _Resolver.__init__(self)
-        self._depth = 0
+        self._depth = self._values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self._depth > MAX_DEPTH:
             raise YamlError(f"line {self.peek_event().start_mark.line + 1}: values nested more than {MAX_DEPTH} deep")
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise YamlError(f"line {self.peek_event().start_mark.line + 1}: {_TOO_MANY}")
         self._depth += 1
         try:
             return super().compose_node(parent, index)
@@ -138,7 +143,7 @@ def _written_out(node: yaml.Node, known: dict[int, int], above: set[int]) -> int
         inside = above | {id(node)}
         known[id(node)] = 1 + sum(_written_out(part, known, inside) for part in parts)
         if known[id(node)] > MAX_VALUES:
-            raise _fault(node, f"more than {MAX_VALUES} values once its aliases are written out")
+            raise _fault(node, _TOO_MANY)
     return known[id(node)]
 
 
@@ -147,7 +152,7 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         YamlError: no YAML, several documents, tags, a key given twice, values nested deeper than 50, or more than
-            100,000 once aliases are written out.
+            10,000, an alias counted as what it repeats.
     """
     try:
         loader = _Loader(text)
@@ -167,7 +172,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_yaml(path: str | Path, argument: str, fix: str) -> Any:
-    """The value of a YAML file in UTF-8, of at most 1 MiB.
+    """The value of a YAML file in UTF-8, of at most 256 KiB.
 
     Args:
         path: the file; a pipe, a device or a folder is refused, not opened.
@@ -184,15 +189,13 @@ def read_yaml(path: str | Path, argument: str, fix: str) -> Any:
             kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
             raise ArgumentError(f"{argument}: expected a YAML file, but '{path}' is {kind}; {fix}")
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(MAX_KIB * 1024 + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise ArgumentError(f"{argument}: expected a YAML file, but '{path}' does not exist; {fix}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ArgumentError(f"{argument}: cannot read '{path}' ({getattr(error, 'strerror', '') or error})") from error
-    if len(content) > MAX_BYTES:
-        raise ArgumentError(
-            f"{argument}: expected a YAML file of at most {MAX_BYTES >> 20} MiB, but '{path}' is larger"
-        )
+    if len(content) > MAX_KIB * 1024:
+        raise ArgumentError(f"{argument}: expected a YAML file of at most {MAX_KIB} KiB, but '{path}' is larger")
     try:
         return parse_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

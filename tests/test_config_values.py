@@ -202,7 +202,7 @@ def test_a_configuration_made_in_python_is_checked_too() -> None:
     ("words", "told"),
     [
         (["--walk.scales", "[[1000000000,1000000000]]"], "walk.scales: expected 1 to 32 sizes"),
-        (["--walk.scales", f"[{','.join(['[8,8]'] * 100_000)}]"], "values once its aliases are written out"),
+        (["--walk.scales", f"[{','.join(['[8,8]'] * 100_000)}]"], "more than 10000 values"),
         (["--walk.scales", f"[{','.join(['[8,8]'] * 1000)}]"], "walk.scales: expected 1 to 32 sizes"),
         (["--walk.patch_size", "[46341,46341]"], "walk.patch_size: expected a size [height, width] of 1 to 2147483648"),
         (["--data.generated.size", "[10000000,10000000]"], "data.generated.size: expected a size"),

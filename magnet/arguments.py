@@ -17,7 +17,8 @@ __all__ = [
     "check_device",
     "check_scene_size",
     "count",
-    "count_up_to",
+    "count_between",
+    "device_name",
     "kernel_size",
     "n_patches",
     "n_points",
@@ -50,16 +51,23 @@ def count(text: str) -> int:
     return value
 
 
-def count_up_to(most: int) -> Callable[[str], int]:
-    """A kind of argument: a whole number from 0 to ``most``."""
+def count_between(least: int, most: int) -> Callable[[str], int]:
+    """A kind of argument: a whole number from ``least`` to ``most``."""
 
     def bounded(text: str) -> int:
         value = _whole(text)
-        if not 0 <= value <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {most}, got '{text}'")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got '{text}'")
         return value
 
     return bounded
+
+
+def device_name(text: str) -> str:
+    """auto, cpu, cuda or cuda:N."""
+    if not re.fullmatch(DEVICES, text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, got '{text}'")
+    return text
 
 
 def check_device(argument: str, text: str) -> None:

@@ -12,7 +12,16 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from magnet.arguments import Parser, add_walk_options, check_device, kernel_size, n_patches, n_points, walk_options
+from magnet.arguments import (
+    Parser,
+    add_walk_options,
+    check_device,
+    device_name,
+    kernel_size,
+    n_patches,
+    n_points,
+    walk_options,
+)
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
@@ -163,7 +172,7 @@ def build_parser() -> Parser:
         "skip: they are counted, and it is 1 only where none could be read",
     )
     add("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16, faster (none)")
-    add("--device", help="cpu or cuda; default: cuda where there is one")
+    add("--device", type=device_name, help="cpu or cuda; default: cuda where there is one")
     return parser
 
 

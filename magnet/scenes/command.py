@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from magnet.arguments import Parser, check_scene_size, count, count_up_to
+from magnet.arguments import Parser, check_scene_size, count, count_between
 from magnet.bounds import MAX_SCENES
 from magnet.scenes import write_dataset
 
@@ -17,9 +17,9 @@ def main(argv: Sequence[str]) -> int:
         prog="magnet scenes", description="Write generated street scenes with exact labels as a data folder."
     )
     parser.add_argument("--out", required=True, help="folder to write; 'magnet train' reads it")
-    parser.add_argument("--train", type=count_up_to(MAX_SCENES), default=40, help="scenes to train on (40)")
-    parser.add_argument("--val", type=count_up_to(MAX_SCENES), default=4, help="scenes to validate on (4)")
-    parser.add_argument("--test", type=count_up_to(MAX_SCENES), default=8, help="scenes to evaluate on (8)")
+    parser.add_argument("--train", type=count_between(0, MAX_SCENES), default=40, help="scenes to train on (40)")
+    parser.add_argument("--val", type=count_between(0, MAX_SCENES), default=4, help="scenes to validate on (4)")
+    parser.add_argument("--test", type=count_between(0, MAX_SCENES), default=8, help="scenes to evaluate on (8)")
     parser.add_argument("--size", type=count, nargs=2, default=(1024, 2048), metavar=("H", "W"), help="(1024 2048)")
     parser.add_argument("--seed", type=count, default=0, help="seed of the first scene; the others follow it (0)")
     args = parser.parse_args(argv)

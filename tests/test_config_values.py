@@ -236,7 +236,10 @@ def test_a_configuration_made_in_python_is_checked_too() -> None:
                 ("folder", ["--data.file", "x.yaml"], "data.file: expected none with data.format folder"),
                 ("folder", ["--data.lists.val", "x"], "data.lists: expected none with data.format folder"),
                 ("folder", ["--data.split.val", "0.1"], "data.split: expected none with data.format folder"),
+                ("folder", [], "data.folders: expected at least one data folder; add it to the YAML file"),
+                ("yaml", [], "data.file: expected the YAML file that describes the data (data.format is yaml)"),
                 ("yaml", ["--data.folders", "[a]"], "data.folders: expected none with data.format yaml"),
+                ("list", ["--data.lists.val", "v"], "data.lists.train: expected a list of lines image<TAB>label"),
                 ("cityscapes", ["--data.classes", "[a]"], "data.classes: expected none with data.format cityscapes"),
                 ("deepglobe", ["--data.split.val", "0.5", "--data.split.test", "0.5"], "with a sum below 1"),
             ]

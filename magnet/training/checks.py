@@ -11,15 +11,13 @@ from typing import Any
 
 from magnet import settings
 from magnet.arguments import ArgumentError
+from magnet.data.open import check_data
 from magnet.networks import SEGMENTERS
 from magnet.training.backbone import BACKBONES
 from magnet.training.config import (
     AugmentConfig,
-    DataConfig,
-    ListsConfig,
     RefinerConfig,
     SegmenterConfig,
-    SplitConfig,
     TrainConfig,
 )
 from magnet.training.reading import check_values
@@ -37,7 +35,10 @@ def check_config(config: TrainConfig) -> None:
     """
     check_values(config)
     _check_walk(config)
-    _check_data(config.data)
+    check_data(config.data)
+    for split in ("train", "val"):
+        if config.data.format == "list" and not config.data.generated.train and not getattr(config.data.lists, split):
+            raise ArgumentError(f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list)")
     _check_segmenter(config.segmenter, len(config.walk.scales))
     stages: list[tuple[str, _Stage]] = [("segmenter", config.segmenter), ("refiner", config.refiner)]
     for name, stage in stages:
@@ -84,30 +85,6 @@ def _as_of_the_model(check: Callable[..., Any], *arguments: object) -> None:
         check(*arguments)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"walk.{error}") from error
-
-
-def _check_data(data: DataConfig) -> None:
-    """Settings of another format would be read by nothing: they are a slip, or meant for other data."""
-    made, format_ = data.generated, data.format
-    if made.train > 0:
-        if data.folders or data.file or data.lists != ListsConfig():
-            raise ArgumentError(
-                "data.generated: expected train 0 where data.folders, data.file or data.lists name other data, got "
-                f"train {made.train}; add --data.generated.train 0"
-            )
-        _need("data.generated.val", made.val, made.val > 0, "at least 1, to validate on")
-        return
-    _need("data.folders", data.folders, format_ == "folder" or not data.folders, f"none with data.format {format_}")
-    _need("data.file", data.file, format_ == "yaml" or not data.file, f"none with data.format {format_}")
-    classes = data.classes
-    _need("data.classes", classes, format_ == "list" or not classes, f"none with data.format {format_}")
-    if format_ in ("folder", "yaml"):
-        _need("data.lists", data.lists, data.lists == ListsConfig(), f"none with data.format {format_}")
-    if format_ in ("deepglobe", "gleason"):
-        val, test = data.split.val or 0.0, data.split.test or 0.0
-        _need("data.split", [val, test], val + test < 1, "fractions val and test with a sum below 1")
-    else:
-        _need("data.split", data.split, data.split == SplitConfig(), f"none with data.format {format_}")
 
 
 def _check_segmenter(segmenter: SegmenterConfig, scales: int) -> None:

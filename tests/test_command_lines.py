@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from magnet import cli
+from magnet.arguments import ArgumentError
+from magnet.predict import load_model
+from magnet.scenes import generate_scene
+from magnet.training.loop import pick_device
 
 # what each command needs, so that one more word is what is wrong
 COMMANDS = {
@@ -188,3 +192,16 @@ def test_there_are_many() -> None:
 )
 def test_bounds_and_mends_are_named(line: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert told in check(line, capsys)
+
+
+def test_functions_have_the_bounds_of_the_command() -> None:
+    with pytest.raises(
+        ValueError, match=r"^size: expected \(H, W\) of at most 268435456 pixels, got 10000000x10000000$"
+    ):
+        generate_scene((10**7, 10**7))
+    for name in ("meta", "mps", "cuda:x"):
+        with pytest.raises(ArgumentError, match=f"^device: expected auto, cpu, cuda or cuda:N, got '{name}'$"):
+            pick_device(name)
+        with pytest.raises(ArgumentError, match=f"^--device: expected auto, cpu, cuda or cuda:N, got '{name}'$"):
+            load_model("scenes", device=name)
+    assert pick_device("cpu").type == "cpu"

@@ -267,6 +267,15 @@ def test_words_replace_files_wherever_they_stand_and_later_files_earlier_ones(tm
     assert config.segmenter.dice == 0.5 and config.info == {"a": "b", "c": "no"}
 
 
+def test_a_wrong_value_is_told_before_a_missing_one() -> None:
+    with pytest.raises(ArgumentError, match=r"^seed: expected .*, got 'x'$"):
+        ConfigParser().parse(["--seed", "x"])
+    with pytest.raises(
+        ArgumentError, match=r"^name: expected .*, got nothing; add it to the file of --config, or give"
+    ):
+        ConfigParser().parse(["--seed", "3"])
+
+
 def test_texts_of_the_command_line_are_taken_as_they_are() -> None:
     config = ConfigParser().parse(["--config", "scenes", "--name", "1e-3", "--data.root=--odd", "--out", "null: [x"])
     assert (config.name, config.data.root, config.out) == ("1e-3", "--odd", "null: [x")

@@ -193,7 +193,9 @@ def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> TrainCo
     try:
         return _adapter().validate_python(values)
     except ValidationError as error:
-        raise ArgumentError(_message(cast(Any, error.errors(include_url=False)[0]), values, sources)) from error
+        faults = cast(Any, error.errors(include_url=False))
+        fault = next((one for one in faults if one["type"] != "missing"), faults[0])  # what is there goes first
+        raise ArgumentError(_message(fault, values, sources)) from error
 
 
 def check_values(config: TrainConfig) -> None:

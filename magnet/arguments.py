@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from magnet.bounds import DEVICES, MAX_INT, MAX_SCALE_PIXELS, MAX_SCENE_PIXELS, MIN_SCENE_SIDE, check_pixels
+from magnet.errors import MagNetError, printable
+
 __all__ = [
+    "ArgumentError",
     "Parser",
     "add_walk_options",
+    "check_device",
+    "check_scene_size",
     "count",
+    "count_between",
+    "device_name",
     "kernel_size",
     "n_patches",
     "n_points",
@@ -17,28 +27,59 @@ __all__ = [
 ]
 
 
+class ArgumentError(MagNetError):
+    """Wrong arguments, in a command line or a configuration: the command ends with exit code 2 instead of 1."""
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that reports a wrong argument in one line, without the page of usage, and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; see '{self.prog} --help'\n")
+        self.exit(2, f"{self.prog}: error: {printable(' '.join(message.split()), 2000)}; see '{self.prog} --help'\n")
+
+
+def _whole(text: str) -> int:
+    """A whole number of ASCII digits that an int64 holds; -1 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_INT else -1
 
 
 def count(text: str) -> int:
     """A whole number of 0 or more."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
+    value = _whole(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {MAX_INT}, got '{text}'")
     return value
+
+
+def count_between(least: int, most: int) -> Callable[[str], int]:
+    """A kind of argument: a whole number from ``least`` to ``most``."""
+
+    def bounded(text: str) -> int:
+        value = _whole(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got '{text}'")
+        return value
+
+    return bounded
+
+
+def device_name(text: str) -> str:
+    """auto, cpu, cuda or cuda:N."""
+    if not re.fullmatch(DEVICES, text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, got '{text}'")
+    return text
+
+
+def check_device(argument: str, text: str) -> None:
+    """Raises ArgumentError for anything but auto, cpu, cuda and cuda:N, as for "meta", on which nothing is computed."""
+    if not re.fullmatch(DEVICES, text):
+        raise ArgumentError(f"{argument}: expected auto, cpu, cuda or cuda:N, got '{text}'")
 
 
 def n_points(text: str) -> int | float:
     """A count, or a fraction in (0, 1] with a decimal point."""
     try:
-        value: int | float = float(text) if "." in text or "e" in text.lower() else int(text)
+        value: int | float = float(text) if "." in text or "e" in text.lower() else _whole(text)
     except ValueError:
         value = -1
     if value < 0 or (isinstance(value, float) and not 0 < value <= 1):
@@ -48,10 +89,7 @@ def n_points(text: str) -> int | float:
 
 def n_patches(text: str) -> int | list[int]:
     """One count, or one for each scale after the first, as 4,12,16."""
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        values = [-1]
+    values = [_whole(part) for part in text.split(",")]
     if min(values) < 0:
         raise argparse.ArgumentTypeError(f"expected a count, or one for each later scale as 4,12,16, got '{text}'")
     return values[0] if len(values) == 1 else values
@@ -59,21 +97,33 @@ def n_patches(text: str) -> int | list[int]:
 
 def kernel_size(text: str) -> int:
     """An odd number from 1 to 15."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
+    value = _whole(text)
     if not 1 <= value <= 15 or value % 2 == 0:
         raise argparse.ArgumentTypeError(f"expected an odd number from 1 to 15 (1 = no median), got '{text}'")
     return value
 
 
 def size(text: str) -> tuple[int, int]:
-    """A size HxW as 128x256."""
+    """A size HxW as 128x256, of as many pixels as a scale may have."""
     height, _, width = text.partition("x")
-    if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+    pair = _whole(height), _whole(width)
+    if min(pair) < 1:
         raise argparse.ArgumentTypeError(f"expected a size HxW as 128x256, got '{text}'")
-    return int(height), int(width)
+    try:
+        return check_pixels(pair, MAX_SCALE_PIXELS)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("size: ")) from error
+
+
+def check_scene_size(parser: argparse.ArgumentParser, size: Sequence[int]) -> None:
+    """``--size H W`` of scenes to draw; an error of the parser where it is too small or too large."""
+    height, width = size
+    if min(height, width) < MIN_SCENE_SIDE:
+        parser.error(f"argument --size: expected at least {MIN_SCENE_SIDE} {MIN_SCENE_SIDE}, got {height} {width}")
+    try:
+        check_pixels((height, width), MAX_SCENE_PIXELS)
+    except ValueError as error:
+        parser.error(f"argument --{error}")
 
 
 def add_walk_options(parser: argparse.ArgumentParser) -> None:

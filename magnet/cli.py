@@ -15,7 +15,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from magnet.arguments import Parser
+from magnet.arguments import ArgumentError, Parser
+from magnet.errors import MagNetError, printable
 
 __all__ = ["main"]
 
@@ -117,7 +118,15 @@ def _describe(error: BaseException) -> str:
         text = "out of memory; use smaller images, fewer patches in a batch, or a smaller model"
     if isinstance(error, (KeyError, IndexError, AttributeError, AssertionError)) or not text:
         text = f"{type(error).__name__}: {text}".rstrip(": ")  # no sentence for users: say what it is
-    return text
+    text = printable(text, 2000)
+    return text if _is_meant(error, text) else f"{text}; this is a bug in magnet: --debug shows the traceback to report"
+
+
+def _is_meant(error: BaseException, text: str) -> bool:
+    """Whether an error is one that the program, or the system, tells of: the rest should never reach a user."""
+    if isinstance(error, (MagNetError, OSError, ImportError)) or text.startswith("out of memory;"):
+        return True
+    return isinstance(error, (ValueError, TypeError)) and ": expected " in text  # the operators' own
 
 
 def _interrupted() -> int:
@@ -174,7 +183,7 @@ def _run(words: list[str], debug: bool) -> int:
         if stops.number:
             return _interrupted() if stops.number == signal.SIGINT else 128 + stops.number
         print(f"magnet: error: {_describe(error)}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ArgumentError) else 1
 
 
 if __name__ == "__main__":

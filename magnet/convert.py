@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from magnet.arguments import Parser, count, kernel_size, n_patches, n_points, size
+from magnet.arguments import Parser, count_between, kernel_size, n_patches, n_points, size
 from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir
 from magnet.outputs import OVERWRITE_HELP, check_json_target, check_targets
@@ -128,7 +128,7 @@ def build_parser() -> Parser:
         help="checkpoints of the refinement modules: one for all scales, or one for each scale after the first",
     )
     add("--out", required=True, metavar="DIR", help="folder to write, made if it is not there")
-    add("--num-classes", required=True, type=count, help="number of classes, as 19 for Cityscapes")
+    add("--num-classes", required=True, type=count_between(2, 1000), help="number of classes, as 19 for Cityscapes")
     add("--config", metavar="FILE", help="YAML or name of a recipe that gives network, scales, sizes and points")
     add("--network", help="hrnet18+ocr, hrnet48+ocr, fpn or psp")
     add("--scales", nargs="+", type=size, metavar="HxW", help="coarse to fine, as 128x256 256x512 512x1024")
@@ -146,6 +146,9 @@ def build_parser() -> Parser:
 
 def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
     """The options given, over those of the recipe."""
+    from magnet import settings as checks
+    from magnet.networks import SEGMENTERS  # both need torch, which takes seconds to import
+
     names = ("network", "scales", "patch_size", "input_size", "n_points", "kernel_size")
     given: dict[str, Any] = {}
     if args.config:
@@ -158,6 +161,14 @@ def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
     lacking = [option for option in lacking if option[2:].replace("-", "_") not in given]
     if lacking:
         parser.error(f"expected {', '.join(lacking)}, or a --config that gives them")
+    if given["network"] not in SEGMENTERS:
+        parser.error(f"argument --network: expected one of {', '.join(SEGMENTERS)}, got '{given['network']}'")
+    try:
+        scales = checks.check_scales(given["scales"])
+        checks.check_patch_size(given["patch_size"], scales, official=args.compat == "official")
+        checks.check_n_patches(args.n_patches, len(scales))
+    except ValueError as error:
+        parser.error(str(error))
     return {**given, "n_patches": args.n_patches, "compat": args.compat}
 
 

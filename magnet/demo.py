@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL.Image import Image
 
-from magnet.arguments import Parser, count
+from magnet.arguments import Parser, count, device_name
 from magnet.draw import picture_sheet
 from magnet.files import save_image
 from magnet.metrics import confusion_matrix, iou_per_class, mean_iou
@@ -150,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=count, default=SEED, help=f"the scene ({SEED})")
     parser.add_argument("--model", default="scenes", help="another model for the classes of the scenes")
     parser.add_argument("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16 (none)")
-    parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
+    parser.add_argument("--device", type=device_name, help="cpu or cuda; default: cuda where there is one")
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE_HELP)
     args = parser.parse_args(argv)
     run_demo(args.out, seed=args.seed, model=args.model, amp=args.amp, device=args.device, overwrite=args.overwrite)

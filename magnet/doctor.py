@@ -19,7 +19,7 @@ from magnet.arguments import Parser
 
 __all__ = ["examine", "main", "self_test"]
 
-_PACKAGES = ("torch", "triton", "numpy", "pillow", "safetensors", "tqdm", "jsonargparse")
+_PACKAGES = ("torch", "triton", "numpy", "pillow", "safetensors", "tqdm", "pydantic", "pyyaml")
 _COMPILED = {"cpu": ("cpu",), "cuda": ("cuda", "triton")}  # by device, best first
 _TOLERANCE = 1e-5  # float32 sums in another order; whatever is copied or chosen must be equal
 

@@ -71,7 +71,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--limit", type=arguments.count, default=0, help="first images only")
     add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
-    add("--device", default="auto")
+    add("--device", type=arguments.device_name, default="auto")
     add(
         "--out",
         help="a folder for metrics.json, report.md, confusion.png and pictures of the images where refinement gained "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,8 +25,8 @@ def _check(logits: Tensor, target: Tensor, ignore_index: int, weight: Tensor | N
     if target.is_floating_point() or target.dtype == torch.bool:
         raise TypeError(f"target: expected integer labels, got {target.dtype}; convert with .long()")
     num_classes = logits.shape[1]
-    if weight is not None and tuple(weight.shape) != (num_classes,):
-        raise ValueError(f"weight: expected one weight for each of {num_classes} classes, got {tuple(weight.shape)}")
+    if weight is not None:
+        _check_weight(weight, num_classes)
     valid = target != ignore_index
     outside = valid & ((target < 0) | (target >= num_classes))
     if outside.any():
@@ -35,6 +36,19 @@ def _check(logits: Tensor, target: Tensor, ignore_index: int, weight: Tensor | N
             "check num_classes and the label images"
         )
     return valid
+
+
+def _check_weight(weight: Tensor, num_classes: int) -> None:
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"weight: expected a tensor, got {type(weight).__name__}; use torch.tensor(...)")
+    if tuple(weight.shape) != (num_classes,):
+        raise ValueError(f"weight: expected one weight for each of {num_classes} classes, got {tuple(weight.shape)}")
+    if not bool((weight.isfinite() & (weight >= 0)).all()):
+        raise ValueError(f"weight: expected finite weights of at least 0, got {weight.tolist()[:8]}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _pixel_losses(logits: Tensor, target: Tensor, ignore_index: int) -> Tensor:
@@ -52,6 +66,8 @@ def _of_pair(loss: Callable[[Tensor], Tensor], logits: Sequence[Tensor], aux_wei
     """main + ``aux_weight`` * auxiliary."""
     if len(logits) != 2:
         raise ValueError(f"logits: expected a tensor or a pair (main, auxiliary), got {len(logits)} tensors")
+    if not _is_number(aux_weight) or aux_weight < 0:
+        raise ValueError(f"aux_weight: expected a finite number of at least 0, got {aux_weight!r}")
     return loss(logits[0]) + aux_weight * loss(logits[1])
 
 
@@ -79,7 +95,8 @@ def cross_entropy(
         A scalar; 0 where no pixel counts.
 
     Raises:
-        ValueError, TypeError: shapes do not match, or labels lie outside the classes.
+        ValueError, TypeError: shapes do not match, labels lie outside the classes, or a weight is below 0 or no
+            number.
     """
     if not isinstance(logits, Tensor):
         return _of_pair(
@@ -129,8 +146,8 @@ def ohem_cross_entropy(
     Raises:
         ValueError, TypeError: shapes do not match, labels lie outside the classes, or a bad threshold or min_kept.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold: expected a probability in (0, 1], got {threshold}")
+    if not _is_number(threshold) or not 0 < threshold <= 1:
+        raise ValueError(f"threshold: expected a probability in (0, 1], got {threshold!r}")
     if isinstance(min_kept, bool) or not isinstance(min_kept, int) or min_kept < 0:
         raise ValueError(f"min_kept: expected a count of pixels, 0 or more, got {min_kept!r}")
     if not isinstance(logits, Tensor):

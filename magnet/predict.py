@@ -13,7 +13,16 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from magnet.arguments import Parser, add_walk_options, kernel_size, n_patches, n_points, walk_options
+from magnet.arguments import (
+    Parser,
+    add_walk_options,
+    check_device,
+    device_name,
+    kernel_size,
+    n_patches,
+    n_points,
+    walk_options,
+)
 from magnet.errors import MagNetError
 from magnet.files import printable, save_image
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
@@ -203,7 +212,7 @@ def build_parser() -> Parser:
         "skip: they are counted, and it is 1 only where none could be read",
     )
     add("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16, faster (none)")
-    add("--device", help="cpu or cuda; default: cuda where there is one")
+    add("--device", type=device_name, help="cpu or cuda; default: cuda where there is one")
     add("--overwrite", action="store_true", help=OVERWRITE_HELP)
     return parser
 
@@ -216,8 +225,9 @@ def load_model(
 
     from magnet.model import MagNet
 
-    if device is None:
+    if device in (None, "auto"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_device("--device", device)
     try:
         place = torch.device(device)
         torch.empty(0, device=place)

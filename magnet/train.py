@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from magnet.arguments import ArgumentError
 from magnet.data import ScaleCache
 from magnet.data.open import open_split
 from magnet.distributed import check_same, check_shared, is_main, session
@@ -17,15 +18,12 @@ from magnet.files import check_output_dir, remove_leftovers
 from magnet.locks import folder_lock
 from magnet.training.checks import check_config
 from magnet.training.config import TrainConfig, with_steps
-from magnet.training.keys import check_file, explain, one_length
+from magnet.training.reading import RECIPES, ConfigParser
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TrainConfig", "add_train_arguments", "build_train_parser", "main", "open_split", "run_training"]
-
-RECIPES = Path(__file__).parent / "recipes"
-_FLAGS = ("--resume", "--overwrite", "--compile", "--tensorboard", "--half")  # may stand without a value
+__all__ = ["RECIPES", "TrainConfig", "build_train_parser", "main", "open_split", "parse_config", "run_training"]
 
 
 def run_training(config: TrainConfig, stage: str | None = None) -> Path:
@@ -42,8 +40,9 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
         stage: "segmenter", "refiner" (needs the segmenter's checkpoint in the folder) or "all"; default: config.stage.
 
     Raises:
-        MagNetError: bad data or configuration, an unwritable folder, one that another process trains in or that holds
-            what would be replaced without ``config.overwrite``, a loss that is not finite.
+        ArgumentError: a bad configuration.
+        MagNetError: bad data, an unwritable folder, one that another process trains in or that holds what would be
+            replaced without ``config.overwrite``, a loss that is not finite.
         SystemExit: SIGTERM, SIGINT or SIGHUP came, and the training state is saved.
     """
     from magnet.training.board import check_tensorboard
@@ -51,7 +50,7 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
 
     stage = stage or config.stage
     if stage not in ("segmenter", "refiner", "all"):
-        raise MagNetError(f"stage: expected segmenter, refiner or all, got '{stage}'")
+        raise ArgumentError(f"stage: expected segmenter, refiner or all, got '{stage}'")
     check_config(replace(config, stage=stage))  # type: ignore[arg-type]
     device = pick_device(config.device)
     check_amp(device, config.amp)
@@ -111,56 +110,22 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     return folder / ("segmenter" if stage == "segmenter" else "model")
 
 
-def recipe_path(value: str) -> str:
-    """A YAML file, or the name of a bundled recipe."""
-    if not Path(value).is_file() and (RECIPES / f"{value}.yaml").is_file():
-        return str(RECIPES / f"{value}.yaml")
-    if not Path(value).exists():
-        names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-        raise MagNetError(f"--config: expected a YAML file or a recipe ({', '.join(names)}), got '{value}'")
-    return value
+def build_train_parser(prog: str = "magnet train") -> ConfigParser:
+    """What reads a configuration of words; messages begin with ``prog``."""
+    return ConfigParser(prog)
 
 
-def add_train_arguments(parser: Any) -> None:
-    """Add ``--config`` and every key of the configuration to a jsonargparse parser."""
-    parser.add_argument("--config", action="config", help="YAML file, or the name of a bundled recipe")
-    parser.add_class_arguments(TrainConfig)
+def parse_config(arguments: Sequence[str], parser: ConfigParser | None = None) -> TrainConfig:
+    """Turn command-line arguments into a configuration. Exits with code 2 on wrong ones.
 
-
-def build_train_parser(prog: str = "magnet train") -> Any:
-    """The jsonargparse parser of ``magnet train``."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog=prog, description="Train a segmenter and its refiners on labelled images.", exit_on_error=False
-    )
-    add_train_arguments(parser)
-    return parser
-
-
-def parse_config(arguments: Sequence[str], parser: Any = None) -> TrainConfig:
-    """Turn command-line arguments into a configuration. Exits with code 2 on wrong ones."""
-    from argparse import ArgumentError
-
+    Every value by itself is checked; what a run needs besides is checked by ``run_training``.
+    """
     parser = parser or build_train_parser()
-    words = one_length(arguments)
     try:
-        for i, word in enumerate(words):
-            if word in _FLAGS and (i + 1 == len(words) or words[i + 1].startswith("-")):
-                words[i] = f"{word}=true"
-            elif word == "--config" and i + 1 < len(words):
-                words[i + 1] = recipe_path(words[i + 1])
-                check_file(words[i + 1])
-            elif word.startswith("--config="):
-                path = recipe_path(word.removeprefix("--config="))
-                check_file(path)
-                words[i] = f"--config={path}"
-        namespace = parser.instantiate_classes(parser.parse_args(words)).as_dict()
-    except (ArgumentError, MagNetError) as error:  # in one line, without the page of usage
-        print(f"{parser.prog}: error: {explain(str(error))}; see {parser.prog} --help", file=sys.stderr)
+        return parser.parse(arguments)
+    except ArgumentError as error:  # in one line, without the page of usage
+        print(f"{parser.prog}: error: {error}; see {parser.prog} --help", file=sys.stderr)
         raise SystemExit(2) from error
-    namespace.pop("config", None)
-    return TrainConfig(**namespace)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -90,6 +90,7 @@ def test_width() -> None:
     assert boundary_pixels(0.02, (2336, 3504)) == 84
     assert boundary_pixels(0.02, (10, 10)) == 1
     assert boundary_pixels(7, (10, 10)) == 7
+    assert boundary_pixels(10**18, (10, 12)) == 12  # where every pixel is in the region already
     for width in (0, 3, 0.5):
         assert check_boundary_width(width) == width
     for wrong in (-1, 1.0, 1.5, -0.1, float("nan"), True, "2"):

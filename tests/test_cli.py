@@ -17,12 +17,15 @@ from tiny_model import save_tiny_model
 
 import magnet
 from magnet import cli, demo, doctor
+from magnet.arguments import ArgumentError
 from magnet.errors import MagNetError
 from magnet.metrics import confusion_matrix, mean_iou
 from magnet.outputs import RECORD
 from magnet.pretrained import shipped_models
 from magnet.scenes import generate_scene
 
+BUG = "; this is a bug in magnet: --debug shows the traceback to report"
+OUT_OF_MEMORY = "out of memory; use smaller images, fewer patches in a batch, or a smaller model"
 COMMANDS = ("doctor", "demo", "predict", "train", "eval", "data", "scenes")
 
 
@@ -68,13 +71,19 @@ def test_wrong_arguments_exit_with_2_and_one_line(words: list[str], capsys: pyte
     [
         (MagNetError("model: expected this,\n   got that"), "model: expected this, got that"),
         (ValueError("size: expected x, got y"), "size: expected x, got y"),
-        (TypeError("no such type"), "no such type"),
-        (RuntimeError("it broke"), "it broke"),
+        (TypeError("size: expected a, got b"), "size: expected a, got b"),
+        (TypeError("no such type"), f"no such type{BUG}"),
+        (RuntimeError("it broke"), f"it broke{BUG}"),
+        (RuntimeError("CUDA out of memory. Tried"), OUT_OF_MEMORY),
+        (RecursionError("too deep"), f"too deep{BUG}"),
+        (ImportError("No module named 'x'"), "No module named 'x'"),
+        (MagNetError("name: \x1b[31m\x00"), r"name: \x1b[31m\x00"),
         (FileNotFoundError(2, "No such file or directory", "a/b"), "a/b: No such file or directory"),
         (OSError(28, "No space left on device"), "No space left on device"),
-        (KeyError("weights"), "KeyError: 'weights'"),
-        (MemoryError(), "out of memory; use smaller images, fewer patches in a batch, or a smaller model"),
-        (AssertionError(), "AssertionError"),
+        (KeyError("weights"), f"KeyError: 'weights'{BUG}"),
+        (KeyError("\x1b]0;"), rf"KeyError: '\x1b]0;'{BUG}"),
+        (MemoryError(), OUT_OF_MEMORY),
+        (AssertionError(), f"AssertionError{BUG}"),
     ],
 )
 def test_an_error_is_one_line(
@@ -84,6 +93,14 @@ def test_an_error_is_one_line(
     assert cli.main(["doctor"]) == 1
     captured = capsys.readouterr()
     assert captured.err == f"magnet: error: {told}\n" and captured.out == ""
+
+
+def test_wrong_arguments_that_a_command_finds_exit_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "main", raising(ArgumentError("seed: expected this")))
+    assert cli.main(["doctor"]) == 2
+    assert capsys.readouterr().err == "magnet: error: seed: expected this\n"
 
 
 @pytest.mark.parametrize("words", [["--debug", "doctor"], ["doctor", "--debug"]])

@@ -37,7 +37,7 @@ def test_the_kernels_need_nothing_of_the_model_layer():
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert "magnet_kernels" in loaded
-    assert not loaded & {"magnet", "jsonargparse", "safetensors", "matplotlib", "pytest", "triton", "PIL"}
+    assert not loaded & {"magnet", "pydantic", "safetensors", "matplotlib", "pytest", "triton", "PIL"}
 
 
 def test_the_whole_program_on_a_cpu(tmp_path, capsys):

@@ -153,13 +153,21 @@ def test_loss_errors(loss):
         loss(logits, bad)
     with pytest.raises(ValueError, match="weight: expected one weight for each of 3"):
         loss(logits, target, weight=torch.ones(4))
+    for bad in ([1, -1, 1], [1, float("nan"), 1], [float("inf"), 1, 1]):
+        with pytest.raises(ValueError, match="weight: expected finite weights of at least 0"):
+            loss(logits, target, weight=torch.tensor(bad))
+    with pytest.raises(TypeError, match="weight: expected a tensor, got list"):
+        loss(logits, target, weight=[1, 1, 1])
+    for bad in (float("nan"), float("inf"), -0.5, True, "1"):
+        with pytest.raises(ValueError, match="aux_weight: expected a finite number of at least 0"):
+            loss((logits, logits), target, aux_weight=bad)
     with pytest.raises(ValueError, match="logits: expected floats"):
         loss(logits[0], target)
 
 
 def test_ohem_option_errors():
     logits, target = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
-    for threshold in (0.0, 1.5, float("nan")):
+    for threshold in (0.0, 1.5, float("nan"), "0.7", True):
         with pytest.raises(ValueError, match="threshold: expected a probability"):
             ohem_cross_entropy(logits, target, threshold=threshold)
     for min_kept in (-1, 2.5, True):

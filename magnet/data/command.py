@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _splits(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
+    if not names or set(names) - set(_SPLITS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(_SPLITS)}, got '{text}'")
     return list(dict.fromkeys(names))
 
@@ -84,6 +84,7 @@ def _config(args: argparse.Namespace, rest: list[str]) -> DataConfig:
         return parse_config(["--config", args.config, *rest], parser).data
     # a run's required keys have no bearing on its data
     run = ["--name=check", "--walk.scales=[[1,1]]", "--walk.patch_size=[1,1]"]
+    parse_config([*run, *rest], parser)  # wrong words are told first
     where = _where(Path(args.folder), rest)
     return parse_config([*run, *(f"--data.{key}={value}" for key, value in where.items()), *rest], parser).data
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from magnet.arguments import ArgumentError
 from magnet.data.cityscapes import Cityscapes
 from magnet.data.dataset import Dataset
 from magnet.data.deepglobe import DEEPGLOBE_SPLIT, DeepGlobe
@@ -16,12 +17,53 @@ from magnet.data.labelled_files import LabelledFiles
 from magnet.data.lists import FileLists, read_classes
 from magnet.data.unreadable import leave_out_unreadable
 from magnet.data.yaml_file import YamlData
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, shown
 
 if TYPE_CHECKING:
     from magnet.training.config import DataConfig
 
-__all__ = ["detect_format", "open_files", "open_split"]
+__all__ = ["check_data", "detect_format", "open_files", "open_split"]
+
+
+def check_data(config: DataConfig) -> None:
+    """What the settings of a data set mean together: those of another format are a slip, or meant for other data.
+
+    Raises:
+        ArgumentError: names the key, what was expected and what came.
+    """
+    made, lists, name = config.generated, config.lists, config.format
+    listed = [path for path in (lists.train, lists.val, lists.test) if path]
+    parts = [config.split.val, config.split.test]
+    if made.train > 0:
+        if config.folders or config.file or listed:
+            raise ArgumentError(
+                "data.generated: expected train 0 where data.folders, data.file or data.lists name other data, got "
+                f"train {made.train}; add --data.generated.train 0"
+            )
+        if made.val < 1:
+            raise ArgumentError(f"data.generated.val: expected at least 1, to validate on, got {made.val}")
+        return
+    of_others = {
+        "folders": (config.folders, ("folder",)),
+        "file": (config.file, ("yaml",)),
+        "classes": (config.classes, ("list",)),
+        "lists": (listed, ("list", "cityscapes", "deepglobe", "gleason")),
+        "split": ([part for part in parts if part is not None], ("deepglobe", "gleason")),
+    }
+    for key, (value, formats) in of_others.items():
+        if value and name not in formats:
+            raise ArgumentError(
+                f"data.{key}: expected none with data.format {name}, got {shown(value)}; "
+                f"it is of data.format {' or '.join(formats)}"
+            )
+    if sum(part or 0 for part in parts) >= 1:
+        raise ArgumentError(f"data.split: expected fractions val and test with a sum below 1, got {parts}")
+    if name == "folder" and not config.folders and not config.root:
+        raise ArgumentError(
+            "data.folders: expected at least one data folder; add it to the YAML file or use --data.folders"
+        )
+    if name == "yaml" and not config.file:
+        raise ArgumentError("data.file: expected the YAML file that describes the data (data.format is yaml)")
 
 
 def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[Dataset]:
@@ -32,6 +74,7 @@ def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[D
     Raises:
         MagNetError: missing folders or files, an empty split, an option that does not fit.
     """
+    check_data(config)
     made = config.generated
     if made.train > 0:
         counts = {"train": made.train, "val": made.val, "test": made.test}
@@ -48,6 +91,7 @@ def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[D
 
 def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: bool = True) -> list[LabelledFiles]:
     """``open_split`` of the formats on disk, nothing decoded; ``strict=False`` keeps missing files for a report."""
+    check_data(config)
     datasets = _open(config, split, extra, strict)
     for dataset in datasets:
         dataset.exif = config.exif
@@ -56,25 +100,21 @@ def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: b
 
 def _open(config: DataConfig, split: str, extra: bool, strict: bool) -> list[LabelledFiles]:
     root = _root(config)
-    if config.format != "folder" and config.folders:
-        raise MagNetError(f"data.folders: expected none with data.format {config.format}, got {config.folders}")
     if config.format == "folder":
         return _open_folders(config, root, split, extra, strict)
     listed: str = getattr(config.lists, split, "")
     if config.format == "yaml":
-        if not config.file:
-            raise MagNetError("data.file: expected the YAML file that describes the data (data.format is yaml)")
         return [YamlData(root / config.file, split, strict=strict)]
     if config.format == "list":
         if not listed:
-            raise MagNetError(f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list)")
+            raise ArgumentError(f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list)")
         names = config.classes
         if len(names) == 1 and (root / names[0]).is_file():
             names = read_classes(root / names[0])
         return [FileLists(root, split, file=root / listed, class_names=names, strict=strict)]
     options: dict[str, Any] = {"file": root / listed if listed else None, "strict": strict}
     if not listed and any((config.lists.train, config.lists.val, config.lists.test)):
-        raise MagNetError(f"data.lists.{split}: expected a list, as the other splits have one; add it")
+        raise ArgumentError(f"data.lists.{split}: expected a list, as the other splits have one; add it")
     if config.format == "cityscapes":
         return [Cityscapes(root, split, **options)]
     default = DEEPGLOBE_SPLIT if config.format == "deepglobe" else GLEASON_SPLIT
@@ -116,10 +156,6 @@ def _root(config: DataConfig) -> Path:
 
 def _open_folders(config: DataConfig, root: Path, split: str, extra: bool, strict: bool) -> list[LabelledFiles]:
     folders = config.folders or ([""] if config.root else [])
-    if not folders:
-        raise MagNetError(
-            "data.folders: expected at least one data folder; add it to the YAML file or use --data.folders"
-        )
     datasets = [DataFolder(root / folder, split, strict=strict) for folder in (folders if extra else folders[:1])]
     for dataset in datasets[1:]:
         if dataset.class_names != datasets[0].class_names:

@@ -9,8 +9,9 @@ from typing import Any
 from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.data.labelled_files import FilePair, LabelledFiles, images_in, pair_by_name
 from magnet.data.labels import ClassIds
-from magnet.data.lists import listed_pairs, read_text
+from magnet.data.lists import listed_pairs
 from magnet.errors import MagNetError
+from magnet.yaml_text import read_yaml
 
 __all__ = ["YamlData"]
 
@@ -61,12 +62,7 @@ class YamlData(LabelledFiles):
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(read_text(path, "set data.file to a YAML file that describes the data"))
-    except yaml.YAMLError as error:
-        raise MagNetError(f"data.file: '{path}' is not YAML ({' '.join(str(error).split())}); mend it") from error
+    content = read_yaml(path, "data.file", "set data.file to a YAML file that describes the data")
     return _need(path, "content", content, isinstance(content, dict), "keys and values")
 
 

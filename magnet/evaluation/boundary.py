@@ -37,7 +37,8 @@ def check_boundary_width(width: float) -> float:
 
 def boundary_pixels(width: float, size: tuple[int, int]) -> int:
     """The width d in pixels, at least 1, of ``check_boundary_width``'s ``width`` for an image of ``size`` (H, W)."""
-    return width if isinstance(width, int) else max(1, round(width * math.hypot(*size)))
+    # from the longer side on every pixel is in the region
+    return min(width, max(size)) if isinstance(width, int) else max(1, round(width * math.hypot(*size)))
 
 
 def _largest_around(values: Tensor, d: int, dim: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from magnet.bounds import MAX_SCENE_PIXELS, MIN_SCENE_SIDE, check_pixels
 from magnet.scenes.backdrop import draw_backdrop
 from magnet.scenes.buildings import add_buildings
 from magnet.scenes.fences import add_fences
@@ -15,14 +16,12 @@ from magnet.scenes.poles import add_poles
 from magnet.scenes.street import Street
 from magnet.scenes.vegetation import add_plants
 
-_MIN_SIDE = 256
-
 
 def generate_scene(size: tuple[int, int] = (1024, 2048), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw a street scene and its exact labels.
 
     Args:
-        size: (H, W), each at least 256.
+        size: (H, W), each at least 256, of at most 2**28 pixels.
         seed: the scene; the same seed and size give the same arrays. (Pillow draws the shapes: another version of it
             may put the odd edge pixel elsewhere.)
 
@@ -30,11 +29,14 @@ def generate_scene(size: tuple[int, int] = (1024, 2048), seed: int = 0) -> tuple
         image (H, W, 3) uint8 RGB, and labels (H, W) uint8, indices into ``SCENE_CLASSES``.
 
     Raises:
-        ValueError: ``size`` is too small, or ``seed`` negative.
+        ValueError: ``size`` is too small or too large, or ``seed`` negative.
     """
     height, width = size
-    if min(height, width) < _MIN_SIDE:
-        raise ValueError(f"size: expected (H, W) of at least {_MIN_SIDE} x {_MIN_SIDE}, got {height} x {width}")
+    if min(height, width) < MIN_SCENE_SIDE:
+        raise ValueError(
+            f"size: expected (H, W) of at least {MIN_SCENE_SIDE} x {MIN_SCENE_SIDE}, got {height} x {width}"
+        )
+    check_pixels((height, width), MAX_SCENE_PIXELS)
     if seed < 0:
         raise ValueError(f"seed: expected a whole number of 0 or more, got {seed}")
     street = Street((int(height), int(width)), int(seed))

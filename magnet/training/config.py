@@ -1,10 +1,27 @@
-"""Everything a training run depends on, as one YAML file gives it."""
+"""Everything a training run depends on, as one YAML file gives it, and what each value may be.
+
+The fields' types are checked where a configuration is read (``magnet.training.reading``) and before a run
+(``magnet.training.checks``); what concerns several fields is in the latter.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from magnet.bounds import (
+    MAX_CACHE_MB,
+    MAX_COUNT,
+    MAX_INT,
+    MAX_SCALE_PIXELS,
+    MAX_SCALES,
+    MAX_SCENES,
+    MAX_SEED,
+)
+from magnet.training.kinds import Device, Flag, Name, Note, SceneSize, Size, Text, Weight, number, said, whole
 
 __all__ = [
     "AugmentConfig",
@@ -20,6 +37,20 @@ __all__ = [
     "with_steps",
 ]
 
+_Loss = Literal["ce", "ohem"]
+_Count = Annotated[int, whole(0, MAX_COUNT)]
+_ClassWeights = Annotated[list[Weight], said(description="weights of 0 to 1000000, one a class")]
+_Threshold = Annotated[float, number(0, 1, above=True, description="a probability above 0, up to 1")]
+_Kept = Annotated[int, whole(0, MAX_COUNT, description=f"a count of pixels, 0 to {MAX_COUNT}")]
+_Batch = Annotated[int, whole(1, 2**16)]
+_Iterations = Annotated[int, whole(0, MAX_COUNT, "0 = counted by epochs")]
+_Epochs = Annotated[float, number(0, 1e6, "0 = counted by iterations")]
+_Every = Annotated[int, whole(0, MAX_COUNT, "0 = only at the end")]
+_Patience = Annotated[int, whole(0, MAX_COUNT, "0 = never stop early")]
+_Probability = Annotated[float, number(0, 1, description="a probability, 0 to 1")]
+_Change = Annotated[float, number(0, 10, "0 = no change")]
+_Share = Annotated[float, number(0, 1, below=True, description="a fraction of the images, 0 to below 1")]
+
 
 @dataclass
 class GeneratedConfig:
@@ -33,11 +64,11 @@ class GeneratedConfig:
         seed: seed of the first one; the splits follow each other and never share a seed.
     """
 
-    train: int = 0
-    val: int = 0
-    test: int = 0
-    size: tuple[int, int] = (1024, 2048)
-    seed: int = 0
+    train: Annotated[int, whole(0, MAX_SCENES)] = 0
+    val: Annotated[int, whole(0, MAX_SCENES)] = 0
+    test: Annotated[int, whole(0, MAX_SCENES)] = 0
+    size: SceneSize = (1024, 2048)
+    seed: Annotated[int, whole(0, MAX_SEED)] = 0
 
 
 @dataclass
@@ -50,9 +81,9 @@ class ListsConfig:
         test: images to evaluate on.
     """
 
-    train: str = ""
-    val: str = ""
-    test: str = ""
+    train: Text = ""
+    val: Text = ""
+    test: Text = ""
 
 
 @dataclass
@@ -65,9 +96,9 @@ class SplitConfig:
         seed: seed of the choice; the same on every machine.
     """
 
-    val: float | None = None
-    test: float | None = None
-    seed: int = 0
+    val: _Share | None = None
+    test: _Share | None = None
+    seed: Annotated[int, whole(0, MAX_INT)] = 0
 
 
 @dataclass
@@ -96,21 +127,21 @@ class DataConfig:
         workers: processes that make training samples while the network trains; 0 = none. The samples stay the same.
     """
 
-    root: str = ""
+    root: Text = ""
     format: Literal["folder", "cityscapes", "deepglobe", "gleason", "yaml", "list"] = "folder"
-    folders: list[str] = field(default_factory=list)
-    file: str = ""
+    folders: list[Text] = field(default_factory=list)
+    file: Text = ""
     lists: ListsConfig = field(default_factory=ListsConfig)
-    classes: list[str] = field(default_factory=list)
+    classes: list[Text] = field(default_factory=list)
     split: SplitConfig = field(default_factory=SplitConfig)
     unknown: Literal["ignore", "class"] = "ignore"
     unmatched: Literal["error", "ignore", "binarize"] = "error"
-    annotator: Literal["majority", "random", 1, 2, 3, 4, 5, 6] = "majority"
+    annotator: Literal["majority", "random"] | Annotated[int, whole(1, 6)] = "majority"
     corrupt: Literal["error", "skip"] = "error"
     exif: Literal["apply", "ignore"] = "apply"
     generated: GeneratedConfig = field(default_factory=GeneratedConfig)
-    cache_mb: int = 4096
-    workers: int = 2
+    cache_mb: Annotated[int, whole(0, MAX_CACHE_MB)] = 4096
+    workers: Annotated[int, whole(0, 1024, "0 = none")] = 2
 
 
 @dataclass
@@ -129,15 +160,28 @@ class WalkConfig:
         match_colours: let it bring each image's colours to those of the training images first.
     """
 
-    scales: list[tuple[int, int]]
-    patch_size: tuple[int, int]
-    input_size: tuple[int, int] | None = None
-    n_points: int | float = 0.5
-    n_patches: int | list[int] = 4
-    kernel_size: int = 3
+    scales: Annotated[
+        list[Size],
+        Field(
+            min_length=1,
+            max_length=MAX_SCALES,
+            description=f"1 to {MAX_SCALES} sizes [height, width], coarse to fine, of 1 to {MAX_SCALE_PIXELS} pixels",
+        ),
+    ]
+    patch_size: Size
+    input_size: Size | None = None
+    n_points: Annotated[
+        Annotated[int, whole(0, MAX_INT)] | Annotated[float, number(0, 1, above=True)],
+        said(description="a count of pixels, or a fraction above 0, up to 1, as 0.5"),
+    ] = 0.5
+    n_patches: Annotated[
+        Annotated[int, whole(0, MAX_COUNT)] | list[_Count],
+        said(description="a count of patches, or a list of one for each later scale"),
+    ] = 4
+    kernel_size: Annotated[int, whole(1, 15, description="an odd number from 1 to 15 (1 = no median)")] = 3
     points_by: Literal["score", "uncertainty", "random"] = "score"
-    follow_image: bool = False
-    match_colours: bool = False
+    follow_image: Flag = False
+    match_colours: Flag = False
 
 
 @dataclass
@@ -159,44 +203,51 @@ class AugmentConfig:
         noise: largest standard deviation of pixel noise, image in [0, 1].
     """
 
-    flip: float = 0.5
-    flip_vertical: float = 0.0
-    rotate: float = 0.0
+    flip: _Probability = 0.5
+    flip_vertical: _Probability = 0.0
+    rotate: Annotated[float, number(0, 180, "180 = any angle")] = 0.0
     crop: Literal["centred", "random"] = "centred"
-    zoom: tuple[float, float] = (1.0, 1.0)
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    tint: float = 0.05
-    gamma: float = 0.3
-    noise: float = 0.0
+    zoom: Annotated[
+        tuple[Annotated[float, number(0.01, 100)], Annotated[float, number(0.01, 100)]],
+        said(description="two magnifications of 0.01 to 100, least and largest"),
+    ] = (1.0, 1.0)
+    brightness: _Change = 0.2
+    contrast: _Change = 0.2
+    saturation: _Change = 0.2
+    tint: _Change = 0.05
+    gamma: _Change = 0.3
+    noise: _Change = 0.0
 
 
 @dataclass
 class OptimConfig:
-    """Args:
-    name: "adamw" or "sgd".
-    lr: highest learning rate.
-    momentum: momentum of "sgd".
-    weight_decay: weight decay.
-    decay_norms: decay biases and the weights of norms too, not only those of convolutions.
-    schedule: how the rate falls: "cosine" and "poly" (power 0.9) to 0, "step" by 10 at ``steps``, or "constant".
-    steps: fractions of the run at which "step" falls.
-    warmup: fraction of the run during which the rate rises from 0.
-    clip: largest norm of the gradient; 0 = no limit.
-    ema: decay of the averaged weights that are validated and kept; 0 = the weights themselves.
+    """How a stage is optimised.
+
+    Args:
+        name: "adamw" or "sgd".
+        lr: highest learning rate.
+        momentum: momentum of "sgd".
+        weight_decay: weight decay.
+        decay_norms: decay biases and the weights of norms too, not only those of convolutions.
+        schedule: how the rate falls: "cosine" and "poly" (power 0.9) to 0, "step" by 10 at ``steps``, or "constant".
+        steps: fractions of the run at which "step" falls.
+        warmup: fraction of the run during which the rate rises from 0.
+        clip: largest norm of the gradient; 0 = no limit.
+        ema: decay of the averaged weights that are validated and kept; 0 = the weights themselves.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 2e-3
-    momentum: float = 0.9
-    weight_decay: float = 1e-2
-    decay_norms: bool = False
+    lr: Annotated[float, number(0, 1000, above=True)] = 2e-3
+    momentum: Annotated[float, number(0, 1, below=True)] = 0.9
+    weight_decay: Annotated[float, number(0, 1000)] = 1e-2
+    decay_norms: Flag = False
     schedule: Literal["cosine", "poly", "step", "constant"] = "cosine"
-    steps: list[float] = field(default_factory=lambda: [0.6, 0.85])
-    warmup: float = 0.05
-    clip: float = 1.0
-    ema: float = 0.99
+    steps: Annotated[list[_Probability], said(description="fractions of the run, 0 to 1")] = field(
+        default_factory=lambda: [0.6, 0.85]
+    )
+    warmup: Annotated[float, number(0, 1, description="a fraction of the run, 0 to 1")] = 0.05
+    clip: Annotated[float, number(0, 1e12, "0 = no limit")] = 1.0
+    ema: Annotated[float, number(0, 1, below=True, description="a decay from 0 to below 1")] = 0.99
 
 
 @dataclass
@@ -226,25 +277,27 @@ class SegmenterConfig:
         val_images: images validated on; 0 = all.
     """
 
-    network: str = "compact"
-    init: str = ""
-    weights: str = ""
-    iterations: int = 0
-    epochs: float = 0
-    batch_size: int = 8
-    accumulate: int = 1
-    scale_weights: list[float] = field(default_factory=list)
-    class_weights: list[float] = field(default_factory=list)
-    loss: Literal["ce", "ohem"] = "ce"
-    ohem_threshold: float = 0.7
-    ohem_min_kept: int = 100_000
-    aux_weight: float = 0.4
-    dice: float = 0.0
+    network: Text = "compact"
+    init: Text = ""
+    weights: Text = ""
+    iterations: _Iterations = 0
+    epochs: _Epochs = 0
+    batch_size: _Batch = 8
+    accumulate: _Batch = 1
+    scale_weights: Annotated[list[Weight], said(description="weights of 0 to 1000000, one a scale")] = field(
+        default_factory=list
+    )
+    class_weights: _ClassWeights = field(default_factory=list)
+    loss: _Loss = "ce"
+    ohem_threshold: _Threshold = 0.7
+    ohem_min_kept: _Kept = 100_000
+    aux_weight: Weight = 0.4
+    dice: Weight = 0.0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    val_every: int = 500
-    patience: int = 0
-    val_images: int = 0
+    val_every: _Every = 500
+    patience: _Patience = 0
+    val_images: _Count = 0
 
 
 @dataclass
@@ -272,23 +325,23 @@ class RefinerConfig:
         val_chains: chains validated on.
     """
 
-    iterations: int = 0
-    epochs: float = 0
-    batch_size: int = 4
-    accumulate: int = 1
-    crop: tuple[int, int] | None = None
-    per_scale: bool = False
+    iterations: _Iterations = 0
+    epochs: _Epochs = 0
+    batch_size: _Batch = 4
+    accumulate: _Batch = 1
+    crop: Size | None = None
+    per_scale: Flag = False
     pairs: Literal["first", "accumulated"] = "accumulated"
-    class_weights: list[float] = field(default_factory=list)
-    loss: Literal["ce", "ohem"] = "ce"
-    ohem_threshold: float = 0.7
-    ohem_min_kept: int = 100_000
-    dice: float = 0.0
+    class_weights: _ClassWeights = field(default_factory=list)
+    loss: _Loss = "ce"
+    ohem_threshold: _Threshold = 0.7
+    ohem_min_kept: _Kept = 100_000
+    dice: Weight = 0.0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    val_every: int = 200
-    patience: int = 0
-    val_chains: int = 24
+    val_every: _Every = 200
+    patience: _Patience = 0
+    val_chains: Annotated[int, whole(1, MAX_COUNT)] = 24
 
 
 @dataclass
@@ -316,22 +369,22 @@ class TrainConfig:
         refiner: second stage.
     """
 
-    name: str
+    name: Name
     walk: WalkConfig
     data: DataConfig = field(default_factory=DataConfig)
-    out: str = "runs"
+    out: Text = "runs"
     stage: Literal["segmenter", "refiner", "all"] = "all"
-    seed: int = 0
-    device: str = "auto"
+    seed: Annotated[int, whole(0, MAX_INT)] = 0
+    device: Device = "auto"
     amp: Literal["none", "bf16", "fp16"] = "none"
-    compile: bool = False
-    sync_bn: bool = True
-    resume: bool = False
-    overwrite: bool = False
-    checkpoint_every: int = 200
-    tensorboard: bool = False
-    half: bool = False
-    info: dict[str, str] = field(default_factory=dict)
+    compile: Flag = False
+    sync_bn: Flag = True
+    resume: Flag = False
+    overwrite: Flag = False
+    checkpoint_every: Annotated[int, whole(0, MAX_COUNT, "0 = only when stopped and at the end")] = 200
+    tensorboard: Flag = False
+    half: Flag = False
+    info: dict[Note, Note] = field(default_factory=dict)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.arguments import ArgumentError, check_device
 from magnet.checkpoints import save_safetensors
 from magnet.data import IGNORE_INDEX
 from magnet.distributed import all_reduce_sum, global_sum
@@ -37,12 +38,10 @@ __all__ = [
 
 def pick_device(device: str) -> torch.device:
     """The device of the name; "auto" takes CUDA where there is one."""
+    check_device("device", device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        picked = torch.device(device)
-    except RuntimeError as error:
-        raise MagNetError(f"device: expected auto, cpu or cuda, got '{device}'") from error
+    picked = torch.device(device)
     if picked.type == "cuda" and not torch.cuda.is_available():
         raise MagNetError("device: cuda was asked for, but torch finds no usable GPU; use --device cpu")
     return picked
@@ -201,10 +200,6 @@ class Loss:
         ohem_threshold: float = 0.7,
         ohem_min_kept: int = 100_000,
     ) -> None:
-        if class_weights and len(class_weights) != num_classes:
-            raise MagNetError(
-                f"class_weights: expected one for each of {num_classes} classes, got {len(class_weights)}"
-            )
         self.dice = dice
         self._pixels: Callable[..., Tensor] = cross_entropy
         if kind == "ohem":
@@ -214,7 +209,13 @@ class Loss:
 
     @classmethod
     def of(cls, stage: SegmenterConfig | RefinerConfig, num_classes: int, device: torch.device) -> Loss:
-        """The loss of a stage."""
+        """The loss of a stage. Raises ArgumentError where its class weights are not one for each class."""
+        weights = stage.class_weights
+        if weights and len(weights) != num_classes:
+            name = "segmenter" if isinstance(stage, SegmenterConfig) else "refiner"
+            raise ArgumentError(
+                f"{name}.class_weights: expected one for each of {num_classes} classes, got {len(weights)}"
+            )
         return cls(
             stage.loss,
             stage.class_weights,

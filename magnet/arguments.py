@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+from magnet.errors import printable
+
 __all__ = [
     "Parser",
     "add_walk_options",
@@ -21,7 +23,7 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser that reports a wrong argument in one line, without the page of usage, and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; see '{self.prog} --help'\n")
+        self.exit(2, f"{self.prog}: error: {printable(' '.join(message.split()), 2000)}; see '{self.prog} --help'\n")
 
 
 def count(text: str) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 from magnet.arguments import Parser
+from magnet.errors import printable
 
 __all__ = ["main"]
 
@@ -91,7 +92,7 @@ def _describe(error: BaseException) -> str:
         text = "out of memory; use smaller images, fewer patches in a batch, or a smaller model"
     if isinstance(error, (KeyError, IndexError, AttributeError, AssertionError)) or not text:
         text = f"{type(error).__name__}: {text}".rstrip(": ")  # no sentence for users: say what it is
-    return text
+    return printable(text, 2000)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from magnet.arguments import Parser, count, kernel_size, n_patches, n_points, size
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, printable
 from magnet.files import atomic_path, check_output_dir
+from magnet.reading import sha256
 
 __all__ = ["convert", "main"]
 
@@ -74,14 +74,9 @@ def convert(
             f"convert: {len(misfits)} of {1 + len(refiners)} checkpoints do not fit ({told}), so no model was written; "
             "check --network, --num-classes and which file is which"
         )
-    origin = [{"file": Path(path).name, "sha256": _sha256(path)} for path in [backbone, *refiners]]
+    origin = [{"file": Path(path).name, "sha256": sha256(path)} for path in [backbone, *refiners]]
     model.save_pretrained(out, half=half, info={"converted_from": origin})
     return model.eval()
-
-
-def _sha256(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _counts(keys: Any) -> str:
@@ -96,7 +91,7 @@ def describe(keys: Any) -> str:
     lines += [f"  missing     {key}" for key in keys.missing]
     lines += [f"  unexpected  {key}" for key in keys.unexpected]
     lines += [f"  mis-shaped  {key}: file {theirs}, network {own}" for key, (theirs, own) in keys.mismatched.items()]
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)  # keys come from the file
 
 
 def build_parser() -> Parser:

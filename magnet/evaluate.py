@@ -118,7 +118,7 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
 
         config = parse_config(["--config", args.config, *rest], build_train_parser(prog))
         amp = args.amp or config.amp
-        n_patches = n_patches or config.walk.n_patches
+        n_patches = config.walk.n_patches if n_patches is None else n_patches  # 0 is a number, too
     dataset = _open(args.data, args.split, config)
     from magnet.model import MagNet
 
@@ -133,7 +133,8 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
         model.n_points = args.n_points
     if args.kernel_size is not None:
         model.kernel_size = args.kernel_size
-    n_patches = n_patches or model.n_patches or 4
+    if n_patches is None:
+        n_patches = 4 if model.n_patches is None else model.n_patches
     evaluation = run_evaluation(
         model,
         dataset,

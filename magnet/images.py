@@ -81,7 +81,7 @@ def _open_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def _past_limit(image: Image.Image) -> bool:
-    return image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf)
+    return image.width * image.height > (math.inf if Image.MAX_IMAGE_PIXELS is None else Image.MAX_IMAGE_PIXELS)
 
 
 def is_large(path: str | os.PathLike[str]) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from magnet.choice import refine_by
+from magnet.conventions import Finite
 from magnet.grid import Box, as_boxes, patch_grid
 from magnet.images import resize
 from magnet.plan import Plan, plan_walk
@@ -34,10 +35,15 @@ def paper_walk(
 
     ``bar`` counts patches; ``stages`` are appended. ``labels_only`` makes no probabilities of the last scale, so that
     there can be no ``stages``. ``on_map`` is called with the map (1, C, h, w) that each later scale starts from.
+
+    Raises:
+        MagNetError: a network gave NaN or infinity; names the scale.
     """
     image = image.to(model.device)
     plan = plan_walk(model, (image.shape[-2], image.shape[-1]))
+    finite = Finite(model)
     known = _look_at_whole(model, plan, image)
+    finite.look(known, "scales[0]", plan.scales[0])
     bar.update()
     if stages is not None:
         stages.append(make_stage(plan.scales[0], known))
@@ -45,6 +51,7 @@ def paper_walk(
         if on_map is not None:
             on_map(known)
         boxes, patches = _look(model, plan, known, resize(image, size), scale, bar)
+        finite.look(patches, f"scales[{scale}]", size)  # the map would not show it: NaN there replaces nothing
         n_points = model.n_points if isinstance(model.n_points, int) else int(count_covered(boxes) * model.n_points)
         last = labels_only and scale == len(plan.scales) - 1
         if model.points_by != "score":
@@ -71,6 +78,7 @@ def paper_walk(
             )
         if stages is not None:
             stages.append(make_stage(size, known, points[points >= 0], boxes))
+    finite.finish()
     if len(plan.scales) > 1:
         return known
     return labels_at(known[0], plan.scales[0])[None].byte() if labels_only else upsample(known, plan.scales[0])

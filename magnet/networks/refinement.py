@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magnet.networks.folding import conv_bn
+from magnet.networks.limits import check_num_classes
 from magnet.networks.resnet import Bottleneck, conv1x1, conv3x3, make_layer
 
 MOMENTUM = 0.01  # of the running statistics, as in the release
@@ -23,9 +24,7 @@ class RefinementModule(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes: expected a positive int, got {num_classes!r}")
-        self.num_classes = num_classes
+        self.num_classes = check_num_classes(num_classes)
         self.bn0 = nn.BatchNorm2d(2 * num_classes, momentum=MOMENTUM)
         self.conv1 = conv3x3(2 * num_classes, 64)
         self.bn1 = nn.BatchNorm2d(64, momentum=MOMENTUM)

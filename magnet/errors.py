@@ -30,12 +30,15 @@ def printable(text: object, most: int = 200) -> str:
     Control characters, line breaks, marks that turn the direction of text, and bytes of a file name that are not UTF-8
     are among what does not print. The end is kept, as that is where messages say what to do.
     """
-    text = str(text)
-    cut = len(text) > most
-    if cut:
-        end = most // 3
-        text = f"{text[: most - end]} ... {text[len(text) - end :]}"
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    # cut twice, as escapes are longer than what they stand for, and the whole text may be huge
+    text = _cut(str(text), most)
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return _cut(text, most)
+
+
+def _cut(text: str, most: int) -> str:
+    end = most // 3
+    return text if len(text) <= most else f"{text[: most - end - 5]} ... {text[len(text) - end :]}"
 
 
 class _Short(reprlib.Repr):

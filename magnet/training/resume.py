@@ -173,14 +173,18 @@ def _check_values(values: Mapping[str, Any]) -> None:
         need(key, values[key], dict)
     need("average", values["average"], int)
     for field in dataclasses.fields(Progress):
-        kinds = (int,) if isinstance(field.default, int) else (int, float)
-        need(f"progress.{field.name}", values["progress"][field.name], *kinds)
+        number = (int,) if isinstance(field.default, int) else (int, float)
+        need(f"progress.{field.name}", values["progress"][field.name], *number)
     need("optimiser.name", values["optimiser"]["name"], str)
     need("optimiser.steps", values["optimiser"]["steps"], int)
-    numpy, python = values["random"]["numpy"], values["random"]["python"]
-    for key, one, kinds in (("numpy", numpy, (str, int, int, float)), ("python", python, (int, None))):
-        need(f"random.{key}", one, list)
-        if len(one) != len(kinds):
-            raise ValueError(f"random.{key}: expected {len(kinds)} values, got {shown(one)}")
-        for value, kind in zip(one, kinds, strict=True):
-            need(f"random.{key}", value, *((kind,) if kind else (float, type(None))))
+    generators: dict[str, list[tuple[type, ...]]] = {
+        "numpy": [(str,), (int,), (int,), (int, float)],
+        "python": [(int,), (float, type(None))],
+    }
+    for key, kinds in generators.items():
+        own = values["random"][key]
+        need(f"random.{key}", own, list)
+        if len(own) != len(kinds):
+            raise ValueError(f"random.{key}: expected {len(kinds)} values, got {shown(own)}")
+        for value, allowed in zip(own, kinds, strict=True):
+            need(f"random.{key}", value, *allowed)

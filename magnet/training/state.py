@@ -134,10 +134,13 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
             )
         # the layout of the parameter, as before: kernels choose their arithmetic by it
         restored.setdefault(parameter, {})[name] = torch.empty_like(parameter).copy_(value)
-    names = {frozenset(values) for values in restored.values()}
-    if len(names) > 1:  # it would be missed in the middle of a step
-        lacking = sorted(frozenset.union(*names) - frozenset.intersection(*names))
-        raise MagNetError(f"resume: the state's optimiser lacks {', '.join(lacking)} of some parameters")
+    wanted = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimiser, torch.optim.AdamW) else {"momentum_buffer"}
+    for values in restored.values():
+        if set(values) != wanted:  # what is missing would be missed in the middle of a step
+            raise MagNetError(
+                f"resume: expected {sorted(wanted)} of each parameter in the state's optimiser, got "
+                f"{shown(sorted(values))}; start again without --resume"
+            )
     optimiser.state.clear()
     optimiser.state.update(restored)
 

@@ -75,9 +75,10 @@ class Compact(nn.Module):
     def __init__(self, num_classes: int, widths: tuple[int, ...] = (16, 32, 64, 96, 128, 128)) -> None:
         super().__init__()
         self.num_classes = check_num_classes(num_classes)
-        if not 2 <= len(widths) <= 16 or min(widths) < 1 or max(widths) > MOST_CHANNELS:
+        if len(widths) < 2 or min(widths) < 1 or sum(widths) > MOST_CHANNELS:
             raise ValueError(
-                f"widths: expected two to 16 positive channel counts of at most {MOST_CHANNELS}, got {shown(widths)}"
+                "widths: expected at least two positive channel counts, "
+                f"{MOST_CHANNELS} in all at most, got {shown(tuple(widths))}"
             )
         self.stem = _ConvNormAct(3, widths[0])
         self.down = nn.ModuleList(

@@ -24,6 +24,8 @@ from magnet.conventions import Finite
 from magnet.fixed_point import resize_uint8
 from magnet.grid import Box, as_boxes, patch_grid
 from magnet.images import normalize, to_tensor
+from magnet.memory import check_memory
+from magnet.plan import plan_walk
 from magnet.walk import make_stage, upsample
 from magnet_kernels import confidence, crop_patches, median_blur, replace_points_, select_points
 
@@ -55,7 +57,7 @@ def official_walk(
         (1, C, *scales[-1]) probabilities.
 
     Raises:
-        MagNetError: a network gave NaN or infinity; names the scale.
+        MagNetError: a network gave NaN or infinity, or a scale takes more memory than the machine has; names the scale.
     """
     if isinstance(image, Tensor) and image.ndim == 3:
         image = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
@@ -63,6 +65,7 @@ def official_walk(
     finite = Finite(model)
     known = model.segment(_network_input(model, _resize(image, model.scales[0]), first))
     finite.look(known, "scales[0]", model.scales[0])
+    check_memory(model, plan_walk(model, model.scales[-1]), known)
     bar.update()
     if stages is not None:
         stages.append(make_stage(model.scales[0], known))

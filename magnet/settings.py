@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from magnet.errors import shown
+from magnet.grid import count_grid
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
 Pair = tuple[int, int]
@@ -74,7 +75,7 @@ def check_patch_size(patch_size: Any, scales: Sequence[Pair], *, official: bool)
             "use a smaller patch, or drop the scale"
         )
     for height, width in cut:
-        count = -(-height // size[0]) * -(-width // size[1])
+        count = count_grid((height, width), size)
         if count > MOST_PATCHES:
             raise ValueError(
                 f"patch_size: expected at most {MOST_PATCHES} patches in a scale, got {shown(size)}, which makes "

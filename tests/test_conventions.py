@@ -13,7 +13,7 @@ from seeded import rand, seed_module
 from torch import Tensor, nn
 
 import magnet
-from magnet import MagNet, MagNetError, RefinementModule
+from magnet import MagNet, MagNetError, RefinementModule, memory
 from magnet.conventions import not_finite
 from magnet.evaluation.modes import predict
 from magnet.images import normalize
@@ -166,6 +166,42 @@ def test_images_of_0_to_1_are_told_once() -> None:
         model = build(Ending())
         model(normalize(images))
         build(Ending()).predict(images[0])  # which normalises
+
+
+# memory
+
+
+@pytest.mark.parametrize("compat", ["paper", "official"])
+def test_scales_beyond_the_memory_are_refused_before_they_are_made(
+    compat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(Ending(), compat=compat)
+    # the last scale: 3 channels of 48 x 64 pixels, and 16 patches of 3 channels of 12 x 16, of 4 bytes
+    needed = 4 * (3 * 48 * 64 + 16 * 3 * 12 * 16)
+    expected = model(image())
+    monkeypatch.setattr(memory, "machine_memory", lambda: needed)
+    assert torch.equal(model(image()), expected)
+    monkeypatch.setattr(memory, "machine_memory", lambda: needed - 1)
+    with pytest.raises(
+        MagNetError, match=r"^scales: expected scales that fit .* of scales\[2\], \(48, 64\), take 0 GiB"
+    ):
+        model(image())
+    model.n_patches = 15
+    model(image())
+
+
+def test_the_machine_has_memory() -> None:
+    total = memory.machine_memory()
+    assert total is None or total > 1 << 28
+
+
+def test_a_scale_of_four_billion_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine_memory", lambda: 1 << 35)
+    model = build(Ending(), scales=[(12, 16), (1 << 16, 1 << 16)], patch_size=(256, 256), input_size=(12, 16))
+    with pytest.raises(
+        MagNetError, match=r"memory of 32 GiB, .* scales\[1\], \(65536, 65536\), take 48 GiB; use smaller"
+    ):
+        model(image())
 
 
 # NaN and infinity

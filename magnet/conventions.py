@@ -15,11 +15,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from magnet.errors import MagNetError, shown
+from magnet_kernels import _transforms
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Finite", "can_look", "check_logits", "check_normalized", "not_finite"]
+__all__ = ["Finite", "can_look", "check_logits", "check_normalized", "check_probabilities", "not_finite"]
 
 _FEW = 16  # numbers: so few may fall into any range
 _SUM = 0.01  # how far from 1 probabilities in half precision may sum up
@@ -29,7 +30,7 @@ _WIDE = 0.75  # how much of [0, 1] is taken by what was made to lie in it
 
 def can_look(values: Tensor) -> bool:
     """Whether ``values`` has numbers, and they may be waited for."""
-    if torch.compiler.is_compiling() or isinstance(values, FakeTensor) or values.is_meta:
+    if torch.compiler.is_compiling() or _transforms.active() or isinstance(values, FakeTensor) or values.is_meta:
         return False
     return not (values.is_cuda and torch.cuda.is_current_stream_capturing())
 
@@ -61,6 +62,24 @@ def check_logits(name: str, logits: Tensor) -> None:
         warnings.warn(
             f"{name}: expected logits, got values between {low:.3g} and {high:.3g}, as after a sigmoid; leave it out, "
             "or return its inverse, as magnet.wrap(network, output=torch.logit) does",
+            stacklevel=2,
+        )
+
+
+def check_probabilities(name: str, values: Tensor) -> None:
+    """Warn of what may be logits where probabilities are meant.
+
+    Args:
+        name: of the argument.
+        values: (N, C, H, W).
+    """
+    if values.numel() == 0:
+        return
+    low, high = torch.stack(values.detach().float().aminmax()).tolist()
+    if low < -_SUM or high > 1 + _SUM:
+        warnings.warn(
+            f"{name}: expected probabilities, got values between {low:.3g} and {high:.3g}, as of logits; take "
+            "softmax(dim=1) first",
             stacklevel=2,
         )
 

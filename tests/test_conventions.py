@@ -143,6 +143,21 @@ def test_a_model_is_copied_and_pickled_as_before() -> None:
         assert torch.equal(other(image()), expected)
 
 
+def test_the_refinement_module_takes_probabilities() -> None:
+    module, logits = RefinementModule(3).eval(), 9 * (rand("conventions.maps", 1, 3, 8, 8) - 0.5)
+    with pytest.warns(
+        UserWarning, match=r"^coarse: expected probabilities, got values between -4.* and 4.*, as of"
+    ) as all_:
+        module(logits.softmax(1), logits)
+        module(logits, logits)
+    assert len(all_) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RefinementModule(3).eval()(logits.softmax(1), logits.softmax(1))
+        maps = logits.softmax(1)[None]
+        torch.func.vmap(RefinementModule(3).eval())(maps, 9 * maps)  # where numbers cannot be looked at
+
+
 # images
 
 

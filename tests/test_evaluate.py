@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Callable
@@ -303,6 +304,24 @@ def test_no_patches_are_a_number_of_patches(
     assert content["n_patches"] == expected
     if expected == 0:
         assert content["results"]["fast"]["mean_iou"] == content["results"]["coarse"]["mean_iou"]
+
+
+@pytest.mark.parametrize(("of_the_model", "expected"), [(0, 0), (3, 3)])
+def test_no_patches_in_an_ablation_are_a_number(
+    of_the_model: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks" / "ablations"))
+    ablations = importlib.import_module("run")
+    seen: list[object] = []
+
+    def record(*_: object, modes: list[str], n_patches: object, **__: object) -> dict[str, dict]:
+        seen.append(n_patches)
+        return {modes[0]: {}}
+
+    monkeypatch.setattr(ablations, "evaluate", record)
+    variant = ablations.Variant("patches", "own", settings={"n_patches": of_the_model})
+    ablations.figures(make_model(), variant, [])
+    assert seen == [expected]
 
 
 @pytest.mark.parametrize(("of_the_config", "expected"), [("0", 0), ("3", 3)])

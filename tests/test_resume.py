@@ -340,8 +340,10 @@ def test_the_log_loses_what_is_written_again(tmp_path: Path) -> None:
         log.write(stage="segmenter", step=step, lr=0.1)
         log.write(stage="segmenter", step=step, miou=[1.0])
     log.write(stage="refiner", step=40, lr=0.1)
-    with path.open("a") as file:
-        file.write('{"stage": "refi')  # a process that was killed
+    with path.open("ab") as file:
+        for line in (b'{"stage": "segmenter", "step": "many"}', b"[" * 100_000, b"7", b"\xff\xfe", b"{}x"):
+            file.write(line + b"\n")  # what no run wrote
+        file.write(b'{"stage": "refi')  # a process that was killed
     log.begin("segmenter", 20, 100.0)
     log.write(stage="segmenter", step=20, lr=0.2)
     log.close()

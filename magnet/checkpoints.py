@@ -153,7 +153,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | o
     expected = model.state_dict()
     report = _compare(model, state, source)
     if report.fits:
-        _check_values(state, source)
+        _check_values({key: state[key] for key in expected}, source)  # in the network's order
         try:
             model.load_state_dict(dict(state), strict=True)
         except RuntimeError as error:  # a kind of tensor that torch does not copy; its message may name every key

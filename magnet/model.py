@@ -369,7 +369,7 @@ class MagNet(nn.Module):
 
     def _is_first(self, what: str, values: Tensor) -> bool:
         """Whether the numbers of ``what`` can be looked at, and were not before."""
-        if not can_look(values) or what in self._looked_at:
+        if not can_look(values) or what in self._looked_at:  # in this order: a compiled graph must not depend on it
             return False
         self._looked_at |= {what}
         return True

@@ -52,7 +52,7 @@ class RefinementModule(nn.Module):
                 f"fine: expected (N, {self.num_classes}, H, W) probabilities, got shape {tuple(fine.shape)}; "
                 "build the refinement module with the segmenter's num_classes"
             )
-        if not self._looked_at and can_look(fine):
+        if can_look(fine) and not self._looked_at:  # in this order: a compiled graph must not depend on it
             self._looked_at = True
             check_probabilities("fine", fine)
             check_probabilities("coarse", coarse)

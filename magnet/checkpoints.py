@@ -20,22 +20,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from magnet.errors import MagNetError
+from magnet.conventions import not_finite
+from magnet.errors import MagNetError, printable, shown
 from magnet.files import atomic_path
+from magnet.reading import check_file
 
 _LOG = logging.getLogger("magnet")
 _SHOWN = 6  # keys of each kind in an error message; the exception holds them all
 _WRAPPERS = ("module.", "model.")  # what DataParallel and training wrappers put before the network's own keys
 _WRAPPER_ONLY = ("loss.", "criterion.")  # a training wrapper's own buffers, such as class weights of its loss
-_DAMAGE = (
-    zipfile.BadZipFile,
-    EOFError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    TypeError,
-)  # what a damaged pickle raises
 _HARMLESS = ("torch.", "collections.OrderedDict", "_codecs.encode")  # in state dicts, too
+_PACKED = 20  # times that a file may grow when it is unpacked; torch.save packs nothing
 _HALF_MAX = torch.finfo(torch.float16).max
 
 
@@ -108,11 +103,20 @@ class KeyReport:
 
 def _listed(items: Sequence[str]) -> str:
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
+    return ", ".join(printable(item) for item in items[:_SHOWN]) + more
 
 
 def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "scalar"
+    return printable("x".join(map(str, tensor.shape)) or "scalar", 60)
+
+
+def _kind(tensor: Tensor) -> str:
+    """What must be the same in a network and a checkpoint beside the shape; "" for ordinary numbers."""
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return "sparse or quantized"
+    if tensor.is_complex():
+        return "complex"
+    return "" if tensor.is_floating_point() else "whole numbers"
 
 
 def _class_counts(
@@ -144,11 +148,19 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | o
     Raises:
         CheckpointError: one error with every missing, unexpected and mis-shaped key; where the cause is another number
             of classes, it says both numbers.
+        MagNetError: a weight is NaN or infinite, or has a shape and no values (device "meta").
     """
     expected = model.state_dict()
     report = _compare(model, state, source)
     if report.fits:
-        model.load_state_dict(dict(state), strict=True)
+        _check_values({key: state[key] for key in expected}, source)  # in the network's order
+        try:
+            model.load_state_dict(dict(state), strict=True)
+        except RuntimeError as error:  # a kind of tensor that torch does not copy; its message may name every key
+            raise MagNetError(
+                f"weights: '{source}' could not be copied into {type(model).__name__} ({printable(error)}); save plain "
+                "tensors"
+            ) from error
         return
     missing, unexpected, mismatched = report.missing, report.unexpected, report.mismatched
 
@@ -171,6 +183,21 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | o
     raise CheckpointError(message, missing, unexpected, mismatched)
 
 
+def _check_values(state: Mapping[str, Tensor], source: str | os.PathLike[str]) -> None:
+    empty = [key for key, value in state.items() if value.is_meta]
+    if empty:
+        raise MagNetError(
+            f"weights: '{source}' holds shapes without values (device 'meta'): {_listed(empty)}; save the network's "
+            "state dict after its weights were loaded"
+        )
+    bad = not_finite(state)
+    if bad:
+        raise MagNetError(
+            f"weights: '{source}' holds NaN or infinity in {_listed(bad)}; train again from an earlier state, or get "
+            "the file again"
+        )
+
+
 def _compare(
     model: nn.Module,
     state: Mapping[str, Tensor],
@@ -187,7 +214,7 @@ def _compare(
             continue
         if other.shape != own.shape:
             mismatched[key] = (_shape(other), _shape(own))
-        elif other.is_floating_point() != own.is_floating_point():
+        elif _kind(other) != _kind(own):
             mismatched[key] = (str(other.dtype), str(own.dtype))
     return KeyReport(
         source=str(source),
@@ -201,7 +228,7 @@ def _compare(
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> MagNetError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])
     if isinstance(error, pickle.UnpicklingError):
         reason = "no state dict could be unpickled"  # torch's own text advises to load it unsafely
     if isinstance(error, FileNotFoundError):
@@ -222,10 +249,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if Path(path).suffix == ".safetensors":
         return load_safetensors(path)[0]
     try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(21, "Is a directory")
+        check_file(path, "weights")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                size, whole = os.path.getsize(path), sum(entry.file_size for entry in archive.infolist())
+                if whole > _PACKED * size:
+                    raise ValueError(f"it would take {whole} bytes, {_PACKED} times its size or more")
                 damaged = archive.testzip()  # torch does not look at the checksums
             if damaged is not None:
                 raise ValueError(f"the checksum of '{damaged}' in it is wrong")
@@ -241,7 +270,9 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 "torch.save(model.state_dict(), path)"
             ) from error
         raise _unreadable(path, error) from error
-    except (*_DAMAGE, OSError, RuntimeError, ValueError) as error:
+    except (MagNetError, MemoryError):
+        raise
+    except Exception as error:  # whatever is raised on the way, the file is what it came from
         raise _unreadable(path, error) from error
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
@@ -317,7 +348,9 @@ def load_official(path: str | os.PathLike[str], model: nn.Module, *, prefix: str
     load_state(model, own, source=path)
     ignored = tuple(report.ignored)
     if ignored:
-        _LOG.warning("'%s': ignored %d keys that are not the network's: %s", path, len(ignored), _listed(ignored))
+        _LOG.warning(
+            "'%s': ignored %d keys that are not the network's: %s", printable(path), len(ignored), _listed(ignored)
+        )
     return LoadReport(str(path), report.prefix, report.matched, ignored)
 
 
@@ -341,7 +374,9 @@ def match_official(
         prefix = _find_prefix(list(state), expected)
     elif not any(key.startswith(prefix) for key in state):
         tops = sorted({key.split(".", 1)[0] + "." for key in state})
-        raise MagNetError(f"prefix: no key of '{path}' starts with {prefix!r}; its keys start with {_listed(tops)}")
+        raise MagNetError(
+            f"prefix: no key of '{path}' starts with {shown(prefix)}; its keys start with {_listed(tops)}"
+        )
 
     own: dict[str, Tensor] = {}
     ignored: dict[str, str] = {}
@@ -413,10 +448,13 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
         MagNetError: the file is missing, truncated or corrupt.
     """
     try:
+        check_file(path, "weights")
         with safe_open(path, framework="pt", device="cpu") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
             metadata = dict(file.metadata() or {})
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+    except (MagNetError, MemoryError):
+        raise
+    except Exception as error:
         raise _unreadable(path, error) from error
     state = {key: value.float() if value.dtype == torch.float16 else value for key, value in state.items()}
     return state, metadata

@@ -108,8 +108,6 @@ class _Stops:
 
 def _describe(error: BaseException) -> str:
     """An error as one line."""
-    from magnet.files import printable
-
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror

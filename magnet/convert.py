@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from magnet.arguments import Parser, count_between, kernel_size, n_patches, n_points, size
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, printable
 from magnet.files import atomic_path, check_output_dir
 from magnet.outputs import OVERWRITE_HELP, check_json_target, check_targets
+from magnet.reading import sha256
 
 __all__ = ["convert", "main"]
 
@@ -64,7 +64,7 @@ def convert(
         model = MagNet(segmenter, modules, **settings)
     files = [Path(path) for path in (backbone, *refiners)]
     check_targets([(Path(out) / name, "the checkpoints") for name in (CONFIG, WEIGHTS)], files, "--out")
-    origin = [{"file": path.name, "sha256": _sha256(path)} for path in files if path.is_file()]
+    origin = [{"file": path.name, "sha256": sha256(path)} for path in files if path.is_file()]
     check_model_folder(
         Path(out),
         argument="--out",
@@ -91,11 +91,6 @@ def convert(
     return model.eval()
 
 
-def _sha256(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _counts(keys: Any) -> str:
     return f"{len(keys.missing)} keys missing, {len(keys.unexpected)} unexpected, {len(keys.mismatched)} mis-shaped"
 
@@ -108,7 +103,7 @@ def describe(keys: Any) -> str:
     lines += [f"  missing     {key}" for key in keys.missing]
     lines += [f"  unexpected  {key}" for key in keys.unexpected]
     lines += [f"  mis-shaped  {key}: file {theirs}, network {own}" for key, (theirs, own) in keys.mismatched.items()]
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)  # keys come from the file
 
 
 def build_parser() -> Parser:

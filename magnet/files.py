@@ -18,7 +18,7 @@ from magnet.locks import lock_descriptor
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["atomic_path", "check_output_dir", "errors_name", "printable", "remove_leftovers", "save_image"]
+__all__ = ["atomic_path", "check_output_dir", "errors_name", "remove_leftovers", "save_image"]
 
 
 @contextlib.contextmanager
@@ -131,8 +131,3 @@ def save_image(image: Image.Image, path: Path, **options: object) -> None:
     buffer = io.BytesIO()
     image.save(buffer, Image.registered_extensions()[path.suffix.lower()], **options)
     path.write_bytes(buffer.getbuffer())
-
-
-def printable(text: object) -> str:
-    """Text for a terminal: control characters, and bytes that are no text, escaped; names of files may hold both."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))

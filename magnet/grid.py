@@ -50,6 +50,11 @@ def patch_grid(size: tuple[int, int], patch_size: tuple[int, int], *, flush: boo
     return [(x, y, x + pw, y + ph) for x in columns for y in rows]
 
 
+def count_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> int:
+    """How many patches :func:`patch_grid` gives."""
+    return ceil(size[0] / patch_size[0]) * ceil(size[1] / patch_size[1])
+
+
 def as_boxes(boxes: Sequence[tuple[float, float, float, float]], device: torch.device | str = "cpu") -> Tensor:
     """(P, 5) float32 boxes of image 0, as the patch operators take them."""
     return torch.tensor([(0, *box) for box in boxes], dtype=torch.float32, device=device).reshape(-1, 5)

@@ -101,7 +101,7 @@ def checked_head(path: str | os.PathLike[str]) -> TiffHead | None:
 
 
 def _past_limit(image: Image.Image) -> bool:
-    return image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf)
+    return image.width * image.height > (math.inf if Image.MAX_IMAGE_PIXELS is None else Image.MAX_IMAGE_PIXELS)
 
 
 def is_large(path: str | os.PathLike[str]) -> bool:

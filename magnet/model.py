@@ -20,6 +20,8 @@ from tqdm import tqdm
 from magnet import official, settings, walk
 from magnet.choice import CHOICES
 from magnet.colours import match_channels
+from magnet.conventions import can_look, check_logits, check_normalized
+from magnet.errors import shown
 from magnet.images import IMAGENET_MEAN, IMAGENET_STD, normalize, rgb_array, to_tensor
 from magnet.plan import Plan, plan_walk
 from magnet.windows import open_image
@@ -49,9 +51,9 @@ class MagNet(nn.Module):
         segmenter: maps normalised images (N, 3, h, w) to logits (N, C, h, w).
         refiner: a module (fine, coarse) -> logits that serves all scales, a list with one for each scale after the
             first (a list of one serves all), or None: fine predictions are used as they are.
-        scales: sizes (H, W) from coarse to fine, at least one.
+        scales: sizes (H, W) from coarse to fine, 1 to 64, each of at most 2**32 pixels.
         patch_size: (H, W) of the patches cut at each scale after the first, no larger than these scales.
-        input_size: (H, W) that the networks see; None: ``patch_size``.
+        input_size: (H, W) that the networks see, at most 2**28 pixels; None: ``patch_size``.
         n_points: pixels replaced at each scale: an int is a count, a float in (0, 1] a fraction of the pixels of the
             patches that were looked at.
         n_patches: None is MagNet, which looks at all patches; a number is MagNet-Fast, which looks at the most
@@ -81,6 +83,8 @@ class MagNet(nn.Module):
         TypeError, ValueError: an argument is not as above, or segmenter and refiner differ in their classes.
     """
 
+    _looked_at: frozenset[str] = frozenset()  # whose numbers were checked; of the class for models pickled without it
+
     def __init__(
         self,
         segmenter: nn.Module,
@@ -105,11 +109,11 @@ class MagNet(nn.Module):
     ) -> None:
         super().__init__()
         if compat not in ("paper", "official"):
-            raise ValueError(f"compat: expected 'paper' or 'official', got {compat!r}")
+            raise ValueError(f"compat: expected 'paper' or 'official', got {shown(compat)}")
         self.compat = compat
         self.scales = settings.check_scales(scales)
         self.patch_size = settings.check_patch_size(patch_size, self.scales, official=compat == "official")
-        self.input_size = self.patch_size if input_size is None else settings.check_size("input_size", input_size)
+        self.input_size = settings.check_input_size(self.patch_size if input_size is None else input_size)
         self.n_points = n_points
         self.n_patches = n_patches
         self.kernel_size = kernel_size
@@ -207,7 +211,7 @@ class MagNet(nn.Module):
     @amp.setter
     def amp(self, value: str) -> None:
         if value not in ("none", "bf16"):
-            raise ValueError(f"amp: expected 'none' or 'bf16', got {value!r}")
+            raise ValueError(f"amp: expected 'none' or 'bf16', got {shown(value)}")
         self._amp = value
 
     @property
@@ -221,7 +225,7 @@ class MagNet(nn.Module):
 
     def plan(self, size: Size) -> Plan:
         """The sizes that the walk takes for an image of ``size`` (H, W)."""
-        return plan_walk(self, settings.check_size("size", size))
+        return plan_walk(self, settings.check_size("size", size, most=None))
 
     def refiner_at(self, scale: int) -> nn.Module | None:
         """The refiner of ``scale``; None where there is none."""
@@ -238,6 +242,8 @@ class MagNet(nn.Module):
         with self._autocast():
             logits = self.segmenter(images.contiguous(memory_format=self._memory_format))
         self._check_logits("segmenter", logits, (images.shape[0], *images.shape[2:]))
+        if self._is_first("segmenter", logits):
+            check_logits("segmenter", logits)
         return logits.float().softmax(dim=1)
 
     def merge(self, fine: Tensor, coarse: Tensor, scale: int) -> Tensor:
@@ -250,6 +256,8 @@ class MagNet(nn.Module):
                 fine.contiguous(memory_format=self._memory_format), coarse.contiguous(memory_format=self._memory_format)
             )
         self._check_logits("refiner", logits, (fine.shape[0], *fine.shape[2:]), fine.shape[1])
+        if self._is_first(f"refiner {min(scale, len(self.refiners))}", logits):
+            check_logits("refiner", logits)
         return logits.float().softmax(dim=1)
 
     @torch.inference_mode()
@@ -262,9 +270,13 @@ class MagNet(nn.Module):
         torch.export, where call ``eval()`` first, the images of a batch are worked on together, not one by one.
 
         Raises:
-            TypeError, ValueError: ``images`` is no such tensor, or a network's output does not fit.
+            TypeError, ValueError: ``images`` is no such tensor, or a network's output does not fit. On the first batch
+                it is also told from the numbers whether images are normalised and outputs are logits.
+            MagNetError: a network gave NaN or infinity; names the scale. Not looked for in traced models.
         """
         settings.check_images(images)
+        if self._is_first("images", images):
+            check_normalized(images)
         if self.match_colours:
             mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
             images = normalize(self.matched(images * std + mean))
@@ -310,8 +322,9 @@ class MagNet(nn.Module):
             for.
 
         Raises:
-            MagNetError: the file is missing, corrupt or not an image.
-            TypeError, ValueError: ``image`` is none of the above.
+            MagNetError: the file is missing, corrupt or not an image; or a network gave NaN or infinity (names the
+                scale).
+            TypeError, ValueError: ``image`` is none of the above, or a network's output does not fit.
         """
         from magnet.prediction import Prediction
 
@@ -353,6 +366,13 @@ class MagNet(nn.Module):
         if self.compat == "official":
             return official.official_walk(self, image, bar, stages, on_map=on_map)
         return walk.paper_walk(self, cast(Tensor, image), bar, stages, on_map=on_map)
+
+    def _is_first(self, what: str, values: Tensor) -> bool:
+        """Whether the numbers of ``what`` can be looked at, and were not before."""
+        if not can_look(values) or what in self._looked_at:  # in this order: a compiled graph must not depend on it
+            return False
+        self._looked_at |= {what}
+        return True
 
     @property
     def _memory_format(self) -> torch.memory_format:

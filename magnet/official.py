@@ -20,9 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magnet.conventions import Finite
 from magnet.fixed_point import resize_uint8
 from magnet.grid import Box, as_boxes, patch_grid
 from magnet.images import normalize, to_tensor
+from magnet.memory import check_memory
+from magnet.plan import plan_walk
 from magnet.walk import make_stage, upsample
 from magnet_kernels import confidence, crop_patches, median_blur, replace_points_, select_points
 
@@ -52,11 +55,17 @@ def official_walk(
 
     Returns:
         (1, C, *scales[-1]) probabilities.
+
+    Raises:
+        MagNetError: a network gave NaN or infinity, or a scale takes more memory than the machine has; names the scale.
     """
     if isinstance(image, Tensor) and image.ndim == 3:
         image = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     first = patch_grid(model.scales[0], model.patch_size, flush=False)[:1]
+    finite = Finite(model)
     known = model.segment(_network_input(model, _resize(image, model.scales[0]), first))
+    finite.look(known, "scales[0]", model.scales[0])
+    check_memory(model, plan_walk(model, model.scales[-1]), known)
     bar.update()
     if stages is not None:
         stages.append(make_stage(model.scales[0], known))
@@ -65,14 +74,15 @@ def official_walk(
             on_map(known)
         if model.patches_at(scale) == 0:
             break
-        known, chosen, points = _step(model, known, _resize(image, size), scale, bar)
+        known, chosen, points = _step(model, known, _resize(image, size), scale, bar, finite)
         if stages is not None:
             stages.append(make_stage(size, known, points, chosen))
+    finite.finish()
     return upsample(known, model.scales[-1])
 
 
 def _step(
-    model: MagNet, known: Tensor, image: np.ndarray | Tensor, scale: int, bar: Any
+    model: MagNet, known: Tensor, image: np.ndarray | Tensor, scale: int, bar: Any, finite: Finite
 ) -> tuple[Tensor, list[Box], Tensor]:
     """One scale: the refined map (1, C, H, W), the boxes looked at, and the flat indices of the points replaced."""
     height, width = size = model.scales[scale]
@@ -92,7 +102,9 @@ def _step(
         crops = crop_patches(known, boxes[batch], model.input_size, aligned=False)
         patches.append(model.merge(early, crops, scale))
         bar.update(len(batch))
-    fine, covered = stitch(torch.cat(patches), chosen, size)
+    looked_at = torch.cat(patches)
+    finite.look(looked_at, f"scales[{scale}]", size)
+    fine, covered = stitch(looked_at, chosen, size)
 
     sure = confidence(fine)
     if n_patches is not None:

@@ -23,8 +23,8 @@ from magnet.arguments import (
     n_points,
     walk_options,
 )
-from magnet.errors import MagNetError
-from magnet.files import printable, save_image
+from magnet.errors import MagNetError, printable
+from magnet.files import save_image
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
 from magnet.notices import sum_up
 from magnet.outputs import OVERWRITE_HELP, Outputs
@@ -293,7 +293,7 @@ def _predict(
         except MagNetError as error:
             skipped = args.corrupt == "skip" and isinstance(error, CorruptImageError)
             failed, corrupt = failed + (not skipped), corrupt + skipped
-            tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {printable(error)}", file=sys.stderr)
+            tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {printable(error, 2000)}", file=sys.stderr)
             continue
         probabilities = maps or (opened.large and "full_labels" in args.save)
         prediction = model.predict(image, return_stages=stages, probabilities=probabilities)
@@ -305,7 +305,7 @@ def _predict(
             (h, w), (height, width) = image.shape[:2], opened.size
             told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
             told += ")" if "full_labels" in args.save else "; --save full_labels writes labels of every pixel)"
-        tqdm.write(printable(told), file=sys.stdout)
+        tqdm.write(printable(told, 4000), file=sys.stdout)
     sum_up()
     if failed and several:
         print(f"magnet: error: {failed} of {len(images)} images could not be read", file=sys.stderr)

@@ -13,10 +13,12 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from magnet.checkpoints import load_safetensors, load_state, save_safetensors
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, shown
 from magnet.files import atomic_path, check_output_dir, remove_leftovers
 from magnet.locks import folder_lock
 from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
+from magnet.reading import read_json, sha256
+from magnet.settings import MOST_SCALES
 
 if TYPE_CHECKING:
     from magnet.model import MagNet
@@ -32,6 +34,7 @@ _SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "ker
 _LATER = ("follow_image", "points_by", "colour_statistics", "match_colours")  # not in folders of older versions
 _LOOKS = ("class_names", "colours")
 _METADATA = {"format": "pt", "library": "magnet-kernels"}
+_HASH = "weights_sha256"  # of the weights file; not in folders of older versions
 
 
 def shipped_models() -> list[str]:
@@ -57,8 +60,8 @@ def save_pretrained(
         "info": {**(model.info or {}), **(info or {})},
     }
     try:
-        lines = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in config.items()]
-    except (TypeError, ValueError) as error:
+        lines = [_line(key, value) for key, value in config.items()]
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"info: expected values that JSON can hold ({error})") from error
     path = check_output_dir(folder, "folder")
     check_model_folder(path, overwrite=overwrite)
@@ -66,8 +69,9 @@ def save_pretrained(
         with folder_lock(path, "folder"):
             remove_leftovers(path)
             with atomic_path(path / CONFIG) as temporary:
-                temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
                 save_safetensors(path / WEIGHTS, model.state_dict(), _METADATA, half=half)
+                lines.append(_line(_HASH, sha256(path / WEIGHTS)))
+                temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     except OSError as error:
         raise MagNetError(
             f"folder: '{path}' could not be written to ({error.strerror or error}); choose a folder with room"
@@ -111,6 +115,10 @@ def check_model_folder(
         )
 
 
+def _line(key: str, value: Any) -> str:
+    return f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+
+
 def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: Mapping[str, Any]) -> Model:
     """See :meth:`magnet.MagNet.from_pretrained`."""
     path = _find(folder)
@@ -129,14 +137,28 @@ def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: M
     try:
         segmenter, refiners = _build(config)
         model = cls(segmenter, refiners, **stored)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise MagNetError(f"config: '{path / CONFIG}' is not valid ({error}); get the file again") from error
     if changes:
         model = cls(segmenter, refiners, **{**stored, **changes})
     info = config.get("info")
     model.info = info if isinstance(info, dict) and info else None
     load_state(model, load_safetensors(path / WEIGHTS)[0], source=path / WEIGHTS)
+    _check_hash(path, config.get(_HASH))
     return model.eval()
+
+
+def _check_hash(path: Path, expected: Any) -> None:
+    """Refuse weights that are not those that the configuration was written with."""
+    if expected is None:
+        return
+    found = sha256(path / WEIGHTS)
+    if found != expected:
+        raise MagNetError(
+            f"weights: '{path / WEIGHTS}' is not the file that '{CONFIG}' was written with (SHA-256 {found[:12]}..., "
+            f"expected {str(expected)[:12]}...); get both files again, or, if you changed the weights yourself, take "
+            f'"{_HASH}" out of {CONFIG}, or save the model with save_pretrained'
+        )
 
 
 def _find(folder: str | os.PathLike[str]) -> Path:
@@ -154,11 +176,15 @@ def _find(folder: str | os.PathLike[str]) -> Path:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path, "config")
     except FileNotFoundError:
         raise MagNetError(
             f"model: expected '{path}', which does not exist; choose a folder that save_pretrained wrote"
         ) from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise MagNetError(
+            f"config: expected a readable file, but '{path}' is not one ({error.strerror}); check the path"
+        ) from error
     except (OSError, ValueError) as error:
         raise MagNetError(
             f"config: '{path}' is truncated, corrupt or not JSON ({error}); get the file again"
@@ -169,7 +195,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         )
     if config["format"] != _FORMAT:
         raise MagNetError(
-            f"config: '{path}' has format {config['format']!r}, and this version reads {_FORMAT}; update the library"
+            f"config: '{path}' has format {shown(config['format'])}, and this version reads {_FORMAT}; "
+            "update the library"
         )
     missing = [name for name in ("segmenter", "num_classes", "refiners", *_SETTINGS) if name not in config]
     if missing:
@@ -180,8 +207,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _build(config: Mapping[str, Any]) -> tuple[nn.Module, list[nn.Module] | None]:
     """The networks that a configuration names, with weights still to be loaded."""
     num_classes, count = config["num_classes"], config["refiners"]
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= 64:
-        raise ValueError(f"refiners: expected how many there are, got {count!r}")
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_SCALES:
+        raise ValueError(f"refiners: expected how many there are, 0 to {MOST_SCALES}, got {shown(count)}")
     segmenter = build_segmenter(config["segmenter"], num_classes)
     return segmenter, [RefinementModule(num_classes) for _ in range(count)] or None
 

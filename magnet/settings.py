@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from magnet.errors import shown
+from magnet.grid import count_grid
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
 Pair = tuple[int, int]
+
+# What files may ask for: far beyond what is of use, and less than what brings a machine down before it is refused.
+MOST_SCALES = 64
+MOST_PIXELS = 1 << 32  # of a scale
+MOST_SEEN = 1 << 28  # of what a network sees at once
+MOST_PATCHES = 1 << 20  # of a scale
 
 
 def _is_int(value: Any) -> bool:
@@ -27,18 +35,27 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def check_size(name: str, value: Any) -> Pair:
-    """Two positive ints (H, W)."""
-    value = [_as_number(v) for v in value] if _is_list(value) else value
-    if not _is_list(value) or len(value) != 2 or not all(_is_int(v) and v > 0 for v in value):
-        raise ValueError(f"{name}: expected two positive ints (H, W), got {value!r}")
-    return value[0], value[1]
+def check_size(name: str, value: Any, *, most: int | None = MOST_PIXELS) -> Pair:
+    """Two positive ints (H, W), of at most so many pixels; None: any."""
+    if not _is_list(value) or len(value) != 2 or not all(_is_int(_as_number(v)) and v > 0 for v in value):
+        raise ValueError(f"{name}: expected two positive ints (H, W), got {shown(value)}")
+    height, width = (_as_number(v) for v in value)
+    if most is not None and height * width > most:
+        raise ValueError(f"{name}: expected at most 2**{most.bit_length() - 1} pixels, got {shown((height, width))}")
+    return height, width
+
+
+def check_input_size(value: Any) -> Pair:
+    """(H, W) that the networks see."""
+    return check_size("input_size", value, most=MOST_SEEN)
 
 
 def check_scales(scales: Any) -> list[Pair]:
     """At least one size, each no smaller than the one before and not equal to it."""
     if not _is_list(scales) or not scales:
-        raise ValueError(f"scales: expected a list of sizes (H, W), coarse to fine, got {scales!r}")
+        raise ValueError(f"scales: expected a list of sizes (H, W), coarse to fine, got {shown(scales)}")
+    if len(scales) > MOST_SCALES:
+        raise ValueError(f"scales: expected at most {MOST_SCALES} sizes, got {len(scales)}")
     pairs = [check_size(f"scales[{i}]", size) for i, size in enumerate(scales)]
     for before, after in itertools.pairwise(pairs):
         if before == after or before[0] > after[0] or before[1] > after[1]:
@@ -57,6 +74,13 @@ def check_patch_size(patch_size: Any, scales: Sequence[Pair], *, official: bool)
             f"patch_size: expected at most {cut[0]} (H, W), the smallest scale that patches are cut from, got {size}; "
             "use a smaller patch, or drop the scale"
         )
+    for height, width in cut:
+        count = count_grid((height, width), size)
+        if count > MOST_PATCHES:
+            raise ValueError(
+                f"patch_size: expected at most {MOST_PATCHES} patches in a scale, got {shown(size)}, which makes "
+                f"{count} of {shown((height, width))}; use larger patches"
+            )
     return size
 
 
@@ -66,8 +90,8 @@ def check_n_points(value: Any) -> int | float:
     if (_is_int(value) and value >= 0) or (isinstance(value, float) and 0.0 < value <= 1.0):
         return value
     raise ValueError(
-        f"n_points: expected an int >= 0 (a count) or a float in (0, 1] (a fraction of the pixels), got {value!r}; "
-        "use e.g. 65536 or 0.25"
+        "n_points: expected an int >= 0 (a count) or a float in (0, 1] (a fraction of the pixels), "
+        f"got {shown(value)}; use e.g. 65536 or 0.25"
     )
 
 
@@ -85,18 +109,18 @@ def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
             return list(value)
         raise ValueError(
             f"n_patches: expected one number for each scale after the first, {n_scales - 1}, "
-            f"got {len(value)}: {value!r}"
+            f"got {len(value)}: {shown(value)}"
         )
-    raise ValueError(f"n_patches: expected None (all patches), an int >= 0, or a list of these, got {value!r}")
+    raise ValueError(f"n_patches: expected None (all patches), an int >= 0, or a list of these, got {shown(value)}")
 
 
 def check_paper_only(name: str, value: Any, default: Any, allowed: Sequence[Any], compat: str) -> Any:
     """One of ``allowed``; with ``compat="official"``, whose numbers are the release's, only ``default``."""
     if not any(type(value) is type(one) and value == one for one in allowed):
         choices = ", ".join(repr(one) for one in allowed)
-        raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {choices}, got {shown(value)}")
     if compat == "official" and value != default:
-        raise ValueError(f"{name}: expected {default!r} with compat='official', got {value!r}; use compat='paper'")
+        raise ValueError(f"{name}: expected {default!r} with compat='official', got {shown(value)}; use compat='paper'")
     return value
 
 
@@ -104,7 +128,7 @@ def check_count(name: str, value: Any) -> int:
     """A positive int."""
     value = _as_number(value)
     if not _is_int(value) or value < 1:
-        raise ValueError(f"{name}: expected a positive int, got {value!r}")
+        raise ValueError(f"{name}: expected a positive int, got {shown(value)}")
     return value
 
 
@@ -153,7 +177,7 @@ def check_class_names(names: Any, num_classes: int | None) -> list[str] | None:
     if names is None:
         return None
     if not _is_list(names) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"class_names: expected a list of texts, got {names!r}")
+        raise ValueError(f"class_names: expected a list of texts, got {shown(names)}")
     if num_classes is not None and len(names) != num_classes:
         raise ValueError(f"class_names: expected one for each of {num_classes} classes, got {len(names)}")
     return list(names)
@@ -165,12 +189,12 @@ def check_colour_statistics(value: Any) -> tuple[list[float], list[float]] | Non
         return None
     try:
         mean, std = ([float(v) for v in part] for part in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         mean = std = []
     if len(mean) != 3 or len(std) != 3 or not all(0 <= v <= 1 for v in (*mean, *std)):
         raise ValueError(
             "colour_statistics: expected (mean, deviation), each of R, G and B in [0, 1], "
-            f"got {value!r}; magnet.colours.channel_statistics makes them"
+            f"got {shown(value)}; magnet.colours.channel_statistics makes them"
         )
     return mean, std
 
@@ -181,10 +205,10 @@ def check_colours(colours: Any, num_classes: int | None) -> list[tuple[int, int,
         return None
     try:
         rows = [tuple(int(v) for v in colour) for colour in colours]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"colours: expected RGB triples of 0 to 255, got {colours!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:  # infinity is no int
+        raise ValueError(f"colours: expected RGB triples of 0 to 255, got {shown(colours)}") from error
     if not all(len(row) == 3 and all(0 <= v <= 255 for v in row) for row in rows):
-        raise ValueError(f"colours: expected RGB triples of 0 to 255, got {rows!r}")
+        raise ValueError(f"colours: expected RGB triples of 0 to 255, got {shown(rows)}")
     if num_classes is not None and len(rows) != num_classes:
         raise ValueError(f"colours: expected one for each of {num_classes} classes, got {len(rows)}")
     return [(r, g, b) for r, g, b in rows]

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from magnet.choice import refine_by
-from magnet.grid import Box, as_boxes, patch_grid
+from magnet.conventions import Finite
+from magnet.grid import Box, as_boxes, count_grid, patch_grid
 from magnet.images import resize
+from magnet.memory import check_memory
 from magnet.plan import Plan, plan_walk
 from magnet_kernels import crop_patches, patch_uncertainty, refine_stage, upsample_confidence
 
@@ -34,10 +36,16 @@ def paper_walk(
 
     ``bar`` counts patches; ``stages`` are appended. ``labels_only`` makes no probabilities of the last scale, so that
     there can be no ``stages``. ``on_map`` is called with the map (1, C, h, w) that each later scale starts from.
+
+    Raises:
+        MagNetError: a network gave NaN or infinity, or a scale takes more memory than the machine has; names the scale.
     """
     image = image.to(model.device)
     plan = plan_walk(model, (image.shape[-2], image.shape[-1]))
+    finite = Finite(model)
     known = _look_at_whole(model, plan, image)
+    finite.look(known, "scales[0]", plan.scales[0])
+    check_memory(model, plan, known)
     bar.update()
     if stages is not None:
         stages.append(make_stage(plan.scales[0], known))
@@ -45,6 +53,7 @@ def paper_walk(
         if on_map is not None:
             on_map(known)
         boxes, patches = _look(model, plan, known, resize(image, size), scale, bar)
+        finite.look(patches, f"scales[{scale}]", size)  # the map would not show it: NaN there replaces nothing
         n_points = model.n_points if isinstance(model.n_points, int) else int(count_covered(boxes) * model.n_points)
         last = labels_only and scale == len(plan.scales) - 1
         if model.points_by != "score":
@@ -71,6 +80,7 @@ def paper_walk(
             )
         if stages is not None:
             stages.append(make_stage(size, known, points[points >= 0], boxes))
+    finite.finish()
     if len(plan.scales) > 1:
         return known
     return labels_at(known[0], plan.scales[0])[None].byte() if labels_only else upsample(known, plan.scales[0])
@@ -231,7 +241,7 @@ def count_patches(model: MagNet, plan: Plan) -> int:
     """How often the segmenter looks at one image, the first scale included."""
     total = 1
     for scale, size in enumerate(plan.scales[1:], start=1):
-        n_patches, all_patches = model.patches_at(scale), len(patch_grid(size, plan.patch_size))
+        n_patches, all_patches = model.patches_at(scale), count_grid(size, plan.patch_size)
         total += all_patches if n_patches is None else min(n_patches, all_patches)
     return total
 

@@ -167,7 +167,7 @@ def fitting_size(size: Size) -> Size:
 
     This is how data sets read what is past the limit: the image shrunk, its labels picked at the same size.
     """
-    limit = Image.MAX_IMAGE_PIXELS or size[0] * size[1]
+    limit = size[0] * size[1] if Image.MAX_IMAGE_PIXELS is None else max(Image.MAX_IMAGE_PIXELS, 1)
     divisor = math.ceil(math.sqrt(size[0] * size[1] / limit))
     return max(size[0] // divisor, 1), max(size[1] // divisor, 1)
 

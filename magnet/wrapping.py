@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.errors import printable, shown
 from magnet.images import IMAGENET_MEAN, IMAGENET_STD
 from magnet.settings import check_count
 
@@ -42,8 +43,9 @@ def wrap(
             that returns one of the forms above. A network of one logit for two classes:
             ``output=lambda logits: torch.cat([torch.zeros_like(logits), logits], dim=1)``.
         divisor: images are padded on the right and at the bottom to multiples of this, and the logits cropped again.
-        mean: what the network expects to be subtracted from RGB in [0, 1], one number a channel; None: nothing.
-        std: what it expects the rest to be divided by; None: nothing. Both None: images in [0, 1].
+        mean: what the network expects to be subtracted from RGB in [0, 1], one number of at most 1 a channel; None:
+            nothing. Numbers for RGB of 0 to 255 are to be divided by 255.
+        std: what it expects the rest to be divided by, at most 1; None: nothing. Both None: images in [0, 1].
             For images in [0, 255]: ``mean=None, std=[1 / 255] * 3``.
 
     Returns:
@@ -77,12 +79,14 @@ class WrappedSegmenter(nn.Module):
             raise TypeError(f"model: expected a module that maps images to logits, got {type(model).__name__}")
         if isinstance(output, bool) or not (isinstance(output, (str, int)) or callable(output)):
             raise TypeError(
-                f"output: expected 'auto', a key or attribute name, an index, or a function, got {output!r}"
+                f"output: expected 'auto', a key or attribute name, an index, or a function, got {shown(output)}"
             )
         self.model = model
         self.output = output
         self.divisor = check_count("divisor", divisor)
-        scale, shift = _renormalization(_channels("mean", mean, 0.0), _channels("std", std, 1.0))
+        means, deviations = _channels("mean", mean, 0.0), _channels("std", std, 1.0)
+        _check_range(means, deviations)
+        scale, shift = _renormalization(means, deviations)
         same = scale == [1.0] * 3 and shift == [0.0] * 3
         for name, values in (("scale", scale), ("shift", shift)):
             self.register_buffer(name, None if same else torch.tensor(values).view(3, 1, 1), persistent=False)
@@ -138,7 +142,7 @@ class WrappedSegmenter(nn.Module):
         else:
             return key(result)
         raise ValueError(
-            f"output: expected a result of {type(self.model).__name__} with {key!r}, got {describe(result)}; "
+            f"output: expected a result of {type(self.model).__name__} with {shown(key)}, got {describe(result)}; "
             "name a part that is there"
         )
 
@@ -174,11 +178,11 @@ def describe(result: Any, depth: int = 2) -> str:
     if depth == 0 or result is None or isinstance(result, (str, int, float)):
         return name
     if isinstance(result, Mapping):
-        return f"{name} {{{_join((f'{key!r}: {describe(value, depth - 1)}' for key, value in result.items()))}}}"
+        return f"{name} {{{_join((f'{shown(key)}: {describe(value, depth - 1)}' for key, value in result.items()))}}}"
     if isinstance(result, (tuple, list)):
         return f"{name} ({_join(describe(one, depth - 1) for one in result)})"
     fields = {key: value for key, value in getattr(result, "__dict__", {}).items() if not key.startswith("_")}
-    return f"{name} ({_join((f'.{key}: {describe(value, depth - 1)}' for key, value in fields.items()))})"
+    return f"{name} ({_join((f'.{printable(key)}: {describe(value, depth - 1)}' for key, value in fields.items()))})"
 
 
 def _join(parts: Any, most: int = 12) -> str:
@@ -193,13 +197,33 @@ def _channels(name: str, values: Any, default: float) -> list[float]:
     try:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected 3 numbers, one for each of R, G and B, or None, got {values!r}") from error
+        raise TypeError(
+            f"{name}: expected 3 numbers, one for each of R, G and B, or None, got {shown(values)}"
+        ) from error
     if len(numbers) != 3:
-        raise ValueError(f"{name}: expected 3 numbers, one for each of R, G and B, got {len(numbers)}: {values!r}")
+        raise ValueError(f"{name}: expected 3 numbers, one for each of R, G and B, got {len(numbers)}: {shown(values)}")
     if not all(math.isfinite(number) for number in numbers) or (name == "std" and min(numbers) <= 0):
         kind = "positive" if name == "std" else "finite"
-        raise ValueError(f"{name}: expected 3 {kind} numbers, got {values!r}")
+        raise ValueError(f"{name}: expected 3 {kind} numbers, got {shown(values)}")
     return numbers
+
+
+def _check_range(mean: list[float], std: list[float]) -> None:
+    """Refuse numbers for RGB of 0 to 255: every pixel would look the same to the network, and none be told apart."""
+    wrong = [name for name, values in (("mean", mean), ("std", std)) if max(values) > 1]
+    if not wrong:
+        return
+    mends = [f"mean={_divided(mean)}"] if "mean" in wrong else []
+    if "std" in wrong or std == [1.0] * 3:  # 1, too, is then meant for 0 to 255
+        mends.append(f"std={_divided(std)}")
+    raise ValueError(
+        f"{wrong[0]}: expected numbers for RGB in [0, 1], got {mean if wrong[0] == 'mean' else std}, which are for RGB "
+        f"of 0 to 255; divide by 255: {', '.join(mends)}"
+    )
+
+
+def _divided(values: list[float]) -> str:
+    return f"[{', '.join(f'{value / 255:.6g}' for value in values)}]"
 
 
 def _renormalization(mean: list[float], std: list[float]) -> tuple[list[float], list[float]]:

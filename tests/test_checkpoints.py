@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -237,3 +240,91 @@ def test_failed_save_keeps_the_old_file(tmp_path, state, monkeypatch):
 def test_save_into_a_missing_folder(tmp_path):
     with pytest.raises(MagNetError, match=r"could not be written"):
         save_safetensors(tmp_path / "no" / "x.safetensors", {"a": torch.zeros(1)})
+
+
+# values that are wrong, and files that are none
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(tmp_path, state, suffix, value):
+    state["conv1.weight"][0, 0, 0, 0] = value
+    state["bn1.running_var"][1] = value
+    path = tmp_path / f"x{suffix}"
+    torch.save(state, path) if suffix == ".pth" else save_safetensors(path, state)
+    module = RefinementModule(5)
+    before = snapshot(module)
+    with pytest.raises(
+        MagNetError, match=r"^weights: '.*' holds NaN or infinity in conv1\.weight, bn1\.running_var; train"
+    ):
+        load_weights(path, module)
+    assert_loaded(module, before)
+
+
+def test_weights_without_values_are_named_shortly(tmp_path):
+    with torch.device("meta"):
+        torch.save(build_segmenter("hrnet18+ocr", 4).state_dict(), tmp_path / "m.pth")
+    module = build_segmenter("hrnet18+ocr", 4)
+    before = snapshot(module)
+    with pytest.raises(
+        MagNetError, match=r"holds shapes without values \(device 'meta'\): .* and \d+ more; save"
+    ) as caught:
+        load_weights(tmp_path / "m.pth", module)
+    assert len(str(caught.value)) < 600 + len(str(tmp_path))
+    assert_loaded(module, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda x: x.to(torch.complex64), "torch.complex64"),
+        (lambda x: x.to_sparse(), "torch.float32"),
+        (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "torch.qint8"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*quantize")
+def test_tensors_of_another_kind_do_not_fit(tmp_path, state, change, kind):
+    state["conv2.weight"] = change(state["conv2.weight"])
+    module = RefinementModule(5)
+    before = snapshot(module)
+    with pytest.raises(CheckpointError, match="1 mis-shaped: conv2") as caught:
+        load_state(module, state, source="x.pth")
+    assert caught.value.mismatched == {"conv2.weight": (kind, "torch.float32")}
+    assert_loaded(module, before)
+
+
+def test_keys_are_shown_without_what_a_terminal_obeys(tmp_path, state):
+    state["\x1b[31mred\u202e"] = state.pop("conv1.weight")
+    state |= {f"k{i}" * 3000: torch.zeros(1) for i in range(6)}
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_official(tmp_path / "x.pth", RefinementModule(5))
+    message = str(caught.value)
+    assert r"\x1b[31mred\u202e" in message and message.isprintable() and len(message) <= 2000
+    assert "\x1b[31mred\u202e" in caught.value.unexpected
+
+
+def test_a_file_that_grows_when_unpacked_is_not(tmp_path, state):
+    torch.save({"a": torch.zeros(1 << 22)}, tmp_path / "x.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth") as whole, zipfile.ZipFile(tmp_path / "packed.pth", "w", 8) as packed:
+        for entry in whole.infolist():
+            packed.writestr(entry.filename, whole.read(entry))
+    assert (tmp_path / "packed.pth").stat().st_size < 100_000
+    with pytest.raises(
+        MagNetError, match=r"packed\.pth' is truncated.*\(it would take 167\d{5} bytes, 20 times its size"
+    ):
+        read_state_dict(tmp_path / "packed.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_pipes_and_devices_are_not_waited_for(tmp_path, suffix):
+    pipe, device = tmp_path / f"pipe{suffix}", tmp_path / f"zero{suffix}"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        with pytest.raises(MagNetError, match=rf"^weights: expected a file, but '{path}' is a pipe or a device; copy"):
+            read_state_dict(path)
+    link = tmp_path / f"link{suffix}"
+    link.symlink_to(Path("none"))
+    with pytest.raises(MagNetError, match="does not exist"):
+        read_state_dict(link)

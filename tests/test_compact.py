@@ -55,7 +55,14 @@ def test_far_pixels_are_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"num_classes": 0}, {"num_classes": 2, "widths": (8,)}, {"num_classes": 2, "widths": (8, 0)}]
+    "arguments",
+    [
+        {"num_classes": 0},
+        {"num_classes": 2, "widths": (8,)},
+        {"num_classes": 2, "widths": (8, 0)},
+        {"num_classes": 2, "widths": (8, 10**9)},
+        {"num_classes": 2, "widths": (1,) * 10**4},
+    ],
 )
 def test_bad_arguments(arguments: dict) -> None:
     with pytest.raises(ValueError, match=r"num_classes|widths"):

@@ -372,6 +372,8 @@ def test_names_of_a_list_come_from_the_configuration_or_a_file(tmp_path: Path) -
         ("{10: 0, 20: 1}", "{10: 0, 20: 2}", r"mapping: expected class ids 0\.\.1"),
         ("{10: 0, 20: 1}", "{10: 0, 300: 1}", r"mapping: expected class ids 0\.\.1"),
         ("ignore: [30]", "ignore: [many]", "ignore: expected a list of label values"),
+        ("ignore: [30]", "ignore: 0", "ignore: expected a list of label values"),
+        ("classes: [", "root: 0\nclasses: [", r"/0/val\.txt'"),
         ("[250, 200, 0]]", "[250, 200]]", "colours: expected 2 colours"),
         ("{list: val.txt}", "{lists: val.txt}", r"val: expected \{images: FOLDER"),
         ("val: {list: val.txt}", "", "has no split 'val'"),

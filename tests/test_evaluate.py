@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Callable
@@ -287,6 +288,54 @@ def test_the_command_writes_json(folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert set(content["results"]) == {"coarse", "fast"}
     assert "thing" in capsys.readouterr().out
     assert [p.name for p in out.parent.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize(
+    ("words", "of_the_model", "expected"), [(["0"], 1, 0), ([], 0, 0), ([], None, 4), (["2"], 0, 2)]
+)
+def test_no_patches_are_a_number_of_patches(
+    folder: Path, tmp_path: Path, words: list[str], of_the_model: int | None, expected: int
+) -> None:
+    make_model(network="compact", n_patches=of_the_model).save_pretrained(tmp_path / "model")
+    options = ["--n-patches", *words] if words else []
+    arguments = ["--model", str(tmp_path / "model"), "--data", str(folder), "--modes", "coarse,fast", "--limit", "1"]
+    assert main([*arguments, *options, "--out", str(tmp_path / "m.json")]) == 0
+    content = json.loads((tmp_path / "m.json").read_text())
+    assert content["n_patches"] == expected
+    if expected == 0:
+        assert content["results"]["fast"]["mean_iou"] == content["results"]["coarse"]["mean_iou"]
+
+
+@pytest.mark.parametrize(("of_the_model", "expected"), [(0, 0), (3, 3)])
+def test_no_patches_in_an_ablation_are_a_number(
+    of_the_model: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks" / "ablations"))
+    ablations = importlib.import_module("run")
+    seen: list[object] = []
+
+    def record(*_: object, modes: list[str], n_patches: object, **__: object) -> dict[str, dict]:
+        seen.append(n_patches)
+        return {modes[0]: {}}
+
+    monkeypatch.setattr(ablations, "evaluate", record)
+    variant = ablations.Variant("patches", "own", settings={"n_patches": of_the_model})
+    ablations.figures(make_model(), variant, [])
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize(("of_the_config", "expected"), [("0", 0), ("3", 3)])
+def test_no_patches_in_a_configuration_are_a_number(
+    folder: Path, tmp_path: Path, of_the_config: str, expected: int
+) -> None:
+    make_model(network="compact", n_patches=1).save_pretrained(tmp_path / "model")
+    file = tmp_path / "tiny.yaml"
+    file.write_text(
+        f"name: tiny\nwalk: {{scales: [[32, 48], [64, 96]], patch_size: [32, 48], n_patches: {of_the_config}}}\n"
+    )
+    arguments = ["--config", str(file), "--model", str(tmp_path / "model"), "--data", str(folder), "--modes", "fast"]
+    assert main([*arguments, "--limit", "1", "--out", str(tmp_path / "m.json")]) == 0
+    assert json.loads((tmp_path / "m.json").read_text())["n_patches"] == expected
 
 
 def test_a_configuration_names_data_and_model(folder: Path, tmp_path: Path) -> None:

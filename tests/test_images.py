@@ -13,7 +13,8 @@ from png_files import write_png16
 from tiff_files import write_strips
 
 from magnet.errors import MagNetError
-from magnet.images import CorruptImageError, LargeImageError, normalize, read_image, resize, to_tensor
+from magnet.images import CorruptImageError, LargeImageError, is_large, normalize, read_image, resize, to_tensor
+from magnet.windows import fitting_size
 
 
 @pytest.fixture
@@ -153,6 +154,14 @@ def test_too_many_pixels(tmp_path: Path, picture: np.ndarray, monkeypatch: pytes
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(MagNetError, match=r"x\.png' has more pixels"):
         read_image(tmp_path / "x.png")
+
+
+def test_a_limit_of_no_pixels_is_a_limit(tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    for limit, large in ((0, True), (None, False)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert is_large(tmp_path / "x.png") == large
+        assert fitting_size((30, 40)) == ((1, 1) if large else (30, 40))
 
 
 def test_to_tensor_and_normalize(picture: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -135,7 +137,17 @@ def test_refinement_errors():
             RefinementModule(bad)
 
 
+@pytest.mark.parametrize("build", [RefinementModule, *(partial(build_segmenter, name) for name in SEGMENTERS)])
+def test_no_network_of_a_billion_classes_is_built(build):
+    for bad in (10_001, 10**9, 10**400):
+        with pytest.raises(ValueError, match=r"^num_classes: expected at most 10000, got 10"):
+            build(bad)
+
+
 def test_build_segmenter_errors():
+    for name in (["fpn"], None, {}):
+        with pytest.raises(ValueError, match="name: expected one of"):
+            build_segmenter(name, 3)
     with pytest.raises(ValueError, match=r"name: expected one of 'compact'.*got 'unet'"):
         build_segmenter("unet", 3)
     for bad in (0, 2.5, True, "3"):

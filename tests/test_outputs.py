@@ -22,8 +22,8 @@ from tiny_model import save_tiny_model
 
 import magnet
 from magnet import cli, locks
-from magnet.errors import MagNetError
-from magnet.files import atomic_path, errors_name, printable, remove_leftovers, save_image
+from magnet.errors import MagNetError, printable
+from magnet.files import atomic_path, errors_name, remove_leftovers, save_image
 from magnet.locks import LOCK, folder_lock
 from magnet.outputs import RECORD, Outputs
 from magnet.pretrained import CONFIG, WEIGHTS

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from magnet import MagNet, MagNetError, RefinementModule, build_segmenter, checkpoints, pretrained
 from magnet.checkpoints import CheckpointError
+from magnet.images import normalize
 
 SETTINGS: dict = {"scales": [(16, 24), (32, 48)], "patch_size": (16, 24), "n_points": 0.5}
 
@@ -43,7 +46,7 @@ def test_round_trip(saved: Path) -> None:
         assert getattr(loaded, name) == getattr(model, name), name
     assert loaded.class_names == ["sky", "Straße", "tree"] and loaded.colours[1] == (1, 2, 3)
     assert loaded.info == {"licence": "CC BY 4.0"}
-    image = rand("pretrained.image", 1, 3, 40, 60)
+    image = normalize(rand("pretrained.image", 1, 3, 40, 60))
     assert torch.equal(model(image), loaded(image))
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
 
@@ -130,6 +133,23 @@ def edit(folder: Path, **changes: object) -> None:
         ({"n_points": 1.5}, "config.json' is not valid .*n_points"),
         ({"class_names": ["a"]}, "config.json' is not valid .*class_names"),
         ({"scales": "drop"}, "config.json' lacks scales"),
+        ({"num_classes": 10**9}, "config.json' is not valid .*num_classes: expected at most 10000, got 1000000000"),
+        ({"refiners": 10**9}, "config.json' is not valid .*refiners: expected how many there are, 0 to 64, got 10"),
+        ({"scales": [[10**9, 10**9]]}, r"config.json' is not valid .*scales\[0\]: expected at most 2\*\*32 pixels"),
+        (
+            {"scales": [[i, i] for i in range(16, 10**5)]},
+            "config.json' is not valid .*scales: expected at most 64 sizes",
+        ),
+        ({"input_size": [10**9, 10**9]}, "config.json' is not valid .*input_size: expected at most"),
+        (
+            {"scales": [[16, 24], [4096, 4096]], "patch_size": [1, 1]},
+            "config.json' is not valid .*patch_size: .* 1048576",
+        ),
+        ({"colours": [[float("inf"), 0, 0]] * 3}, "config.json' is not valid .*colours"),
+        ({"segmenter": {"a": 1}}, "config.json' is not valid .*name: expected one of"),
+        ({"n_points": "\x1b[31m"}, r"config.json' is not valid .*n_points: .*\\x1b\[31m"),
+        ({"segmenter": "x" * 10**6}, "config.json' is not valid .{0,600}$"),
+        ({"weights_sha256": 7}, "model.safetensors' is not the file that 'config.json' was written with"),
         ({"format": 2}, "config.json' has format 2, and this version reads 1"),
         ({"format": "drop"}, "config.json' is not the configuration"),
     ],
@@ -192,3 +212,87 @@ def test_an_interrupted_save_leaves_the_old_model(saved: Path, tmp_path: Path, m
 def test_segmenters_are_recognised(name: str) -> None:
     with torch.device("meta"):
         assert pretrained._segmenter_name(build_segmenter(name, 5)) == name
+
+
+# the weights are those that the configuration was written with
+
+
+def test_the_configuration_knows_the_weights(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    assert config["weights_sha256"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", pretrained.shipped_models())
+def test_shipped_weights_are_known(name: str) -> None:
+    config = json.loads((pretrained.SHIPPED / name / "config.json").read_text(encoding="utf-8"))
+    weights = (pretrained.SHIPPED / name / "model.safetensors").read_bytes()
+    assert config["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+
+
+def test_other_weights_are_an_error_that_says_how_to_take_them(saved: Path, tmp_path: Path) -> None:
+    copy_of(saved, tmp_path)
+    other = tiny().state_dict()
+    other["segmenter.head.bias"] += 1  # as tuned by hand
+    checkpoints.save_safetensors(tmp_path / "model.safetensors", other)
+    with pytest.raises(
+        MagNetError, match=r"^weights: .* is not the file that 'config\.json' was written with"
+    ) as caught:
+        MagNet.from_pretrained(tmp_path)
+    assert 'take "weights_sha256" out of config.json' in str(caught.value)
+    edit(tmp_path, weights_sha256="drop")  # as the message says; so are folders of older versions
+    loaded = MagNet.from_pretrained(tmp_path)
+    assert torch.equal(loaded.segmenter.head.bias, other["segmenter.head.bias"])
+    loaded.save_pretrained(tmp_path)
+    MagNet.from_pretrained(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_named(saved: Path, tmp_path: Path) -> None:
+    copy_of(saved, tmp_path)
+    model = tiny()
+    with torch.no_grad():
+        model.segmenter.head.bias[1] = torch.nan
+    checkpoints.save_safetensors(tmp_path / "model.safetensors", model.state_dict())
+    with pytest.raises(MagNetError, match=r"model\.safetensors' holds NaN or infinity in segmenter\.head\.bias; train"):
+        MagNet.from_pretrained(tmp_path)
+
+
+# files that are none
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_pipes_and_devices_are_not_waited_for(saved: Path, tmp_path: Path, name: str) -> None:
+    path = copy_of(saved, tmp_path) / name
+    argument = "config" if name == "config.json" else "weights"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MagNetError, match=rf"^{argument}: expected a file, but '{path}' is a pipe or a device; copy"):
+        MagNet.from_pretrained(tmp_path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(MagNetError, match=rf"^{argument}: expected a file, but '{path}' is a pipe or a device; copy"):
+        MagNet.from_pretrained(tmp_path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(MagNetError, match=rf"^{argument}: expected a readable file, but '{path}' is not one"):
+        MagNet.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_configuration_nested_without_an_end(saved: Path, tmp_path: Path, opening: str) -> None:
+    (copy_of(saved, tmp_path) / "config.json").write_text(opening * 100_000)
+    with pytest.raises(MagNetError, match=r"^config: .* is truncated, corrupt or not JSON \(it is nested too deep\)"):
+        MagNet.from_pretrained(tmp_path)
+
+
+def test_a_configuration_of_a_gigabyte_is_not_read(saved: Path, tmp_path: Path) -> None:
+    with (copy_of(saved, tmp_path) / "config.json").open("r+b") as file:
+        file.truncate(1 << 30)  # takes no room on the disk
+    with pytest.raises(MagNetError, match=r"^config: expected a file of at most 16 MiB, but .* is larger"):
+        MagNet.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{", b"1" * 10_000, b"NaN", b"null", b'"x"'])
+def test_what_is_no_configuration(saved: Path, tmp_path: Path, content: bytes) -> None:
+    (copy_of(saved, tmp_path) / "config.json").write_bytes(content)
+    with pytest.raises(MagNetError, match=r"^config: .* is (truncated, corrupt or not JSON|not the configuration)"):
+        MagNet.from_pretrained(tmp_path)

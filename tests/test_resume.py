@@ -259,6 +259,79 @@ def test_states_that_do_not_fit_are_refused(tiny: TrainConfig, tmp_path: Path) -
         run_training(changed(tiny, tmp_path, resume=True), "segmenter")
 
 
+_WRONG = {
+    "progress": [7, [], None, {}],
+    "progress.step": ["3", 1.5, -1, True, None, 10**400 * -1],
+    "progress.best": ["x", None],
+    "progress.seconds": [[]],
+    "optimiser": [3, {}],
+    "optimiser.name": [7],
+    "optimiser.steps": ["x", -3],
+    "scaler": [[1]],
+    "average": ["many", None],
+    "random": [[], {}],
+    "random.numpy": [
+        7,
+        ["MT19937", 10**6, 0, 0.0],
+        ["MT19937", -5, 0, 0.0],
+        ["PCG64", 1, 0, 0.0],
+        ["MT19937", "1", 0, 0.0],
+    ],
+    "random.python": [None, [3], [3, "x"], [9, None]],
+    "origin": ["x"],
+    "config": [[1, 2], None],
+}
+
+
+@pytest.mark.usefixtures("small_network")
+def test_values_of_another_kind_are_one_error(tiny: TrainConfig, tmp_path: Path) -> None:
+    path = tmp_path / "tiny" / "segmenter" / "state.safetensors"
+    run_training(changed(tiny, tmp_path, iterations=1), "segmenter")
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    for key, wrong in _WRONG.items():
+        for value in wrong:
+            values = json.loads(metadata["values"])
+            *above, last = key.split(".")
+            inner = values[above[0]] if above else values
+            inner[last] = value
+            save_file(tensors, path, {**metadata, "values": json.dumps(values)})
+            with pytest.raises(MagNetError, match=r"^resume: ") as caught:
+                run_training(changed(tiny, tmp_path, iterations=2, resume=True), "segmenter")
+            told = str(caught.value)
+            assert "--resume" in told or "--stage" in told, (key, value, told)
+            assert len(told) < 700 + len(str(path)), (key, value)
+    for text in ("[1]", "[" * 100_000, "nothing"):
+        save_file(tensors, path, {**metadata, "values": text})
+        with pytest.raises(MagNetError, match=r"^resume: .* is no training state that this version can read"):
+            run_training(changed(tiny, tmp_path, iterations=2, resume=True), "segmenter")
+
+
+@pytest.mark.usefixtures("small_network")
+def test_tensors_of_another_kind_are_one_error(tiny: TrainConfig, tmp_path: Path) -> None:
+    path = tmp_path / "tiny" / "segmenter" / "state.safetensors"
+    run_training(changed(tiny, tmp_path, iterations=1), "segmenter")
+    whole = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    cases: list[tuple[dict[str, torch.Tensor | None], str]] = [
+        ({"random.torch": torch.zeros(7)}, "holds what is no training state"),
+        ({"random.torch": torch.zeros(7, dtype=torch.uint8)}, "holds what is no training state"),
+        ({"random.numpy": torch.zeros(9, dtype=torch.int64)}, "holds what is no training state"),
+        ({"random.python": torch.zeros(9, dtype=torch.int64)}, "holds what is no training state"),
+        ({"optimiser.0.exp_avg": None}, "expected .*'exp_avg'.* of each parameter"),
+        ({"optimiser.0.exp_avg_sq": None}, "expected .*'exp_avg_sq'.* of each parameter"),
+        ({"optimiser.²": torch.zeros(1)}, "has a parameter ²"),
+        ({"optimiser.0.exp_avg": whole["optimiser.0.exp_avg"] * torch.nan}, "'optimiser.0.exp_avg' holds NaN"),
+    ]
+    for changes, message in cases:
+        tensors = {key: value for key, value in {**whole, **changes}.items() if value is not None}
+        save_file(tensors, path, metadata)
+        with pytest.raises(MagNetError, match=f"^resume: .*{message}"):
+            run_training(changed(tiny, tmp_path, iterations=2, resume=True), "segmenter")
+
+
 def test_an_optimiser_takes_no_tensors_of_another_network() -> None:
     optimiser = torch.optim.AdamW([nn.Parameter(torch.zeros(2, 3))])
     with pytest.raises(MagNetError, match="a parameter 1"):
@@ -283,8 +356,10 @@ def test_the_log_loses_what_is_written_again(tmp_path: Path) -> None:
         log.write(stage="segmenter", step=step, lr=0.1)
         log.write(stage="segmenter", step=step, miou=[1.0])
     log.write(stage="refiner", step=40, lr=0.1)
-    with path.open("a") as file:
-        file.write('{"stage": "refi')  # a process that was killed
+    with path.open("ab") as file:
+        for line in (b'{"stage": "segmenter", "step": "many"}', b"[" * 100_000, b"7", b"\xff\xfe", b"{}x"):
+            file.write(line + b"\n")  # what no run wrote
+        file.write(b'{"stage": "refi')  # a process that was killed
     log.begin("segmenter", 20, 100.0)
     log.write(stage="segmenter", step=20, lr=0.2)
     log.close()

@@ -468,6 +468,17 @@ def test_bad_images(shape: tuple[int, ...]) -> None:
         ({"std": (1.0, 0.0, 1.0)}, ValueError, "std: expected 3 positive numbers"),
         ({"std": (1.0, float("nan"), 1.0)}, ValueError, "std: expected 3 positive numbers"),
         ({"mean": (1.0, float("inf"), 1.0)}, ValueError, "mean: expected 3 finite numbers"),
+        (
+            {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]},
+            ValueError,
+            r"^mean: expected numbers for RGB in \[0, 1\], got \[123\.675, 116\.28, 103\.53\], .*; divide by 255: "
+            r"mean=\[0\.485, 0\.456, 0\.406\], std=\[0\.229, 0\.224, 0\.225\]$",
+        ),
+        ({"mean": [123.675, 116.28, 103.53]}, ValueError, r"divide by 255: mean=\[0\.485, 0\.456, 0\.406\]$"),
+        ({"mean": [127.5] * 3, "std": None}, ValueError, r"mean=\[0\.5, 0\.5, 0\.5\], std=\[0\.00392157, "),
+        ({"std": [255] * 3}, ValueError, r"^std: expected .* got \[255\.0, 255\.0, 255\.0\], .*: std=\[1, 1, 1\]$"),
+        ({"mean": [0.5, 0.5, 1.01]}, ValueError, "^mean: expected numbers for RGB in"),
+        ({"mean": ["x" * 9999] * 3}, TypeError, r"^.{0,300}$"),
     ],
 )
 def test_bad_arguments(changes: dict, error: type[Exception], message: str) -> None:

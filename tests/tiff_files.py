@@ -91,7 +91,16 @@ def write_packed(path: Path, values: np.ndarray, bits: int) -> None:
     """(H, W) grey values of any number of bits, packed closely; rows must fill whole bytes."""
     text = "".join(f"{value:0{bits}b}" for value in values.ravel().tolist())
     height, width = values.shape
-    tags: dict[int, Sequence[float]] = {256: [width], 257: [height], 258: [bits], 259: [1], 262: [1], 277: [1], 278: [height], 284: [1]}
+    tags: dict[int, Sequence[float]] = {
+        256: [width],
+        257: [height],
+        258: [bits],
+        259: [1],
+        262: [1],
+        277: [1],
+        278: [height],
+        284: [1],
+    }
     _write(path, tags, 273, [int(text, 2).to_bytes(len(text) // 8, "big")], [0])
 
 

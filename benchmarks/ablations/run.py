@@ -42,7 +42,8 @@ class Every:
 def figures(model: magnet.MagNet, variant: Variant, images: Every) -> dict[str, Any]:
     own = build(model, variant)
     mode = "fast" if own.n_patches is not None else variant.mode
-    result = evaluate(own, images, modes=[mode], n_patches=own.n_patches or 4, per_scale=False, boundary_width=0)[mode]
+    n_patches = 4 if own.n_patches is None else own.n_patches
+    result = evaluate(own, images, modes=[mode], n_patches=n_patches, per_scale=False, boundary_width=0)[mode]
     return {"scales": [list(size) for size in own.scales], **result}
 
 

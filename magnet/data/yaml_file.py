@@ -85,7 +85,8 @@ def _class_names(path: Path, names: Any) -> list[str]:
 
 
 def _code(path: Path, content: Mapping[str, Any], num_classes: int) -> ClassIds:
-    ignored, mapping = content.get("ignore") or [], content.get("mapping")
+    ignored, mapping = content.get("ignore"), content.get("mapping")
+    ignored = [] if ignored is None else ignored  # `ignore: 0` is no empty list
     holds = isinstance(ignored, list) and all(_is_number(v, 256) for v in ignored)
     _need(path, "ignore", ignored, holds, "a list of label values, 0 to 255")
     if mapping is not None:
@@ -112,7 +113,7 @@ def _colours(path: Path, colours: Any, num_classes: int) -> list[Colour] | None:
 def _find(path: Path, content: Mapping[str, Any], split: str) -> _Found:
     if split not in ("train", "val", "test"):
         raise MagNetError(f"split: expected train, val or test, got '{split}'")
-    root = path.parent / str(content.get("root") or ".")
+    root = path.parent / str("." if content.get("root") is None else content["root"])
     part = content.get(split)
     if part is None:
         raise MagNetError(f"data.file: '{path}' has no split '{split}'; add '{split}: {{images: ..., labels: ...}}'")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magnet.conventions import Finite
 from magnet.evaluation.meter import free_memory, peak_memory, reset_peak_memory
 from magnet.images import normalize, resize, to_tensor
 from magnet.sliding import sliding_window
@@ -68,6 +69,9 @@ def predict(
         probabilities = sliding_window(model.segment, resize(pixels, seen), window)
     else:
         probabilities = _one_pass(model, resize(normalize(pixels), _density(model, size)[0]))
+    finite = Finite(model)
+    finite.look(probabilities, f"mode '{mode}'", probabilities.shape[-2:])
+    finite.finish()
     return labels_at(probabilities[0], size)
 
 

@@ -7,6 +7,8 @@ import os
 
 from torch import nn
 
+from magnet.errors import shown
+from magnet.networks.limits import check_num_classes
 from magnet.networks.refinement import RefinementModule
 
 __all__ = ["SEGMENTERS", "RefinementModule", "build_segmenter"]
@@ -31,13 +33,12 @@ def build_segmenter(name: str, num_classes: int, *, weights: str | os.PathLike[s
         weights: a .safetensors file, or a .pth / .pt state dict, loaded strictly; None: random weights, to be trained.
 
     Raises:
-        ValueError: unknown name, or num_classes is not a positive int.
+        ValueError: unknown name, or num_classes is not an int of 1 to 10,000.
         MagNetError: the weights are missing, corrupt, or do not fit the network.
     """
-    if name not in _FACTORIES:
-        raise ValueError(f"name: expected one of {', '.join(map(repr, SEGMENTERS))}, got {name!r}")
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise ValueError(f"num_classes: expected a positive int, got {num_classes!r}")
+    if not isinstance(name, str) or name not in _FACTORIES:
+        raise ValueError(f"name: expected one of {', '.join(map(repr, SEGMENTERS))}, got {shown(name)}")
+    check_num_classes(num_classes)
     module, factory = _FACTORIES[name]
     network: nn.Module = getattr(importlib.import_module(module), factory)(num_classes)
     if weights is not None:

@@ -7,6 +7,9 @@ import itertools
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.errors import shown
+from magnet.networks.limits import MOST_CHANNELS, check_num_classes
+
 __all__ = ["Compact"]
 
 
@@ -62,7 +65,7 @@ class Compact(nn.Module):
     """A residual U-Net with a full-resolution skip, for thin structures, and context down to 1/32.
 
     Args:
-        num_classes: channels of the output, at least 1.
+        num_classes: channels of the output, 1 to 10,000.
         widths: channels at 1/1, 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size.
 
     Input (N, 3, H, W), any H and W of at least 1; output logits (N, num_classes, H, W), float32 also under autocast.
@@ -71,11 +74,12 @@ class Compact(nn.Module):
 
     def __init__(self, num_classes: int, widths: tuple[int, ...] = (16, 32, 64, 96, 128, 128)) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
-        if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(f"widths: expected at least two positive channel counts, got {tuple(widths)}")
-        self.num_classes = num_classes
+        self.num_classes = check_num_classes(num_classes)
+        if len(widths) < 2 or min(widths) < 1 or sum(widths) > MOST_CHANNELS:
+            raise ValueError(
+                "widths: expected at least two positive channel counts, "
+                f"{MOST_CHANNELS} in all at most, got {shown(tuple(widths))}"
+            )
         self.stem = _ConvNormAct(3, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(_ConvNormAct(a, b, stride=2), _Residual(b)) for a, b in itertools.pairwise(widths)

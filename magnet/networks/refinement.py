@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.conventions import can_look, check_probabilities
 from magnet.networks.folding import conv_bn
+from magnet.networks.limits import check_num_classes
 from magnet.networks.resnet import Bottleneck, conv1x1, conv3x3, make_layer
 
 MOMENTUM = 0.01  # of the running statistics, as in the release
@@ -21,11 +23,11 @@ class RefinementModule(nn.Module):
         num_classes: number of classes C of both maps.
     """
 
+    _looked_at = False  # whether the numbers of the maps were: once, on the first batch
+
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes: expected a positive int, got {num_classes!r}")
-        self.num_classes = num_classes
+        self.num_classes = check_num_classes(num_classes)
         self.bn0 = nn.BatchNorm2d(2 * num_classes, momentum=MOMENTUM)
         self.conv1 = conv3x3(2 * num_classes, 64)
         self.bn1 = nn.BatchNorm2d(64, momentum=MOMENTUM)
@@ -35,7 +37,7 @@ class RefinementModule(nn.Module):
         self.seg_conv = conv1x1(128, num_classes)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """(N, C, H, W) probabilities, twice -> (N, C, H, W) logits.
+        """(N, C, H, W) probabilities, twice -> (N, C, H, W) logits. Logits in their place are warned of, once.
 
         Raises:
             ValueError: the maps differ in shape, or do not have ``num_classes`` channels.
@@ -50,6 +52,10 @@ class RefinementModule(nn.Module):
                 f"fine: expected (N, {self.num_classes}, H, W) probabilities, got shape {tuple(fine.shape)}; "
                 "build the refinement module with the segmenter's num_classes"
             )
+        if can_look(fine) and not self._looked_at:  # in this order: a compiled graph must not depend on it
+            self._looked_at = True
+            check_probabilities("fine", fine)
+            check_probabilities("coarse", coarse)
         x = self.bn0(torch.cat([fine, coarse], dim=1))
         if not self.training and not torch.is_grad_enabled():
             return self._infer(x)

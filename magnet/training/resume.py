@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from magnet.conventions import not_finite
 from magnet.distributed import gather_objects, is_main, rank
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, printable, shown
 from magnet.training import state
 from magnet.training.config import TrainConfig
 from magnet.training.loop import Average, Optimiser
@@ -84,10 +85,18 @@ class Stage:
         """
         tensors, values = state.load_training_state(path)
         try:
+            _check_values(values)
+            bad = not_finite(tensors)
+            if bad:
+                raise ValueError(f"'{bad[0]}' holds NaN or infinity")
             self._take(path, tensors, values)
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, IndexError) as error:
             raise MagNetError(
                 f"resume: '{path}' lacks part of a training state ({error}); start again without --resume"
+            ) from error
+        except (TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+            raise MagNetError(
+                f"resume: '{path}' holds what is no training state ({error}); start again without --resume"
             ) from error
 
     def own_generators(self) -> dict[str, Tensor]:
@@ -108,7 +117,8 @@ class Stage:
             raise MagNetError(f"{task.name}.optim.name: expected '{was}', as '{path}' was trained with, got '{now}'")
         changes = _changes(values["config"], _settings_of(self.config, task.name))
         if changes:
-            tqdm.write(f"{task.name}: goes on with other settings than before: {'; '.join(changes)}")
+            told = printable("; ".join(changes), 2000)
+            tqdm.write(f"{task.name}: goes on with other settings than before: {told}")
         state.restore_tensors(task.network, state.section(tensors, "network"), source=path)
         if self.average.decay > 0:
             kept = state.section(tensors, "average") or state.section(tensors, "network")
@@ -150,4 +160,36 @@ def _settings_of(config: TrainConfig, stage: str) -> dict[str, Any]:
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Settings that both know and that differ."""
-    return [f"{key} {before[key]} -> {now[key]}" for key in before if key in now and before[key] != now[key]]
+    changed = (key for key in before if key in now and before[key] != now[key])
+    return [f"{key} {printable(before[key])} -> {printable(now[key])}" for key in changed]
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError where a value of a training state is of another kind than ``Stage.save`` writes."""
+
+    def need(key: str, value: Any, *kinds: type) -> None:
+        if type(value) not in kinds:  # bool is an int to isinstance
+            names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
+            raise TypeError(f"{key}: expected {names}, got {shown(value)}")
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"{key}: expected 0 or more, got {shown(value)}")
+
+    for key in ("progress", "optimiser", "scaler", "random", "origin", "config"):
+        need(key, values[key], dict)
+    need("average", values["average"], int)
+    for field in dataclasses.fields(Progress):
+        number = (int,) if isinstance(field.default, int) else (int, float)
+        need(f"progress.{field.name}", values["progress"][field.name], *number)
+    need("optimiser.name", values["optimiser"]["name"], str)
+    need("optimiser.steps", values["optimiser"]["steps"], int)
+    generators: dict[str, list[tuple[type, ...]]] = {
+        "numpy": [(str,), (int,), (int,), (int, float)],
+        "python": [(int,), (float, type(None))],
+    }
+    for key, kinds in generators.items():
+        own = values["random"][key]
+        need(f"random.{key}", own, list)
+        if len(own) != len(kinds):
+            raise ValueError(f"random.{key}: expected {len(kinds)} values, got {shown(own)}")
+        for value, allowed in zip(own, kinds, strict=True):
+            need(f"random.{key}", value, *allowed)

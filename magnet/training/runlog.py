@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from magnet.files import atomic_path, errors_name
+from magnet.reading import parse_json
 
 __all__ = ["RunLog"]
 
@@ -44,7 +45,7 @@ class RunLog:
             self._start = time.perf_counter() - seconds
         if self._path is None or self._file is None:
             return
-        lines = self._path.read_text(encoding="utf-8").splitlines()
+        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         kept = [line for line in lines if _stays(line, stage, step)]
         if len(kept) < len(lines):
             self._file.close()
@@ -67,9 +68,9 @@ class RunLog:
 def _stays(line: str, stage: str, step: int) -> bool:
     entry: Any = None
     with contextlib.suppress(ValueError):  # the last line of a process that was killed
-        entry = json.loads(line)
-    if not isinstance(entry, dict):
+        entry = parse_json(line)
+    number = entry.get("step", -1) if isinstance(entry, dict) else None
+    if not isinstance(number, (int, float)):
         return False
-    number = entry.get("step", -1)
     done = number < step if "lr" in entry else number <= step
     return bool(entry.get("stage") != stage or done)

@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from magnet.checkpoints import load_safetensors
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, shown
 from magnet.files import atomic_path
+from magnet.reading import parse_json
 
 __all__ = [
     "load_training_state",
@@ -74,7 +75,9 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, metadata = load_safetensors(path)
         if metadata.get("format") != str(_FORMAT):
             raise ValueError(f"format {metadata.get('format')}")
-        values = json.loads(metadata["values"])
+        values = parse_json(metadata["values"])
+        if not isinstance(values, dict):
+            raise ValueError(f"its values are {shown(values)}")
     except (MagNetError, ValueError, KeyError) as error:
         raise MagNetError(
             f"resume: '{path}' is no training state that this version can read ({error}); start again without --resume"
@@ -119,7 +122,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
     restored: dict[Tensor, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
-        if not number.isdigit() or int(number) >= len(parameters):
+        if not (number.isascii() and number.isdecimal() and len(number) < 10) or int(number) >= len(parameters):
             raise MagNetError(f"resume: the state's optimiser has a parameter {number}, the network has not")
         parameter = parameters[int(number)]
         if value.ndim == 0:
@@ -131,6 +134,13 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
             )
         # the layout of the parameter, as before: kernels choose their arithmetic by it
         restored.setdefault(parameter, {})[name] = torch.empty_like(parameter).copy_(value)
+    wanted = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimiser, torch.optim.AdamW) else {"momentum_buffer"}
+    for values in restored.values():
+        if set(values) != wanted:  # what is missing would be missed in the middle of a step
+            raise MagNetError(
+                f"resume: expected {sorted(wanted)} of each parameter in the state's optimiser, got "
+                f"{shown(sorted(values))}; start again without --resume"
+            )
     optimiser.state.clear()
     optimiser.state.update(restored)
 
@@ -166,6 +176,8 @@ def restore_random_state(device: torch.device, tensors: Mapping[str, Tensor], va
     if device.type == "cuda" and "cuda" in tensors:
         torch.cuda.set_rng_state(tensors["cuda"], device)
     kind, position, has_gauss, gauss = values["numpy"]
+    if not 0 <= position <= tensors["numpy"].numel():  # numpy would read beyond its numbers
+        raise ValueError(f"random.numpy: expected a position of 0 to {tensors['numpy'].numel()}, got {shown(position)}")
     np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))
     version, next_gauss = values["python"]
     random.setstate((version, tuple(tensors["python"].tolist()), next_gauss))

@@ -15,7 +15,7 @@ def confidence(x: Tensor, *, from_logits: bool = False, backend: str = "auto") -
     """Top-1 minus top-2 class probability of every pixel, computed in float32.
 
     Args:
-        x: class probabilities (N, C, H, W), C >= 2, any strides; logits where ``from_logits``.
+        x: class probabilities (N, C, H, W), C >= 2, any strides; logits where ``from_logits`` (not checked).
         from_logits: apply a softmax over C first, in the same pass.
         backend: "auto", or a backend's name to force it.
 

@@ -16,7 +16,7 @@ def patch_uncertainty(coarse: Tensor, boxes: Tensor, *, from_logits: bool = Fals
     """Mean of 1 - confidence over each box, to choose the patches worth a closer look.
 
     Args:
-        coarse: class probabilities (N, C, H, W), C >= 2, any strides; logits where ``from_logits``.
+        coarse: class probabilities (N, C, H, W), C >= 2, any strides; logits where ``from_logits`` (not checked).
         boxes: (P, 5) floats: image index, x0, y0, x1, y1 in pixels, rounded (halves to even) to whole pixels; what lies
             outside the map does not count. May lie on the CPU whatever the
             device of the map: those of a GPU are read back, which waits for it. Carries no gradient.

@@ -34,7 +34,7 @@ def refine_stage(
     Args:
         coarse: class probabilities (N, C, h, w), C >= 2, any strides, upsampled bilinearly (align_corners=False).
         patches: class probabilities (P, C, ph, pw) of the same type and device; P may be 0. Logits where
-            ``from_logits``.
+            ``from_logits``; which they are is not checked.
         boxes: (P, 5) floats: image index, x0, y0, x1, y1 in pixels of ``size``, as ``stitch_patches`` takes them. May
             lie on the CPU whatever the device of the maps, so that nobody waits for a device. Carries no gradient.
         size: (H, W) to reach, h <= H, w <= W.

@@ -29,8 +29,8 @@ def refine_step(
     The score of a pixel is (1 - confidence(coarse)) * confidence(fine), median filtered; the K highest are replaced.
 
     Args:
-        coarse: class probabilities (N, C, h, w), C >= 2, any strides; logits where ``from_logits``. Where it is
-            smaller than ``fine`` it is first upsampled bilinearly (align_corners=False).
+        coarse: class probabilities (N, C, h, w), C >= 2, any strides; logits where ``from_logits`` (not checked). Where
+            it is smaller than ``fine`` it is first upsampled bilinearly (align_corners=False).
         fine: (N, C, H, W), the same type and device, h <= H, w <= W.
         n_points: K per image: an int is a count (capped at H*W, 0 is a no-op), a float in (0, 1] a fraction of H*W.
         kernel_size: of the median, odd, 1 to 15; 1 for none.

@@ -25,7 +25,7 @@ def uncertainty_score(
     """(1 - confidence(coarse)) * confidence(fine), 0 outside ``mask``, then a zero-padded median.
 
     Args:
-        coarse: class probabilities (N, C, H, W), C >= 2, any strides; logits where ``from_logits``.
+        coarse: class probabilities (N, C, H, W), C >= 2, any strides; logits where ``from_logits`` (not checked).
         fine: the same shape, type and device.
         kernel_size: of the median, odd, 1 to 15; 1 for none.
         from_logits: apply a softmax over C to both maps first, in the same pass.

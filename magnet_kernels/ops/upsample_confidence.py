@@ -21,7 +21,7 @@ def upsample_confidence(
     A tap of weight 0 is not read: a pixel that an output lies on is taken as it is, whatever lies beside it.
 
     Args:
-        coarse: class probabilities (N, C, h, w), C >= 2, any strides; logits where ``from_logits``.
+        coarse: class probabilities (N, C, h, w), C >= 2, any strides; logits where ``from_logits`` (not checked).
         size: (H, W) to reach, align_corners=False. With (h, w) itself the map is copied. Sizes below (h, w) are
             allowed, and sampled without antialiasing.
         from_logits: the confidence is made from the softmax of the upsampled logits.

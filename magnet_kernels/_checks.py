@@ -125,7 +125,10 @@ def check_pair(coarse: Tensor, fine: Tensor, *, min_channels: int = 2, may_upsam
 def check_in_place(name: str, x: Tensor) -> None:
     """``x`` is written to: no two of its elements may share memory."""
     sizes = [(stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1]
-    if 0 in x.shape or not _overlaps_itself(sorted(sizes, reverse=True)):
+    if 0 in x.shape or _nest(sizes):
+        return
+    # symbols cannot be searched: while they are traced, other layouts are refused
+    if not torch.compiler.is_compiling() and not _overlaps_itself(sorted(sizes, reverse=True)):
         return
     expanded = any(stride == 0 for stride, _ in sizes)
     came = "an expanded tensor" if expanded else f"{_describe(x)} of strides {x.stride()}, which overlaps itself"
@@ -159,6 +162,18 @@ def check_apart(name: str, x: Tensor, other_name: str, other: Tensor, hint: str)
 
 
 _MOST_TRIES = 10_000  # strides that nest take a few
+
+
+def _nest(axes: Sequence[tuple[int, int]]) -> bool:
+    """Whether every step along one of these (stride, size) passes all that smaller strides reach.
+
+    It sorts nothing, so that it can be traced where sizes are symbols.
+    """
+    for i, (stride, _) in enumerate(axes):
+        inner = [(s, n) for j, (s, n) in enumerate(axes) if s < stride or (s == stride and j > i)]
+        if stride <= sum((n - 1) * s for s, n in inner):
+            return False
+    return True
 
 
 def _overlaps_itself(axes: Sequence[tuple[int, int]]) -> bool:

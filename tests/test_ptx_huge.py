@@ -78,10 +78,16 @@ def test_far_apart(backend, dtype, apart, far_fine):
 
         And as close to the reference as the table says.
         """
-        far = [m if i in near else lay(m, strides(*m.shape), i) for i, m in enumerate(maps)]
-        results = call(*far, backend), call(*(m.clone() for m in maps), backend), call(*far, "reference")
-        actual, same, expected = ([r] if isinstance(r, Tensor) else r for r in results)
-        for x, y, z in zip(actual, same, expected, strict=True):
+
+        def far() -> list[Tensor]:
+            return [m.clone() if i in near else lay(m, strides(*m.shape), i) for i, m in enumerate(maps)]
+
+        def outcome(given: list[Tensor], backend: str) -> list[Tensor]:
+            result = call(*given, backend)
+            return [x.clone() for x in ([result] if isinstance(result, Tensor) else result)]
+
+        results = outcome(far(), backend), outcome([m.clone() for m in maps], backend), outcome(far(), "reference")
+        for x, y, z in zip(*results, strict=True):
             try:
                 assert_same(x, y)
                 (assert_close if x.is_floating_point() else assert_same)(x, z)

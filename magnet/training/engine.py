@@ -122,15 +122,19 @@ class _Trainer:
             mininterval=2,
             disable=not is_main(),
         )
+        with loader.watched():
+            self._work(loader, board, bar)
+        return self.average.network
+
+    def _work(self, loader: Loader, board: Board, bar: tqdm[NoReturn]) -> None:
         try:
             self._loop(loader, board, bar)
-        except Interrupted:  # in a validation, which the resumed run does anew
+        except Interrupted:  # in a validation, which the resumed run does anew, or while samples are waited for
             self._stop()
         finally:
             bar.close()  # before an error is printed, which needs a line of its own
             loader.close()
             board.close()
-        return self.average.network
 
     # the loop
 
@@ -143,7 +147,8 @@ class _Trainer:
             self._validate(board)
         while not self._done():
             step = progress.step
-            batches, waited = loader.next()
+            with self._interruptible():
+                batches, waited = loader.next()
             watch.waited += waited
             rate = self.optimiser.rate()
             loss, norm = self._step(network, batches, step)
@@ -238,8 +243,7 @@ class _Trainer:
     def _validate(self, board: Board) -> None:
         progress, kept = self.progress, self.average.network
         kept.eval()
-        # several processes that validate together must not leave each other waiting
-        with self.stop.interruptible() if world_size() == 1 else contextlib.nullcontext():
+        with self._interruptible():
             result = self.task.validate(kept)
             pictures = self.task.pictures(kept) if board.live else {}
         self.network.train()
@@ -255,6 +259,10 @@ class _Trainer:
                 save_weights(kept, self.folder / f"{name}.safetensors", step=progress.step, score=result.score)
 
     # stopping
+
+    def _interruptible(self) -> contextlib.AbstractContextManager[None]:
+        # several processes that work together must not leave each other waiting
+        return self.stop.interruptible() if world_size() == 1 else contextlib.nullcontext()
 
     def _stopped(self) -> bool:
         return any_rank(self.stop.number > 0)

@@ -166,11 +166,12 @@ def test_workers_that_hang_are_given_up_and_ended(monkeypatch: pytest.MonkeyPatc
 @linux
 def test_a_signal_ends_the_wait_for_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader_module, "_TIME_TO_END", 0.2)
-    loader = Loader(Slow(1000.0), (0, 1), [[0]], 0, 3, workers=1)
+    monkeypatch.setattr(loader_module, "_LOOK_EVERY", 0.2)
     with StopSignal() as stop:
+        loader = Loader(Slow(1000.0), (0, 1), [[0]], 0, 3, workers=1, stopped=lambda: stop.number > 0)
         timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
-        with pytest.raises(Interrupted), stop.interruptible():
+        with pytest.raises(Interrupted):
             loader.next()
         loader.close()
     assert stop.number == signal.SIGTERM

@@ -114,6 +114,7 @@ class _Trainer:
             self.settings.iterations,
             workers=self.config.data.workers,
             pin=self.device.type == "cuda",
+            stopped=lambda: self.stop.number > 0 and world_size() == 1,
         )
         bar = tqdm(
             desc=self.task.name,
@@ -129,7 +130,7 @@ class _Trainer:
     def _work(self, loader: Loader, board: Board, bar: tqdm[NoReturn]) -> None:
         try:
             self._loop(loader, board, bar)
-        except Interrupted:  # in a validation, which the resumed run does anew, or while samples are waited for
+        except Interrupted:  # in a validation, which the resumed run does anew, or in a long wait for samples
             self._stop()
         finally:
             bar.close()  # before an error is printed, which needs a line of its own
@@ -147,8 +148,7 @@ class _Trainer:
             self._validate(board)
         while not self._done():
             step = progress.step
-            with self._interruptible():
-                batches, waited = loader.next()
+            batches, waited = loader.next()
             watch.waited += waited
             rate = self.optimiser.rate()
             loss, norm = self._step(network, batches, step)
@@ -243,7 +243,8 @@ class _Trainer:
     def _validate(self, board: Board) -> None:
         progress, kept = self.progress, self.average.network
         kept.eval()
-        with self._interruptible():
+        # several processes that validate together must not leave each other waiting
+        with self.stop.interruptible() if world_size() == 1 else contextlib.nullcontext():
             result = self.task.validate(kept)
             pictures = self.task.pictures(kept) if board.live else {}
         self.network.train()
@@ -259,10 +260,6 @@ class _Trainer:
                 save_weights(kept, self.folder / f"{name}.safetensors", step=progress.step, score=result.score)
 
     # stopping
-
-    def _interruptible(self) -> contextlib.AbstractContextManager[None]:
-        # several processes that work together must not leave each other waiting
-        return self.stop.interruptible() if world_size() == 1 else contextlib.nullcontext()
 
     def _stopped(self) -> bool:
         return any_rank(self.stop.number > 0)

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -24,11 +24,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from magnet.errors import MagNetError
+from magnet.training.signals import Interrupted
 
 __all__ = ["Loader", "Samples"]
 
 LONGEST_WAIT = 1200.0  # seconds without a batch, after which there will be none
-_LOOK_EVERY = 5.0  # seconds: whether all workers live
+_LOOK_EVERY = 1.0  # seconds: whether all workers live, and whether a signal came
 _TIME_TO_END = 5.0  # seconds that workers are given before they are killed
 
 
@@ -83,6 +84,7 @@ class Loader:
         last: step to end before.
         workers: processes that make samples ahead of time; 0 = made when they are asked for.
         pin: put batches where a GPU can fetch them while it works.
+        stopped: asked in a wait of more than a second, which a yes ends.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class Loader:
         *,
         workers: int = 0,
         pin: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._stopped = stopped
         self._workers = workers = min(workers, max(last - first, 0))
         loader = DataLoader(
             _Steps(samples, key, parts),
@@ -123,6 +127,7 @@ class Loader:
 
         Raises:
             MagNetError: a sample could not be made, a worker ended, or none gave a sample for a long time.
+            Interrupted: it was stopped while it waited.
         """
         start = time.perf_counter()
         with self.watched():
@@ -140,6 +145,8 @@ class Loader:
             except RuntimeError as error:
                 if not str(error).startswith("DataLoader timed out"):
                     raise
+                if self._stopped():
+                    raise Interrupted from None
                 if time.perf_counter() - start > LONGEST_WAIT:
                     raise MagNetError(
                         f"data: the loader processes gave no batch for {LONGEST_WAIT:g} s; make samples in the "

@@ -1,7 +1,7 @@
 """Images of any size, read by window: those past Pillow's size limit never become one array.
 
 Pillow reads what is within ``PIL.Image.MAX_IMAGE_PIXELS``; that limit is never changed. Past it libvips decodes PNG,
-JPEG, TIFF and WebP strip by strip (``pip install 'magnet-kernels[large]'``), by the same rules as
+JPEG, TIFF and WebP strip by strip (``pip install 'pyvips[binary]>=3'``), by the same rules as
 :mod:`magnet.images`. Windows of a tiled TIFF are read where they lie; of other files the first window decodes the
 whole file into a temporary one on disc (``TMPDIR``), as these can only be read from the top.
 
@@ -212,7 +212,7 @@ def _vips() -> Any:
         reason = " ".join(str(error).split())
         raise MagNetError(
             f"image: more pixels than Pillow reads at once need libvips, which cannot be used ({reason}); "
-            "pip install 'magnet-kernels[large]'"
+            "pip install 'pyvips[binary]>=3'"
         ) from error
     return pyvips
 

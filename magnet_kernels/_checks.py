@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+_MOST_BYTES = 2**56  # no process can address more, and products are far from an overflow
 FLOAT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -67,6 +69,25 @@ def check_score(score: Tensor) -> None:
         )
 
 
+def promoted(first: Tensor, second: Tensor, *, fixed: bool = False) -> tuple[Tensor, Tensor]:
+    """Two maps in the wider of their types where autocast is on, as torch promotes them; elsewhere as they are.
+
+    ``fixed``: ``first`` is written to, so that its type stays.
+    """
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or first.dtype == second.dtype:
+        return first, second
+    if first.dtype not in FLOAT_TYPES or second.dtype not in FLOAT_TYPES or not _autocast(first.device.type):
+        return first, second
+    dtype = torch.promote_types(first.dtype, second.dtype)
+    if fixed and dtype != first.dtype:
+        return first, second
+    return first.to(dtype), second.to(dtype)
+
+
+def _autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+
+
 def check_pair(coarse: Tensor, fine: Tensor, *, min_channels: int = 2, may_upsample: bool = False) -> None:
     """``coarse`` and ``fine`` must agree in shape, type and device; ``coarse`` may be smaller where it is upsampled."""
     check_map("coarse", coarse, min_channels=min_channels)
@@ -103,11 +124,17 @@ def check_pair(coarse: Tensor, fine: Tensor, *, min_channels: int = 2, may_upsam
 
 def check_in_place(name: str, x: Tensor) -> None:
     """``x`` is written to: no two of its elements may share memory."""
-    if any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True)):
-        raise ValueError(
-            f"{name}: expected memory that can be written to, got an expanded tensor; "
-            f"make it whole with {name}.contiguous()"
-        )
+    sizes = [(stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1]
+    if 0 in x.shape or _nest(sizes):
+        return
+    # symbols cannot be searched: while they are traced, other layouts are refused
+    if not torch.compiler.is_compiling() and not _overlaps_itself(sorted(sizes, reverse=True)):
+        return
+    expanded = any(stride == 0 for stride, _ in sizes)
+    came = "an expanded tensor" if expanded else f"{_describe(x)} of strides {x.stride()}, which overlaps itself"
+    raise ValueError(
+        f"{name}: expected memory that can be written to, got {came}; make it whole with {name}.contiguous()"
+    )
 
 
 def _memory_of(x: Tensor) -> int:
@@ -126,7 +153,7 @@ def check_apart(name: str, x: Tensor, other_name: str, other: Tensor, hint: str)
     distance = int(x.storage_offset() - other.storage_offset())
     if x.dtype == other.dtype and x.shape == other.shape and x.stride() == other.stride():
         axes = sorted(zip(x.stride(), x.shape, strict=True), reverse=True)
-        shared = _reaches(distance, axes)
+        shared = _reaches(distance, axes, [_MOST_TRIES])
     else:
         ends = [sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True)) for t in (x, other)]
         shared = -ends[0] <= distance <= ends[1]
@@ -134,15 +161,53 @@ def check_apart(name: str, x: Tensor, other_name: str, other: Tensor, hint: str)
         raise ValueError(f"{name}: expected memory of its own, got memory shared with {other_name}; {hint}")
 
 
-def _reaches(distance: int, axes: Sequence[tuple[int, int]]) -> bool:
-    """Whether two elements of a tensor of these (stride, size), largest stride first, lie ``distance`` apart."""
+_MOST_TRIES = 10_000  # strides that nest take a few
+
+
+def _nest(axes: Sequence[tuple[int, int]]) -> bool:
+    """Whether every step along one of these (stride, size) passes all that smaller strides reach.
+
+    It sorts nothing, so that it can be traced where sizes are symbols.
+    """
+    for i, (stride, _) in enumerate(axes):
+        inner = [(s, n) for j, (s, n) in enumerate(axes) if s < stride or (s == stride and j > i)]
+        if stride <= sum((n - 1) * s for s, n in inner):
+            return False
+    return True
+
+
+def _overlaps_itself(axes: Sequence[tuple[int, int]]) -> bool:
+    """Whether two elements of a tensor of these (stride, size), largest stride first and no size 1, share memory."""
+    left = [_MOST_TRIES]
+    for i, (stride, size) in enumerate(axes):
+        rest = axes[i + 1 :]
+        reach = sum((n - 1) * s for s, n in rest)
+        if stride > reach:
+            continue
+        # the elements differ along this axis, and along none before it
+        if stride == 0 or any(_reaches(k * stride, rest, left) for k in range(1, min(size - 1, reach // stride) + 1)):
+            return True
+    return False
+
+
+def _reaches(distance: int, axes: Sequence[tuple[int, int]], left: list[int]) -> bool:
+    """Whether two elements of a tensor of these (stride, size), largest stride first, lie ``distance`` apart.
+
+    ``left`` counts the tries that remain: where there are none, the answer is yes.
+    """
+    axes = [(stride, size) for stride, size in axes if stride > 0 and size > 1]
     if not axes:
         return distance == 0
+    if distance % math.gcd(*(stride for stride, _ in axes)):
+        return False
     (stride, size), rest = axes[0], axes[1:]
-    if stride == 0:
-        return distance == 0
-    steps = distance // stride
-    return any(abs(k) < size and _reaches(distance - k * stride, rest) for k in (steps, steps + 1))
+    reach = sum((n - 1) * s for s, n in rest)
+    first, last = max(-((reach - distance) // stride), 1 - size), min((distance + reach) // stride, size - 1)
+    for k in range(first, last + 1):
+        left[0] -= 1
+        if left[0] < 0 or _reaches(distance - k * stride, rest, left):
+            return True
+    return False
 
 
 def check_kernel_size(kernel_size: int) -> int:
@@ -162,7 +227,7 @@ def check_kernel_size(kernel_size: int) -> int:
 
 
 def check_mask(mask: Tensor | None, fine: Tensor) -> Tensor | None:
-    """Bring a mask (N, 1, H, W), (1, 1, H, W) or (H, W) to (N, 1, H, W) without a copy."""
+    """Bring a mask (N, 1, H, W), (N, H, W) or (H, W), N may be 1, to (N, 1, H, W) without a copy."""
     if mask is None:
         return None
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
@@ -177,14 +242,13 @@ def check_mask(mask: Tensor | None, fine: Tensor) -> Tensor | None:
             "move it with mask.to(fine.device)"
         )
     n, _, h, w = fine.shape
-    if mask.dim() == 2:
-        mask = mask[None, None]
-    if mask.dim() != 4 or mask.shape[0] not in (1, n) or mask.shape[1] != 1 or mask.shape[2:] != fine.shape[2:]:
+    whole = mask[None, None] if mask.dim() == 2 else mask[:, None] if mask.dim() == 3 else mask
+    if whole.dim() != 4 or whole.shape[0] not in (1, n) or whole.shape[1] != 1 or whole.shape[2:] != fine.shape[2:]:
         raise ValueError(
-            f"mask: expected ({n}, 1, {h}, {w}), (1, 1, {h}, {w}) or ({h}, {w}), got {_describe(mask)}; "
-            "resize or reshape it"
+            f"mask: expected ({n}, 1, {h}, {w}), ({n}, {h}, {w}), either with 1 in place of {n}, or ({h}, {w}), got "
+            f"{_describe(mask)}; resize or reshape it"
         )
-    return mask.expand(n, 1, h, w)
+    return whole.expand(n, 1, h, w)
 
 
 def check_points(points: Tensor, coarse: Tensor) -> None:
@@ -233,6 +297,20 @@ def check_size(name: str, size: object) -> tuple[int, int]:
     ):
         raise ValueError(f"{name}: expected two positive ints (H, W), got {_describe(size)}; sizes are (height, width)")
     return pair  # type: ignore[return-value]
+
+
+def check_result(name: str, value: object, shape: Sequence[int], dtype: torch.dtype) -> None:
+    """The bytes of a result of this shape must be countable; ``value`` is what argument ``name`` was given."""
+    if torch.compiler.is_compiling():  # sizes may be symbols
+        return
+    size = dtype.itemsize
+    for n in shape:
+        size *= max(n, 1)  # tables are as long as the sides, though there be no image
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"{name}: expected a result of at most 2**56 bytes, got {value!r}, which makes {tuple(shape)} of {dtype}; "
+            "pass a smaller one"
+        )
 
 
 def check_box_values(boxes: Tensor, batch_size: int) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from magnet_kernels._library import NAMESPACE, overload
 
 _ALLOCATION = re.compile(
     r'"aten::(?:new_empty|empty|empty_like|clone)".* API call failed'
@@ -29,7 +32,7 @@ def translated(operator: str, device: torch.device, run: Callable[..., Any]) -> 
             if isinstance(error, torch.OutOfMemoryError) or not _ALLOCATION.search(str(error)):
                 raise
             _raise_what_happened_before(device)
-            raise torch.OutOfMemoryError(_words(operator, device)) from error
+            raise torch.OutOfMemoryError(_words(operator, device, arguments)) from error
 
     return call
 
@@ -40,9 +43,24 @@ def _raise_what_happened_before(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _words(operator: str, device: torch.device) -> str:
+def _words(operator: str, device: torch.device, arguments: tuple[Any, ...]) -> str:
     where = "memory"
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         where = f"memory of {device} ({free / 2**30:.2f} GiB of {total / 2**30:.2f} GiB are free)"
-    return f"{operator}: out of {where}; nothing was changed. Free some, or pass fewer or smaller images at a time"
+    return (
+        f"{operator}: out of {where}; nothing was changed. It was given {_sizes(operator, arguments)}; free some "
+        "memory, or pass fewer or smaller images at a time"
+    )
+
+
+def _sizes(operator: str, arguments: tuple[Any, ...]) -> str:
+    """What decides how much memory an operator takes: the shapes of its tensors and its numbers, by name."""
+    names = (argument.name for argument in overload(NAMESPACE, operator)._schema.arguments)
+    words = []
+    for name, value in zip(names, arguments, strict=False):
+        if isinstance(value, Tensor):
+            words.append(f"{name} {tuple(value.shape)}")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            words.append(f"{name} {value}")
+    return ", ".join(words)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from magnet_kernels import _checks
@@ -77,12 +79,22 @@ def test_two_classes_are_the_least():
         _checks.check_map("x", torch.zeros(1, 1, 3, 4), min_channels=2)
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (1, 1, 4, 5), (2, 1, 4, 5)])
+@pytest.mark.parametrize("shape", [(4, 5), (1, 4, 5), (2, 4, 5), (1, 1, 4, 5), (2, 1, 4, 5)])
 def test_masks_are_brought_to_one_shape_without_a_copy(shape):
     mask = torch.rand(shape) < 0.5
     result = _checks.check_mask(mask, torch.zeros(2, 3, 4, 5))
     assert result.shape == (2, 1, 4, 5) and result.data_ptr() == mask.data_ptr()
-    assert torch.equal(result, mask.expand(2, 1, 4, 5))
+    images = mask.view(-1, 4, 5)
+    assert torch.equal(result[:, 0], images.expand(2, 4, 5))
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (5,), (5, 4), (3, 4, 5), (2, 4, 4), (0, 4, 5), (2, 3, 4, 5), (3, 1, 4, 5), (1, 2, 1, 4, 5)]
+)
+def test_masks_of_another_shape_are_told_as_they_were_passed(shape):
+    with pytest.raises(ValueError, match=r"^mask: expected \(2, 1, 4, 5\), \(2, 4, 5\), .* or \(4, 5\), got") as caught:
+        _checks.check_mask(torch.zeros(shape, dtype=torch.bool), torch.zeros(2, 3, 4, 5))
+    assert f"of shape {shape} on cpu" in str(caught.value)
 
 
 def test_no_mask():
@@ -147,3 +159,57 @@ def test_a_coarse_map_may_be_smaller_where_it_is_upsampled(coarse, fine, ok):
     if coarse.shape != fine.shape:
         with pytest.raises(ValueError, match=r"^fine: expected the shape of coarse"):
             _checks.check_pair(coarse, fine)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    """Any small sizes and strides."""
+    sizes = draw(st.lists(st.integers(0, 5), min_size=1, max_size=4))
+    return sizes, draw(st.lists(st.integers(0, 14), min_size=len(sizes), max_size=len(sizes)))
+
+
+def places(sizes, strides):
+    steps = itertools.product(*map(range, sizes))
+    return [sum(i * s for i, s in zip(step, strides, strict=True)) for step in steps]
+
+
+@given(layouts())
+@example(([3, 4], [2, 1]))  # windows that slide over memory
+@example(([2, 3], [3, 2]))  # neither nests in the other, and they do not meet
+def test_memory_that_overlaps_itself_is_not_written_to(layout):
+    offsets = places(*layout)
+    x = torch.zeros(max(offsets, default=0) + 1).as_strided(*layout)
+    if len(set(offsets)) == len(offsets):
+        _checks.check_in_place("x", x)
+    else:
+        with pytest.raises(ValueError, match=r"^x: expected memory that can be written to, got .*x\.contiguous\(\)"):
+            _checks.check_in_place("x", x)
+
+
+@given(layouts(), st.integers(0, 12))
+def test_memory_that_two_views_share_is_found(layout, distance):
+    offsets = places(*layout)
+    memory = torch.zeros(max(offsets, default=0) + 1 + distance)
+    x, y = memory.as_strided(*layout), memory.as_strided(*layout, distance)
+    if {offset + distance for offset in offsets}.isdisjoint(offsets):
+        _checks.check_apart("x", x, "y", y, "copy it")
+    else:
+        with pytest.raises(ValueError, match=r"^x: expected memory of its own, got memory shared with y; copy it$"):
+            _checks.check_apart("x", x, "y", y, "copy it")
+
+
+def test_strides_that_are_too_hard_are_taken_for_an_overlap():
+    """In a moment, and never the other way round."""
+    x = torch.empty(1, device="meta").as_strided((997, 991, 983, 5), (7001, 7013, 7019, 7027))
+    with pytest.raises(ValueError, match=r"^x: .* got a torch\.float32 tensor of shape .*which overlaps itself"):
+        _checks.check_in_place("x", x)
+
+
+@pytest.mark.parametrize("shape", [(1, 19, 10**12, 10**12), (10**18, 1, 3, 3), (0, 2, 2**62, 1), (1, 1, 2**64, 2)])
+def test_sizes_that_nothing_can_hold(shape):
+    with pytest.raises(
+        ValueError, match=r"^size: expected a result of at most 2\*\*56 bytes, got 7, which makes"
+    ) as caught:
+        _checks.check_result("size", 7, shape, torch.float32)
+    assert str(shape) in str(caught.value)
+    _checks.check_result("size", 7, (1, 19, 2**20, 2**20), torch.float32)

@@ -94,6 +94,19 @@ def test_in_place_and_out(device):
 
 
 @each_device
+def test_in_place_with_changing_shapes(device):
+    """Whether memory overlaps itself is asked of symbols."""
+    compiled = torch.compile(
+        lambda c, f: mk.refine_step_(c, f, n_points=9), fullgraph=True, dynamic=True, backend="aot_eager"
+    )
+    for height, width in ((9, 14), (7, 5), (20, 31)):
+        coarse, fine = pair(device, height, width)
+        expected = mk.refine_step(coarse, fine, n_points=9)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            assert_same(compiled(coarse.clone(memory_format=layout), fine), expected)
+
+
+@each_device
 def test_changing_shapes(device):
     def run(coarse, fine):
         return mk.refine_step(coarse, fine, n_points=0.25, return_points=True)

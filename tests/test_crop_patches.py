@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 
+import memory_crop
 import pytest
 import torch
+import torch.nn.functional as F
 from boxes import bad_boxes, box_lists, sizes
 from hypothesis import given
 from hypothesis import strategies as st
-from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices
+from live import DEVICES, at_most, environment_of_a_program, gradcheck, live, on_live_backends, on_live_devices
 from seeded import golden, probs
 from strategies import DTYPES, LAYOUTS, MapSpec, lay_out, maps
 from tolerances import assert_close, assert_same
@@ -175,6 +179,33 @@ def test_nan_outside_the_box_is_not_read(backend):
     box = torch.tensor([[0, 10.0, 4.0, 42.0, 12.0]], device=x.device)
     assert (crop_patches(x, box, (8, 32), backend=backend) == 1).all()
     assert (crop_patches(x, box, (4, 16), backend=backend) == 1).all()
+
+
+@each_backend
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_box_may_be_millions_of_pixels_large(backend, dtype):
+    """Samples lie on every pixel, and one more beside each border has the border's value; all others are 0."""
+    x = probs("huge box", 1, 3, 9, 14).to(DEVICES[backend], dtype) * 2.0**40
+    side = 2.0**20
+    boxes = torch.tensor([[0, -side, -side, side, side], [0, -side, 0, side, 1]], device=x.device)
+    result = crop_patches(x, boxes, (1, 1), backend=backend)
+    near = F.pad(x.double(), (1, 1, 1, 1), mode="replicate").cpu()
+    expected = torch.stack((near.sum((0, 2, 3)) / (4 * side**2), near[0, :, 1].sum(1) / (2 * side)))[..., None, None]
+    rounding = 1e-5 if dtype == torch.float32 else 8e-3
+    torch.testing.assert_close(result.cpu().double(), expected, rtol=rounding, atol=0.0)
+    wide = crop_patches(x, boxes[:1], (2, 64), backend=backend).cpu().double()  # all but four outputs see nothing
+    assert wide.count_nonzero() == 3 * 4
+    torch.testing.assert_close(wide.sum((2, 3))[0] / 128, expected[0].flatten(), rtol=rounding, atol=0.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("case", memory_crop.CASES)
+def test_the_reference_takes_little_memory_whatever_the_box(case):
+    """Places for all samples of the box would be 1400 MiB, all rows between the axes 160."""
+    command = [sys.executable, memory_crop.__file__, case]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment_of_a_program(), timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout.split()[0]) < 64
 
 
 @each_backend

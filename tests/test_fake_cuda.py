@@ -70,6 +70,18 @@ WRONG: dict[str, Callable[[], Any]] = {
     "type of out": lambda: mk.refine_step(maps(), maps(), n_points=5, out=maps().half()),
     "expanded out": lambda: mk.refine_step(maps(), maps(), n_points=5, out=maps(1, 1, 1, 1).expand(1, 3, 8, 9)),
     "expanded coarse": lambda: mk.refine_step_(maps(1, 1, 1, 1).expand(1, 3, 8, 9), maps(), n_points=5),
+    "coarse over itself": lambda: mk.refine_step_(
+        maps(999).as_strided((1, 3, 8, 9), (72, 9, 9, 1)), maps(), n_points=5
+    ),
+    "out over itself": lambda: mk.refine_step(
+        maps(), maps(), n_points=5, out=maps(999).as_strided((1, 3, 8, 9), (99, 30, 5, 2))
+    ),
+    "points into memory over itself": lambda: mk.replace_points_(
+        maps(999).as_strided((1, 3, 8, 9), (99, 30, 5, 2)), maps(), torch.zeros(1, 2, dtype=torch.int64)
+    ),
+    "out with gradient": lambda: mk.refine_step(maps(), maps(), n_points=5, out=maps(requires_grad=True)),
+    "gradient into out": lambda: mk.refine_step(maps(), maps(requires_grad=True), n_points=5, out=maps()),
+    "mask of other images": lambda: mk.refine_step(maps(), maps(), n_points=5, mask=maps(2, 8, 9) > 0),
     "fine as out": lambda: mk.refine_step(maps(), fine := maps(), n_points=5, out=fine),
     "memory of fine": lambda: mk.refine_step_((both := maps(2, 3, 8, 9))[:1], both[:1], n_points=5),
     "part of coarse": lambda: mk.replace_points_(
@@ -83,6 +95,11 @@ WRONG: dict[str, Callable[[], Any]] = {
     "no size": lambda: mk.crop_patches(maps(), boxes(), (0, 2)),
     "empty map": lambda: mk.crop_patches(maps(1, 3, 0, 9), boxes(), (3, 2)),
     "boxes and patches": lambda: mk.stitch_patches(maps(3, 3, 4, 4), boxes(), (8, 9)),
+    "size of all": lambda: mk.upsample_confidence(maps(), (10**12, 10**12)),
+    "crops of all": lambda: mk.crop_patches(maps(), boxes(), (10**12, 10**12)),
+    "map of all": lambda: mk.stitch_patches(maps(2, 3, 4, 4), boxes(), (10**12, 10**12)),
+    "images of all": lambda: mk.stitch_patches(maps(2, 3, 4, 4), boxes(), (8, 9), batch_size=10**18),
+    "stage of all": lambda: mk.refine_stage(maps(), maps(2, 3, 4, 4), boxes(), (10**12, 10**12), n_points=5),
     "stage, classes": lambda: mk.refine_stage(maps(), maps(2, 4, 4, 4), boxes(), (16, 19), n_points=5),
     "stage, type": lambda: mk.refine_stage(maps(), maps(2, 3, 4, 4).half(), boxes(), (16, 19), n_points=5),
     "stage, size": lambda: mk.refine_stage(maps(), maps(2, 3, 4, 4), boxes(), (4, 19), n_points=5),

@@ -66,21 +66,52 @@ def test_without_a_compiler_the_package_is_pure_python_and_says_so(source: Path,
     assert shape == [1, 3, 4, 5]
 
 
-def test_without_torch_the_build_asks_for_it(tmp_path: Path) -> None:
-    script = (
-        "import sys, sysconfig; sys.path = [p for p in sys.path if 'site-packages' not in p];"
-        "sysconfig.get_path = lambda name: '/nonexistent';"
-        f"sys.path.insert(0, {str(tmp_path)!r}); sys.path.append({str(ROOT)!r}); "
-        "import build_backend; build_backend.build_wheel('.')"
-    )
-    package = tmp_path / "setuptools"  # stands in for pip's isolated environment, which holds setuptools alone
-    package.mkdir()
+def _isolated(tmp_path: Path, python: str, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as pip runs a hook: in an isolated environment that holds setuptools alone, here a stand-in."""
+    package = tmp_path / "isolated" / "setuptools"
+    package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    (package / "build_meta.py").write_text("def build_wheel(*arguments): raise AssertionError('built without torch')\n")
-    run = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True)
+    (package / "build_meta.py").write_text("def build_wheel(*arguments): raise SystemExit('built')\n")
+    path = os.pathsep.join((str(package.parent), str(ROOT)))
+    variables = {**os.environ, "PYTHONPATH": path, "PYTHONNOUSERSITE": "1", **environment}
+    return subprocess.run([python, "-S", "-c", script], capture_output=True, text=True, env=variables, cwd=tmp_path)
+
+
+def test_without_torch_the_build_asks_for_it(tmp_path: Path) -> None:
+    script = "import build_backend as b; b._installing_path = lambda: []; b.build_wheel('.')"
+    run = _isolated(tmp_path, sys.executable, script)
     assert run.returncode == 1
     assert "Install torch 2.11 or newer first" in run.stderr
+    assert "pip install --no-build-isolation ." in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def _folder_of_packages(prefix: Path) -> Path:
+    return prefix / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders of POSIX")
+@pytest.mark.parametrize("where", ["environment", "user"])
+def test_torch_is_borrowed_from_where_the_interpreter_looks(where: str, tmp_path: Path) -> None:
+    prefix, user = tmp_path / "environment", tmp_path / "user"
+    command = [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", str(prefix)]
+    subprocess.run(command, check=True, timeout=100)
+    torch = _folder_of_packages({"environment": prefix, "user": user}[where]) / "torch"
+    torch.mkdir(parents=True)
+    (torch / "__init__.py").write_text("")
+    script = "import build_backend as b; b._borrow_torch(); import torch; print(torch.__file__); b.build_wheel('.')"
+    run = _isolated(tmp_path, str(prefix / "bin" / "python"), script, PYTHONUSERBASE=str(user))
+    assert run.stdout.strip() == str(torch / "__init__.py"), run.stderr
+    assert run.stderr.strip() == "built"
+
+
+def test_what_is_to_be_typed_names_what_an_index_has() -> None:
+    """The distribution itself is on none, so that its extras cannot be installed by name."""
+    suffixes = (".py", ".md", ".yaml", ".toml")
+    files = [path for name in ("magnet", "magnet_kernels", "docs") for path in (ROOT / name).rglob("*")]
+    files += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "setup.py", "build_backend.py")]
+    wrong = [path for path in files if path.suffix in suffixes and "install 'magnet-kernels" in path.read_text()]
+    assert not wrong
 
 
 def test_the_package_imports_without_optional_packages() -> None:

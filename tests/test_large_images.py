@@ -200,7 +200,7 @@ def test_without_libvips_the_extra_is_named(
     monkeypatch.setattr(builtins, "__import__", without)
     assert open_image(path).size == SIZE  # not needed here
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(MagNetError, match=r"pip install 'magnet-kernels\[large\]'") as caught:
+    with pytest.raises(MagNetError, match=r"pip install 'pyvips\[binary\]>=3'") as caught:
         open_image(path)
     assert not isinstance(caught.value, CorruptImageError)  # nothing is wrong with the file
 

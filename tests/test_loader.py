@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import random
+import shutil
 import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from tiny_data import tiny_folder
+from live import environment_of_a_program
+from tiny_data import tiny_config, tiny_folder
 
 from magnet.data import DataFolder, ScaleCache
 from magnet.errors import MagNetError
+from magnet.training import loader as loader_module
 from magnet.training.chains import ChainSamples
 from magnet.training.config import AugmentConfig
 from magnet.training.engine import _parts
 from magnet.training.loader import Loader
 from magnet.training.segmenter import SampleSource, SegmenterSamples
+from magnet.training.signals import Interrupted, StopSignal
 
 SIZES = [(32, 48), (64, 96)]
 
@@ -113,6 +123,137 @@ def test_what_goes_wrong_in_a_worker_is_one_line(how: str, workers: int, message
         loader.next()
     assert "\n" not in str(error.value)
     loader.close()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux")
+
+
+class Batch(NamedTuple):
+    images: torch.Tensor
+
+
+class Slow(NamedTuple):
+    """Samples of a size that take a while; what a worker must not hear does not end it."""
+
+    seconds: float
+    pixels: int = 4
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        time.sleep(self.seconds)
+        return rng.random(self.pixels)
+
+    def collate(self, samples: Any) -> Any:
+        return Batch(torch.from_numpy(np.stack(samples)))
+
+
+def processes(loader: Loader) -> list[Any]:
+    return list(loader._batches._workers)
+
+
+@linux
+def test_workers_that_hang_are_given_up_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "_LOOK_EVERY", 0.1)
+    monkeypatch.setattr(loader_module, "LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(loader_module, "_TIME_TO_END", 0.2)
+    loader = Loader(Slow(1000.0), (0, 1), [[0]], 0, 3, workers=2)
+    workers = processes(loader)
+    with pytest.raises(MagNetError, match=r"^data: the loader processes gave no batch for 0\.3 s; .*--data\.workers 0"):
+        loader.next()
+    loader.close()
+    assert [worker.is_alive() for worker in workers] == [False, False]
+
+
+@linux
+def test_a_signal_ends_the_wait_for_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "_TIME_TO_END", 0.2)
+    monkeypatch.setattr(loader_module, "_LOOK_EVERY", 0.2)
+    with StopSignal() as stop:
+        loader = Loader(Slow(1000.0), (0, 1), [[0]], 0, 3, workers=1, stopped=lambda: stop.number > 0)
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        with pytest.raises(Interrupted):
+            loader.next()
+        loader.close()
+    assert stop.number == signal.SIGTERM
+
+
+@linux
+@pytest.mark.parametrize("seed", range(8))
+def test_a_worker_killed_at_any_moment_is_one_line(seed: int) -> None:
+    """While it starts, draws or sends, or while the training does something else."""
+    rng = random.Random(seed)
+    loader = Loader(Slow(0.0, 3000), (0, 1), [[0, 1], [2]], 0, 10**6, workers=2)
+    victim = rng.choice(processes(loader))
+    threading.Timer(rng.random() * 0.2, victim.kill).start()
+    end = time.monotonic() + 60
+    with pytest.raises(MagNetError) as caught, loader.watched():
+        while time.monotonic() < end:
+            loader.next()
+            sum(range(rng.randrange(20_000)))
+    loader.close()
+    assert str(caught.value).startswith("data: a loader process ended (") and "lower data.workers" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_workers_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused:
+        def __init__(self, *_: Any) -> None:
+            raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(loader_module, "DataLoader", lambda *_, **__: Iterable(Refused))
+    with pytest.raises(
+        MagNetError, match=r"^data: 3 loader processes cannot be started \(Resource temp.*; lower data\."
+    ):
+        Loader(Slow(0.0), (0, 1), [[0]], 0, 3, workers=3)
+
+
+class Iterable(NamedTuple):
+    make: Any
+
+    def __iter__(self) -> Any:
+        return self.make()
+
+
+@linux
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a /dev/shm of its own")
+def test_too_little_shared_memory_is_told() -> None:
+    script = (
+        "from test_loader import Loader, Slow\n"
+        "loader = Loader(Slow(0.0, 10**6), (0, 1), [[0]], 0, 3, workers=2)\n"
+        "try: loader.next()\n"
+        "finally: loader.close()\n"
+    )
+    mounted = 'mount -t tmpfs -o size=1m tmpfs /dev/shm || exit 77; exec "$0" -c "$1"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mounted, sys.executable, script]
+    environment = environment_of_a_program(Path(__file__).parent)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    if run.returncode == 77 or "unshare failed" in run.stderr:
+        pytest.skip("this system lets nobody mount")
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("magnet.errors.MagNetError: data: a loader process has too little shared memory for a batch")
+    assert "enlarge /dev/shm" in last and "--data.workers 0" in last
+
+
+@linux
+@pytest.mark.parametrize("after", [0.0, 1.0])
+def test_a_training_whose_worker_is_killed_ends_with_one_line(after: float, folder: Path, tmp_path: Path) -> None:
+    keys = {"data.workers": "1", "segmenter.iterations": "100000", "segmenter.val_every": "0"}
+    words = ["train", *tiny_config(folder, tmp_path / "out", **keys)]
+    command = [sys.executable, "-P", "-m", "magnet", *words]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment_of_a_program())
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    end, worker = time.monotonic() + 100, ""
+    while time.monotonic() < end and run.poll() is None and not worker:
+        with contextlib.suppress(OSError):
+            worker = children.read_text().strip()
+    time.sleep(after)
+    os.kill(int(worker.split()[0]), signal.SIGKILL)
+    _, said = run.communicate(timeout=100)
+    assert run.returncode == 1, said
+    assert "Traceback" not in said
+    assert [line for line in said.splitlines() if line.startswith("magnet: error: data: a loader process ended (")], (
+        said
+    )
 
 
 # the cache

@@ -39,8 +39,27 @@ CALLS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_is_torchs_error(name: str) -> None:
     """The CPU library allocates through the same calls as the CUDA library."""
-    with pytest.raises(torch.OutOfMemoryError, match=rf"^{name}: out of memory; nothing was changed"):
+    with pytest.raises(torch.OutOfMemoryError, match=rf"^{name}: out of memory; nothing was changed") as caught:
         CALLS[name]()
+    assert str(SIDE) in str(caught.value).split("It was given ")[1]
+
+
+@pytest.mark.parametrize("backend", [pytest.param("cpu", marks=compiled), "reference"])
+@pytest.mark.parametrize("size", [(10**12, 1), (1, 10**12), (10**6, 10**6)])
+def test_sizes_of_a_million_millions_are_named(size: tuple[int, int], backend: str) -> None:
+    x, boxes = torch.rand(1, 2, 1, 1), torch.zeros(1, 5)
+    named = rf"^upsample_confidence: .* height {size[0]}, width {size[1]}; free"
+    with pytest.raises(torch.OutOfMemoryError, match=named):
+        mk.upsample_confidence(x, size, backend=backend)
+    with pytest.raises(torch.OutOfMemoryError, match=rf"^crop_patches: .* height {size[0]}, width {size[1]}; free"):
+        mk.crop_patches(x, boxes, size, backend=backend)
+    with pytest.raises(torch.OutOfMemoryError, match=rf"^stitch_patches: .* height {size[0]}, width {size[1]}, batch"):
+        mk.stitch_patches(x, boxes, size, backend=backend)
+    with pytest.raises(torch.OutOfMemoryError, match=r"^stitch_patches: .* batch_size 1000000000000; free"):
+        mk.stitch_patches(x, boxes, (3, 3), batch_size=10**12, backend=backend)
+    named = rf"^refine_stage: .* height {size[0]}, width {size[1]}, n_points|^size: expected rows of less than 2\*\*31"
+    with pytest.raises((torch.OutOfMemoryError, ValueError), match=named):
+        mk.refine_stage(x, x, boxes, size, n_points=1, backend=backend)
 
 
 @pytest.mark.parametrize("name", ["upsample_confidence", "crop_patches", "stitch_patches"])

@@ -74,13 +74,23 @@ def test_far_apart(backend, dtype, apart, far_fine):
     strides = APART[apart]
 
     def compare(name: str, call: Callable[..., object], *maps: Tensor, near: tuple[int, ...] = ()) -> None:
-        """The same bits from the maps laid far apart (but those numbered in ``near``) as from the maps as they are."""
-        far = [m if i in near else lay(m, strides(*m.shape), i) for i, m in enumerate(maps)]
-        results = call(*far, backend), call(*(m.clone() for m in maps), backend)
-        actual, expected = ([r] if isinstance(r, Tensor) else r for r in results)
-        for x, y in zip(actual, expected, strict=True):
+        """The same bits from the maps laid far apart (but those numbered in ``near``) as from the maps as they are.
+
+        And those of the reference, laid far apart, too.
+        """
+
+        def far() -> list[Tensor]:
+            return [m.clone() if i in near else lay(m, strides(*m.shape), i) for i, m in enumerate(maps)]
+
+        def outcome(given: list[Tensor], backend: str) -> list[Tensor]:
+            result = call(*given, backend)
+            return [x.clone() for x in ([result] if isinstance(result, Tensor) else result)]
+
+        results = outcome(far(), backend), outcome([m.clone() for m in maps], backend), outcome(far(), "reference")
+        for x, y, z in zip(*results, strict=True):
             try:
                 assert_same(x, y)
+                assert_same(x, z)
             except AssertionError as error:
                 raise AssertionError(f"{name}: {error}") from error
 

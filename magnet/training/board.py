@@ -19,8 +19,7 @@ def check_tensorboard() -> None:
     """Raise MagNetError unless the package tensorboard is there."""
     if importlib.util.find_spec("tensorboard") is None:
         raise MagNetError(
-            "tensorboard: the package is not installed; pip install 'magnet-kernels[tensorboard]', or leave out "
-            "--tensorboard"
+            "tensorboard: the package is not installed; pip install tensorboard, or leave out --tensorboard"
         )
 
 

@@ -114,6 +114,7 @@ class _Trainer:
             self.settings.iterations,
             workers=self.config.data.workers,
             pin=self.device.type == "cuda",
+            stopped=lambda: self.stop.number > 0 and world_size() == 1,
         )
         bar = tqdm(
             desc=self.task.name,
@@ -122,15 +123,19 @@ class _Trainer:
             mininterval=2,
             disable=not is_main(),
         )
+        with loader.watched():
+            self._work(loader, board, bar)
+        return self.average.network
+
+    def _work(self, loader: Loader, board: Board, bar: tqdm[NoReturn]) -> None:
         try:
             self._loop(loader, board, bar)
-        except Interrupted:  # in a validation, which the resumed run does anew
+        except Interrupted:  # in a validation, which the resumed run does anew, or in a long wait for samples
             self._stop()
         finally:
             bar.close()  # before an error is printed, which needs a line of its own
             loader.close()
             board.close()
-        return self.average.network
 
     # the loop
 

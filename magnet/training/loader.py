@@ -10,11 +10,13 @@ samples of up to two steps. Where workers are spawned instead, they share no cac
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,8 +24,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from magnet.errors import MagNetError
+from magnet.training.signals import Interrupted
 
 __all__ = ["Loader", "Samples"]
+
+LONGEST_WAIT = 1200.0  # seconds without a batch, after which there will be none
+_LOOK_EVERY = 1.0  # seconds: whether all workers live, and whether a signal came
+_TIME_TO_END = 5.0  # seconds that workers are given before they are killed
 
 
 class Samples(Protocol):
@@ -59,7 +66,7 @@ class _Steps(Dataset[Any]):
                 for item in items:
                     drawn.append(self._samples.draw(np.random.default_rng((*self._key, step, item))))
                 batches.append(self._samples.collate(drawn))
-            return batches
+            return _shared(batches) if torch.utils.data.get_worker_info() is not None else batches
         except MagNetError as error:
             return _Failure(str(error))
         except Exception as error:
@@ -77,6 +84,7 @@ class Loader:
         last: step to end before.
         workers: processes that make samples ahead of time; 0 = made when they are asked for.
         pin: put batches where a GPU can fetch them while it works.
+        stopped: asked in a wait of more than a second, which a yes ends.
     """
 
     def __init__(
@@ -89,47 +97,120 @@ class Loader:
         *,
         workers: int = 0,
         pin: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        workers = min(workers, max(last - first, 0))
-        self._batches: Iterator[Any] | None = iter(
-            DataLoader(
-                _Steps(samples, key, parts),
-                batch_size=None,
-                sampler=range(first, last),
-                num_workers=workers,
-                multiprocessing_context=_context() if workers else None,
-                worker_init_fn=_start_worker if workers else None,
-                collate_fn=_unchanged,
-                pin_memory=pin,
-                # a generator of its own: the default one is the training's, and must not depend on the loader
-                generator=torch.Generator(),
-            )
+        self._stopped = stopped
+        self._workers = workers = min(workers, max(last - first, 0))
+        loader = DataLoader(
+            _Steps(samples, key, parts),
+            batch_size=None,
+            sampler=range(first, last),
+            num_workers=workers,
+            multiprocessing_context=_context() if workers else None,
+            worker_init_fn=_start_worker if workers else None,
+            timeout=_LOOK_EVERY if workers else 0,
+            collate_fn=_unchanged,
+            pin_memory=pin,
+            # a generator of its own: the default one is the training's, and must not depend on the loader
+            generator=torch.Generator(),
         )
+        try:
+            self._batches: Any = iter(loader)
+        except OSError as error:
+            raise MagNetError(
+                f"data: {workers} loader processes cannot be started ({error.strerror or error}); lower data.workers, "
+                "or make samples in the training itself (--data.workers 0)"
+            ) from error
 
     def next(self) -> tuple[list[Any], float]:
         """The parts of the next step, and the seconds that they were waited for.
 
         Raises:
-            MagNetError: a sample could not be made, or a worker ended.
+            MagNetError: a sample could not be made, a worker ended, or none gave a sample for a long time.
+            Interrupted: it was stopped while it waited.
         """
-        assert self._batches is not None
         start = time.perf_counter()
-        try:
-            batch = next(self._batches)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise MagNetError(
-                f"data: a loader process ended ({str(error).splitlines()[0].rstrip('. ')}), most often for lack of "
-                "memory; lower data.workers or data.cache_mb"
-            ) from error
+        with self.watched():
+            batch = self._wait(start)
         if isinstance(batch, _Failure):
             raise MagNetError(batch.message)
         return batch, time.perf_counter() - start
 
+    def _wait(self, start: float) -> Any:
+        while True:
+            try:
+                return next(self._batches)
+            except (OSError, EOFError) as error:  # what a process that is killed while it sends leaves behind
+                raise self._ended(error) from error
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+                if self._stopped():
+                    raise Interrupted from None
+                if time.perf_counter() - start > LONGEST_WAIT:
+                    raise MagNetError(
+                        f"data: the loader processes gave no batch for {LONGEST_WAIT:g} s; make samples in the "
+                        "training itself (--data.workers 0) to see where they stop"
+                    ) from error
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Inside, a worker that ends is a MagNetError, wherever torch's signal handler raises its own error."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise self._ended(error) from error
+
+    def _ended(self, error: Exception) -> MagNetError:
+        what = (str(error).splitlines() or [""])[0].rstrip(". ") or type(error).__name__
+        return MagNetError(
+            f"data: a loader process ended ({what}), most often for lack of memory; lower data.workers or "
+            "data.cache_mb, or make samples in the training itself (--data.workers 0)"
+        )
+
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, by force where they do not hear."""
+        for _ in range(2):  # torch's signal handler raises once for a worker that was killed, wherever this is
+            with contextlib.suppress(RuntimeError):
+                self._end_workers()
+                return
+
+    def _end_workers(self) -> None:
+        workers = list(getattr(self._batches, "_workers", ()))
+        if workers:
+            force = threading.Timer(_TIME_TO_END, _kill, (workers,))
+            force.daemon = True
+            force.start()
+            self._batches._shutdown_workers()
+            force.cancel()
+            _kill(workers)
+            for worker in workers:
+                worker.join(_TIME_TO_END)
         self._batches = None
+
+
+def _kill(workers: Sequence[Any]) -> None:
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()
+
+
+def _shared(batches: list[Any]) -> list[Any]:
+    """The tensors of batches in shared memory: a lack of it in the thread that sends them would be lost."""
+    for batch in batches:
+        for value in batch:
+            if isinstance(value, torch.Tensor):
+                try:
+                    value.share_memory_()
+                except RuntimeError as error:
+                    raise MagNetError(
+                        f"data: a loader process has too little shared memory for a batch ({str(error).splitlines()[0]}"
+                        "); enlarge /dev/shm (docker run --shm-size=8g), lower data.workers, or make samples in the "
+                        "training itself (--data.workers 0)"
+                    ) from error
+    return batches
 
 
 def _context() -> Any:

@@ -41,6 +41,7 @@ def crop_patches(
     _checks.check_filled("x", x)
     _checks.check_boxes(boxes, x.device)
     height, width = _checks.check_size("output_size", output_size)
+    _checks.check_result("output_size", output_size, (boxes.shape[0], x.shape[1], height, width), x.dtype)
     return _backends.choose("crop_patches", backend, x.device, _crop_patches)(x, boxes, height, width, aligned)
 
 

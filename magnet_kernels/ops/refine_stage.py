@@ -34,7 +34,8 @@ def refine_stage(
     Args:
         coarse: class probabilities (N, C, h, w), C >= 2, any strides, upsampled bilinearly (align_corners=False).
         patches: class probabilities (P, C, ph, pw) of the same type and device; P may be 0. Logits where
-            ``from_logits``; which they are is not checked.
+            ``from_logits``; which they are is not checked. Under torch.autocast types may differ: both are taken in the
+            wider one (fp16 and bf16: fp32), which is then that of the result.
         boxes: (P, 5) floats: image index, x0, y0, x1, y1 in pixels of ``size``, as ``stitch_patches`` takes them. May
             lie on the CPU whatever the device of the maps, so that nobody waits for a device. Carries no gradient.
         size: (H, W) to reach, h <= H, w <= W.
@@ -58,6 +59,7 @@ def refine_stage(
 
     Source: Huynh et al., "Progressive Semantic Segmentation", CVPR 2021, section 3.
     """
+    coarse, patches = _checks.promoted(coarse, patches)
     height, width = _check(coarse, patches, boxes, size, labels_only)
     kernel_size = _checks.check_kernel_size(kernel_size)
     count = _checks.count_points(n_points, height, width)
@@ -99,6 +101,7 @@ def _check(coarse: Tensor, patches: Tensor, boxes: Tensor, size: object, labels_
             f"size: expected no less than coarse, {tuple(coarse.shape[2:])} (H, W), got {(height, width)}; "
             "sizes are (height, width)"
         )
+    _checks.check_result("size", size, (*coarse.shape[:2], height, width), coarse.dtype)
     if labels_only and coarse.shape[1] > 256:
         raise ValueError(
             f"labels_only: expected at most 256 classes (labels are uint8), got {_checks._describe(coarse)}; "

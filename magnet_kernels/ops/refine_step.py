@@ -31,11 +31,12 @@ def refine_step(
     Args:
         coarse: class probabilities (N, C, h, w), C >= 2, any strides; logits where ``from_logits`` (not checked). Where
             it is smaller than ``fine`` it is first upsampled bilinearly (align_corners=False).
-        fine: (N, C, H, W), the same type and device, h <= H, w <= W.
+        fine: (N, C, H, W), the same type and device, h <= H, w <= W. Under torch.autocast types may differ: both are
+            taken in the wider one (fp16 and bf16: fp32), which is then that of the result.
         n_points: K per image: an int is a count (capped at H*W, 0 is a no-op), a float in (0, 1] a fraction of H*W.
         kernel_size: of the median, odd, 1 to 15; 1 for none.
         from_logits: scores are made from the softmax of both maps; the values replaced are the logits as given.
-        mask: bool (N, 1, H, W), (1, 1, H, W) or (H, W); pixels where it is False are never replaced.
+        mask: bool (N, 1, H, W), (N, H, W) or (H, W), N may be 1; pixels where it is False are never replaced.
         out: memory to write into, (N, C, H, W); may be ``coarse`` itself, must not overlap ``fine``.
         return_points: return (refined, points), points (N, K) int64 ascending; -1 where valid pixels run out.
         backend: "auto", or a backend's name to force it.
@@ -52,6 +53,7 @@ def refine_step(
     if out is coarse:
         refined, points = _in_place(coarse, fine, n_points, kernel_size, from_logits, mask, backend)
     else:
+        coarse, fine = _checks.promoted(coarse, fine)
         mask, count, kernel_size = _check(coarse, fine, n_points, kernel_size, mask)
         device = coarse.device
         if out is None:
@@ -76,7 +78,10 @@ def refine_step_(
     return_points: bool = False,
     backend: str = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """``refine_step`` in place: writes into ``coarse`` (the size of ``fine``) and returns it."""
+    """``refine_step`` in place: writes into ``coarse`` (the size of ``fine``) and returns it.
+
+    Under torch.autocast ``fine`` may be of a narrower type than ``coarse``, whose type stays.
+    """
     refined, points = _in_place(coarse, fine, n_points, kernel_size, from_logits, mask, backend)
     return (refined, points) if return_points else refined
 
@@ -90,6 +95,7 @@ def _in_place(
     mask: Tensor | None,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
+    coarse, fine = _checks.promoted(coarse, fine, fixed=True)
     mask, count, kernel_size = _check(coarse, fine, n_points, kernel_size, mask)
     if coarse.shape != fine.shape:
         raise ValueError(
@@ -133,10 +139,13 @@ def _check_out(out: Tensor, coarse: Tensor, fine: Tensor) -> None:
         )
     _transforms.refuse("refine_step with out=", "refine_step without it")
     _checks.check_in_place("out", out)
-    if torch.is_grad_enabled() and (coarse.requires_grad or fine.requires_grad):
-        raise ValueError(
-            "out: expected no gradient to be recorded, as for torch's own out=; use torch.no_grad() or leave out= away"
-        )
+    if torch.is_grad_enabled():
+        for name, x in (("coarse", coarse), ("fine", fine), ("out", out)):
+            if x.requires_grad:
+                raise ValueError(
+                    f"out: expected no gradient to be recorded, as for torch's own out=, but {name} requires grad; "
+                    "use torch.no_grad() or leave out= away"
+                )
     for name, other in (("fine", fine), ("coarse", coarse)):
         _checks.check_apart("out", out, name, other, "pass out=coarse itself to refine in place")
 

@@ -16,7 +16,8 @@ def replace_points(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: str
 
     Args:
         coarse: (N, C, H, W), any strides.
-        fine: the same shape, type and device.
+        fine: the same shape, type and device. Under torch.autocast types may differ: both are taken in the wider one
+            (fp16 and bf16: fp32), which is then that of the result; in place the type of ``coarse`` must be the wider.
         points: (N, K) int64 flat indices y * W + x; -1 replaces nothing.
         backend: "auto", or a backend's name to force it.
 
@@ -28,12 +29,14 @@ def replace_points(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: str
         IndexError: a point lies outside the map (CPU and reference). On CUDA, which does not wait for the points to
             look at them, such points replace nothing.
     """
+    coarse, fine = _checks.promoted(coarse, fine)
     _check(coarse, fine, points)
     return _backends.choose("replace_points", backend, coarse.device, _replace_points)(coarse, fine, points)
 
 
 def replace_points_(coarse: Tensor, fine: Tensor, points: Tensor, *, backend: str = "auto") -> Tensor:
     """In place: write ``fine`` into ``coarse`` at ``points`` and return ``coarse``. Arguments as ``replace_points``."""
+    coarse, fine = _checks.promoted(coarse, fine, fixed=True)
     _check(coarse, fine, points)
     _transforms.refuse("replace_points_", "replace_points")
     _checks.check_in_place("coarse", coarse)

@@ -15,7 +15,7 @@ def select_points(score: Tensor, n_points: int | float, *, mask: Tensor | None =
     Args:
         score: (N, 1, H, W), any floats: NaN ranks below -inf, -0 equals 0.
         n_points: an int is a count (capped at H*W), a float in (0, 1] a fraction of H*W, rounded down.
-        mask: bool (N, 1, H, W), (1, 1, H, W) or (H, W); pixels where it is False are never chosen.
+        mask: bool (N, 1, H, W), (N, H, W) or (H, W), N may be 1; pixels where it is False are never chosen.
         backend: "auto", or a backend's name to force it.
 
     Returns:

@@ -45,6 +45,8 @@ def stitch_patches(
         )
     height, width = _checks.check_size("size", size)
     batch_size = _checks.check_batch_size(batch_size)
+    _checks.check_result("size", size, (1, patches.shape[1], height, width), patches.dtype)
+    _checks.check_result("batch_size", batch_size, (batch_size, patches.shape[1], height, width), patches.dtype)
     run = _backends.choose("stitch_patches", backend, patches.device, _stitch_patches)
     return run(patches, boxes, height, width, batch_size)
 

@@ -26,10 +26,10 @@ def uncertainty_score(
 
     Args:
         coarse: class probabilities (N, C, H, W), C >= 2, any strides; logits where ``from_logits`` (not checked).
-        fine: the same shape, type and device.
+        fine: the same shape, type and device. Under torch.autocast types may differ: both are taken in the wider one.
         kernel_size: of the median, odd, 1 to 15; 1 for none.
         from_logits: apply a softmax over C to both maps first, in the same pass.
-        mask: bool (N, 1, H, W), (1, 1, H, W) or (H, W); True where fine is valid.
+        mask: bool (N, 1, H, W), (N, H, W) or (H, W), N may be 1; True where fine is valid.
         backend: "auto", or a backend's name to force it.
 
     Returns:
@@ -38,6 +38,7 @@ def uncertainty_score(
     Raises:
         TypeError, ValueError: an argument is not as above.
     """
+    coarse, fine = _checks.promoted(coarse, fine)
     _checks.check_pair(coarse, fine)
     kernel_size = _checks.check_kernel_size(kernel_size)
     mask = _checks.check_mask(mask, fine)

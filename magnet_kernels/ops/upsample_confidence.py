@@ -36,6 +36,7 @@ def upsample_confidence(
     _checks.check_map("coarse", coarse, min_channels=2)
     _checks.check_filled("coarse", coarse)
     height, width = _checks.check_size("size", size)
+    _checks.check_result("size", size, (*coarse.shape[:2], height, width), coarse.dtype)
     run = _backends.choose("upsample_confidence", backend, coarse.device, _upsample_confidence)
     return run(coarse, height, width, from_logits)
 

@@ -12,13 +12,16 @@ from torch import Tensor
 from magnet_kernels import _checks
 from magnet_kernels.reference.refine_step import map_format
 
+_AT_ONCE = 2**20  # values between the two axes, so that a patch takes little memory beside itself
+
 
 class _Axis(NamedTuple):
-    """The pixels that each output of one axis of a box reads: ``weight`` (output size, most), from ``first`` on.
+    """The pixels that the ``outputs`` of one axis of a box read: ``weight`` (outputs, most), from ``first`` on.
 
-    A tap of weight 0 is not read: an infinity or a NaN there does not spread.
+    Outputs beyond them read nothing. A tap of weight 0 is not read: an infinity or a NaN there does not spread.
     """
 
+    outputs: slice
     first: Tensor
     weight: Tensor
 
@@ -30,7 +33,13 @@ class _Axis(NamedTuple):
         return slice(int(used.min()), int(used.max()) + 1) if used.numel() else slice(0, 0)
 
     def moved(self, by: int) -> _Axis:
-        return _Axis(self.first + by, self.weight)
+        return self._replace(first=self.first + by)
+
+    def parts(self, length: int) -> Iterator[_Axis]:
+        """The same for ``length`` outputs at a time."""
+        for i in range(0, len(self.first), length):
+            first, weight, start = self.first[i : i + length], self.weight[i : i + length], self.outputs.start + i
+            yield _Axis(slice(start, start + len(first)), first, weight)
 
 
 def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool) -> _Axis:
@@ -39,27 +48,38 @@ def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool
     Each output pixel averages ceil(box size / output size) samples, spread evenly; a sample more than one pixel outside
     the map is 0, one less far outside takes the border's value. The number of samples comes from the size in the
     type to compute in, where a size that is whole but for rounding is whole; their places and weights are in float64.
+    Samples that are certainly outside are not listed, so that a box may be of any size.
     """
     offset = 0.5 if aligned else 0.0
     start, end = start - offset, end - offset
     extent = end - start if aligned else (end - start).clamp(min=1.0)
     samples = max(math.ceil((extent / output_size).item()), 0)
-    if samples == 0:
-        return _Axis(start.new_zeros(output_size, dtype=torch.int64), start.new_zeros((output_size, 0)))
-    bin_size = extent.item() / output_size
-    bins = torch.arange(output_size, device=start.device, dtype=torch.float64)[:, None]
-    steps = torch.arange(samples, device=start.device, dtype=torch.float64) + 0.5
-    position = start.item() + bins * bin_size + steps * bin_size / samples
+    begin, bin_size = start.item(), extent.item() / output_size
+    low, high = _around(begin, bin_size, size, output_size) if samples else (0, 0)
+    if low >= high:
+        return _Axis(slice(0, 0), start.new_zeros(0, dtype=torch.int64), start.new_zeros((0, 0)))
+    bins = torch.arange(low, high, device=start.device, dtype=torch.float64)[:, None]
+    spacing = bin_size / samples
+    listed = min(samples, math.ceil((size + 1) / spacing) + 4)
+    skipped = ((-1 - begin - bins * bin_size) / spacing).floor() - 2
+    steps = skipped.clamp(0, samples - listed) + torch.arange(listed, device=start.device, dtype=torch.float64) + 0.5
+    position = begin + bins * bin_size + steps * bin_size / samples
     inside = (position >= -1) & (position <= size)
     position = position.clamp(0, size - 1)
-    low = position.long()
-    fraction = position - low
+    pixel_below = position.long()
+    fraction = position - pixel_below
     weight = (torch.stack((1 - fraction, fraction), dim=-1) * inside[..., None] / samples).flatten(1)
-    pixel = torch.stack((low, (low + 1).clamp(max=size - 1)), dim=-1).flatten(1)
+    pixel = torch.stack((pixel_below, (pixel_below + 1).clamp(max=size - 1)), dim=-1).flatten(1)
     first = torch.where(weight != 0, pixel, size).amin(1, keepdim=True)
     place = torch.where(weight != 0, pixel - first, 0)
-    sums = torch.zeros((output_size, int(place.max()) + 1), device=start.device, dtype=torch.float64)
-    return _Axis(first[:, 0], sums.scatter_add(1, place, weight).to(start.dtype))
+    sums = torch.zeros((high - low, int(place.max()) + 1), device=start.device, dtype=torch.float64)
+    return _Axis(slice(low, high), first[:, 0], sums.scatter_add(1, place, weight).to(start.dtype))
+
+
+def _around(begin: float, bin_size: float, size: int, output_size: int) -> tuple[int, int]:
+    """The range of outputs that may have a sample inside the map."""
+    low, high = math.floor((-1 - begin) / bin_size) - 1, math.ceil((size - begin) / bin_size) + 1
+    return max(low, 0), min(high, output_size)
 
 
 def _steps(axis: _Axis, dim: int, dims: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -71,19 +91,21 @@ def _steps(axis: _Axis, dim: int, dims: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _reduce(x: Tensor, dim: int, axis: _Axis) -> Tensor:
-    """Weighted sums of ``x`` along ``dim``, pixel after pixel; 0 where nothing has weight."""
-    total = torch.full([len(axis.first) if d == dim else n for d, n in enumerate(x.shape)], -0.0).to(x)
-    for pixel, weight in _steps(axis, dim, x.dim()):  # -0 is the zero that adding never changes
-        total = torch.where(weight != 0, total + x.index_select(dim, pixel) * weight, total)
+    """Weighted sums of ``x`` along ``dim``, pixel after pixel, in the weights' type; 0 where nothing has weight."""
+    shape = [len(axis.first) if d == dim else n for d, n in enumerate(x.shape)]
+    total = axis.weight.new_full(shape, -0.0)  # -0 is the zero that adding never changes
+    for pixel, weight in _steps(axis, dim, x.dim()):
+        total = torch.where(weight != 0, total + x.index_select(dim, pixel).to(total.dtype) * weight, total)
     shape = [-1 if d == dim else 1 for d in range(x.dim())]
     return torch.where((axis.weight != 0).any(1).view(shape), total, 0.0)
 
 
 def _expand(grad: Tensor, dim: int, axis: _Axis, size: int) -> Tensor:
-    """The adjoint of ``_reduce``."""
+    """The adjoint of ``_reduce``, of all outputs."""
     result = grad.new_zeros([size if d == dim else n for d, n in enumerate(grad.shape)])
+    grad = grad.narrow(dim, axis.outputs.start, len(axis.first))
     for pixel, weight in _steps(axis, dim, grad.dim()):
-        result = result.index_add(dim, pixel, torch.where(weight != 0, grad * weight, 0.0))
+        result.index_add_(dim, pixel, torch.where(weight != 0, grad * weight, 0.0))
     return result
 
 
@@ -102,12 +124,14 @@ def crop_patches(x: Tensor, boxes: Tensor, height: int, width: int, aligned: boo
     )
     for p, box in enumerate(boxes.detach().to(x.device)):
         rows, columns = _axes(box[1:].to(wide), tuple(x.shape[2:]), (height, width), aligned)
-        window = x[int(box[0])][:, rows.window, columns.window].to(wide)
-        if window.numel() == 0:
-            result[p] = 0.0
+        image, patch = x[int(box[0])], result[p].fill_(0.0)
+        window = columns.window
+        if window == slice(0, 0):
             continue
-        window = _reduce(window, 1, rows.moved(-rows.window.start))
-        result[p] = _reduce(window, 2, columns.moved(-columns.window.start))
+        columns = columns.moved(-window.start)
+        at_once = max(_AT_ONCE // (x.shape[1] * (window.stop - window.start)), 1)
+        for part in rows.parts(at_once):
+            patch[:, part.outputs, columns.outputs] = _reduce(_reduce(image[..., window], 1, part), 2, columns)
     return result
 
 

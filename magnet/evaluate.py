@@ -12,6 +12,7 @@ from tqdm import tqdm
 from magnet import arguments, distributed
 from magnet.arguments import Parser
 from magnet.data import DataFolder, Dataset, colours_of, detect_format, open_split
+from magnet.data.counting import check_scored_labels
 from magnet.draw import default_colours
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, content_of, table, to_json, write_folder
@@ -120,6 +121,7 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
         amp = args.amp or config.amp
         n_patches = n_patches or config.walk.n_patches
     dataset = _open(args.data, args.split, config)
+    check_scored_labels(dataset, args.limit)
     from magnet.model import MagNet
 
     name = args.model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.data.labelled_files import FilePair, LabelledFiles, images_in, pair_by_name
 from magnet.data.labels import ClassIds
 from magnet.data.lists import listed_pairs, read_text
+from magnet.data.splits import check_split_name
 from magnet.errors import MagNetError
 
 __all__ = ["YamlData"]
@@ -22,7 +25,7 @@ class YamlData(LabelledFiles):
     """One split of a data set described by a YAML file::
 
         classes: [background, road, car]     # names, in the order of their ids
-        ignore: [4, 5]                       # optional: values of label files that are ignored, besides 255
+        ignore: [4, 5, 255]                  # optional: values of label files that are ignored; 255 always is
         mapping: {7: 1, 26: 2, 0: 0}         # optional: class id of each value; without it values are class ids
         colours: [[0, 0, 0], [128, 64, 128], [0, 0, 142]]     # optional: RGB of each class, for pictures
         root: .                              # optional: folder of the paths below, relative to this file
@@ -63,16 +66,37 @@ class YamlData(LabelledFiles):
 def _parse(path: Path) -> dict[str, Any]:
     import yaml
 
+    text = read_text(path, "set data.file to a YAML file that describes the data")
     try:
-        content = yaml.safe_load(read_text(path, "set data.file to a YAML file that describes the data"))
-    except yaml.YAMLError as error:
+        twice = _key_twice(yaml.compose(text, yaml.SafeLoader))
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # as of a date or a key that is none
         raise MagNetError(f"data.file: '{path}' is not YAML ({' '.join(str(error).split())}); mend it") from error
+    if twice:
+        raise MagNetError(f"data.file: '{path}' has the key '{twice}' twice, of which YAML keeps the last; remove one")
     return _need(path, "content", content, isinstance(content, dict), "keys and values")
+
+
+def _key_twice(root: Any) -> str | None:
+    """A key that stands twice in one mapping of a YAML tree; aliases are looked at once."""
+    todo, done = [root], set()
+    while todo:
+        node = todo.pop()
+        if id(node) in done or not isinstance(getattr(node, "value", None), list):
+            continue
+        done.add(id(node))
+        children = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
+        keys = [str(pair[0].value) for pair in node.value if isinstance(pair, tuple)]
+        if len(set(keys)) < len(keys):
+            return Counter(keys).most_common(1)[0][0]
+        todo += children
+    return None
 
 
 def _need(path: Path, key: str, value: Any, holds: bool, expected: str) -> Any:
     if not holds:
-        raise MagNetError(f"data.file: '{path}': {key}: expected {expected}, got {value!r}")
+        got = reprlib.repr(value)  # short: aliases in YAML can make it endless
+        raise MagNetError(f"data.file: '{path}': {key}: expected {expected}, got {got}")
     return value
 
 
@@ -83,8 +107,9 @@ def _is_number(value: object, below: int) -> bool:
 def _class_names(path: Path, names: Any) -> list[str]:
     if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[i] for i in range(len(names))]
-    holds = isinstance(names, list) and 0 < len(names) <= IGNORE_INDEX and all(isinstance(n, (str, int)) for n in names)
-    _need(path, "classes", names, holds, "a list of class names, or names by id 0, 1, 2, ...")
+    holds = isinstance(names, list) and 0 < len(names) <= IGNORE_INDEX
+    holds = holds and all(isinstance(n, (str, int)) and not isinstance(n, bool) for n in names)
+    _need(path, "classes", names, holds, "a list of class names ('yes', 'no' in quotes), or names by id 0, 1, 2, ...")
     return [str(name) for name in names]
 
 
@@ -114,8 +139,7 @@ def _colours(path: Path, colours: Any, num_classes: int) -> list[Colour] | None:
 
 
 def _find(path: Path, content: Mapping[str, Any], split: str) -> _Found:
-    if split not in ("train", "val", "test"):
-        raise MagNetError(f"split: expected train, val or test, got '{split}'")
+    check_split_name(split)
     root = path.parent / str(content.get("root") or ".")
     part = content.get(split)
     if part is None:

@@ -89,6 +89,8 @@ class DataConfig:
         unmatched: what colours of no class mean (deepglobe): an error, ignored pixels, or binarized channels.
         annotator: whose labels (gleason): "majority", a number from 1 to 6, or "random" for each training sample.
         corrupt: "error" stops at a file that cannot be read; "skip" reads all at the start, names and skips those.
+        accept: what would be an error, declared to be meant: "absent" (classes without a pixel in the training split),
+            "ignored" (many pixels of 255 where nothing else declares that it is ignored), "lossy" (JPEG labels).
         generated: scenes made by the program instead.
         cache_mb: memory for decoded images of each data set; what does not fit is read again at every use.
         workers: processes that make training samples while the network trains; 0 = none. The samples stay the same.
@@ -105,6 +107,7 @@ class DataConfig:
     unmatched: Literal["error", "ignore", "binarize"] = "error"
     annotator: Literal["majority", "random", 1, 2, 3, 4, 5, 6] = "majority"
     corrupt: Literal["error", "skip"] = "error"
+    accept: list[Literal["absent", "ignored", "lossy"]] = field(default_factory=list)
     generated: GeneratedConfig = field(default_factory=GeneratedConfig)
     cache_mb: int = 4096
     workers: int = 2

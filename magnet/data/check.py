@@ -28,6 +28,7 @@ class SplitReport:
         images: number of images that have a label file.
         sizes: (H, W) of the images: the least, the median and the largest by number of pixels.
         counts: what the labels hold; pixels of no class are among those that are ignored.
+        no_labels: why it may have no labelled pixel, where that is known.
         strange: pixels of each label value, or colour, that stands for no class.
         wrong: messages of what must be mended, by kind.
         notes: messages of what may be in order.
@@ -38,6 +39,7 @@ class SplitReport:
     images: int
     sizes: dict[str, tuple[int, int]]
     counts: LabelCounts
+    no_labels: str
     strange: dict[str, int]
     wrong: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -93,6 +95,7 @@ def check_split(dataset: LabelledFiles) -> SplitReport:
         images=len(dataset),
         sizes={"min": sizes[0], "median": sizes[len(sizes) // 2], "max": sizes[-1]} if sizes else {},
         counts=counts,
+        no_labels=dataset.no_labels,
         strange={},
         notes=[s.note for s in seen if s.note],
     )
@@ -124,7 +127,7 @@ def judge(reports: Sequence[SplitReport], accept: Collection[str]) -> None:
         train[-1].judge(judge_trained(counts, accept))
     for report in reports:
         if report.split != "train" and report.counts.any():
-            report.judge(judge_scored(report.counts, report.split))
+            report.judge(judge_scored(report.counts, report.split, report.no_labels))
 
 
 def shared_images(datasets: Sequence[LabelledFiles]) -> list[str]:

@@ -46,6 +46,7 @@ CITYSCAPES_CLASSES: dict[str, Colour] = {
 }
 _LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of the classes above
 LABEL_ID_TO_TRAIN_ID: dict[int, int] = {label_id: train_id for train_id, label_id in enumerate(_LABEL_IDS)}
+_NOT_PUBLIC = "the labels of the test split of Cityscapes are not public; use the split val"
 _LABEL_IDS_END = "_gtFine_labelIds"
 _WANTED = (
     f"the files *{_LABEL_IDS_END}.png are wanted: unpack gtFine_trainvaltest.zip there, or read train ids with "
@@ -92,14 +93,15 @@ class Cityscapes(LabelledFiles):
             strict=strict,
         )
 
+    @property
+    def no_labels(self) -> str:  # type: ignore[override]
+        return _NOT_PUBLIC if self.split == "test" else ""
+
     def load(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As of ``LabelledFiles``; also raises MagNetError at labels that are only the stand-in of the test split."""
         image, labels = super().load(index, rng)
         if self.split == "test" and bool((labels == IGNORE_INDEX).all()):
-            raise MagNetError(
-                f"data: '{self.label_path(index)}' holds no label: the labels of the test split of Cityscapes are not "
-                "public; use the split val"
-            )
+            raise MagNetError(f"data: '{self.label_path(index)}' holds no label: {_NOT_PUBLIC}")
         return image, labels
 
 
@@ -113,11 +115,7 @@ def _scan(root: Path, split: str) -> tuple[list[FilePair], list[Path], list[Path
             f"and gtFine ('{root}' holds {holds(root)})"
         )
     if not labels.is_dir():
-        told = (
-            "the labels of the test split of Cityscapes are not public; use the split val"
-            if split == "test"
-            else f"'{root}' holds {holds(root)}: unpack gtFine_trainvaltest.zip there"
-        )
+        told = _NOT_PUBLIC if split == "test" else f"'{root}' holds {holds(root)}: unpack gtFine_trainvaltest.zip there"
         raise MagNetError(f"data: expected the folder '{labels}', which does not exist; {told}")
     frames, label_files = _by_frame(images, "_leftImg8bit"), _by_frame(labels, _LABEL_IDS_END)
     for files, folder, end in ((frames, images, "_leftImg8bit"), (label_files, labels, _LABEL_IDS_END)):

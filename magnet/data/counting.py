@@ -67,7 +67,7 @@ def check_labels(train: Sequence[Any], val: Any, run: Path, *, go_on: bool = Fal
     else:
         counts = [sum((_count(d) for d in files[1:]), _count(files[0])), _count(val)]
     content |= {"train": dataclasses.asdict(counts[0]), "val": dataclasses.asdict(counts[1])}
-    _tell(judge_trained(counts[0], val.accept), judge_scored(counts[1], val.split))
+    _tell(judge_trained(counts[0], val.accept), judge_scored(counts[1], val.split, val.no_labels))
     return content
 
 
@@ -84,7 +84,7 @@ def check_scored_labels(dataset: Any, limit: int = 0) -> None:
         MagNetError: a bad label file, or labels that cannot be meant.
     """
     if isinstance(dataset, LabelledFiles):
-        _tell(judge_scored(_count(dataset, limit), dataset.split))
+        _tell(judge_scored(_count(dataset, limit), dataset.split, dataset.no_labels))
 
 
 def _tell(*verdicts: Any) -> None:

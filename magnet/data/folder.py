@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from magnet.data.dataset import IGNORE_INDEX
-from magnet.data.labelled_files import FilePair, LabelledFiles, holds, image_files, images_in, named_otherwise
+from magnet.data.labelled_files import (
+    FilePair,
+    LabelledFiles,
+    holds,
+    image_files,
+    images_in,
+    named_otherwise,
+    refuse_nested,
+)
 from magnet.data.labels import ClassIds
 from magnet.data.lists import read_classes, read_text
 from magnet.errors import MagNetError
@@ -98,6 +106,7 @@ def _stems(path: Path, split: str) -> list[str]:
 def _label_files(folder: Path) -> dict[str, Path]:
     """Label files by stem; of several with one stem the PNG."""
     files = image_files(folder)
+    refuse_nested(folder, files)
     return {p.stem: p for p in [*(p for p in files if not _is_png(p)), *(p for p in files if _is_png(p))]}
 
 

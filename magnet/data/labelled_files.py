@@ -60,6 +60,7 @@ class LabelledFiles:
     """
 
     varies = False
+    no_labels = ""  # why a split may have no labelled pixel, where that is known
     accept: Collection[str] = ()  # what is declared to be meant, see ``DataConfig.accept``
 
     def __init__(
@@ -235,13 +236,18 @@ def images_in(folder: Path, suffix: str = "") -> dict[str, Path]:
         if stem in found:
             raise MagNetError(f"data: '{found[stem]}' and '{path}' have one name; remove one of them")
         found[stem] = path
+    refuse_nested(folder, found)
+    return found
+
+
+def refuse_nested(folder: Path, found: Collection[object]) -> None:
+    """Raise MagNetError where nothing was found in a folder because its images are in folders of it."""
     nested = [] if found else [p for p in folder.iterdir() if p.is_dir() and image_files(p)]
     if nested:
         raise MagNetError(
             f"data: '{folder}' holds its images in folders ({holds(folder, nested)}); put them directly into it, or "
             "list them as image<TAB>label (data.format list)"
         )
-    return found
 
 
 def image_files(folder: Path) -> list[Path]:

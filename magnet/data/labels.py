@@ -223,6 +223,8 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
 
 def _fix(image: Image.Image) -> str:
     """What mends a label image of another mode."""
+    if image.mode == "RGB" and image.format == "JPEG":
+        return "if it is the image, the columns may be swapped: image<TAB>label; else save the ids as PNG"
     if image.mode in ("RGB", "RGBA", "LA"):
         return "save the class ids as one 8-bit channel (grey, or a palette), not as colours"
     if image.mode in ("L", "1"):

@@ -136,11 +136,11 @@ def judge_trained(counts: LabelCounts, accept: Collection[str] = ()) -> Verdict:
     return verdict
 
 
-def judge_scored(counts: LabelCounts, split: str) -> Verdict:
-    """What is to be said of labels to compare predictions with: those of ``split``."""
+def judge_scored(counts: LabelCounts, split: str, reason: str = "") -> Verdict:
+    """What is to be said of labels to compare predictions with: those of ``split``; ``reason`` why it may have none."""
     if not sum(counts.pixels):
         told = f"data: no pixel of the split '{split}' is of a class: there is nothing to compare with"
-        return Verdict([f"{told}{_values(counts)}{_mapping(counts)}"], [])
+        return Verdict([f"{told}; {reason}" if reason else f"{told}{_values(counts)}{_mapping(counts)}"], [])
     verdict = Verdict([], [])
     present = [i for i, pixels in enumerate(counts.pixels) if pixels]
     if len(present) == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -98,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be of its encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = [word for word in words if word != "--debug"]
     try:
         # the command's own options are its own business, --help included

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -319,7 +319,7 @@ def test_hidden_files_are_no_data(folder: Path, tmp_path: Path) -> None:
     assert len(Cityscapes(tmp_path / "c", "train")) == 4
 
 
-def test_names_that_are_not_utf8_end_no_check(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_end_no_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_folder(tmp_path / "data", counts=(3, 1, 1))
     for part, suffix in (("images", ".jpg"), ("labels", ".png")):
         os.rename(folder / part / f"p0{suffix}", os.fsencode(folder / part) + b"/p\xff0" + suffix.encode())
@@ -329,6 +329,8 @@ def test_names_that_are_not_utf8_end_no_check(tmp_path: Path) -> None:
     )
     data = YamlData(folder / "d.yaml", "train")
     assert [data.name(i) for i in range(len(data))] == ["p1", "p2", "p3", "p4", "p\\xff0"]
-    words = [sys.executable, "-m", "magnet", "data", "check", str(folder / "d.yaml")]
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
-    assert done.returncode == 1 and "p\\udcff0.jpg is in train and val" in done.stdout and not done.stderr
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # strict, as a terminal's
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert cli.main(["data", "check", str(folder / "d.yaml")]) == 1
+    stream.flush()
+    assert b"p\\udcff0.jpg is in train and val" in stream.buffer.getvalue()

@@ -134,16 +134,24 @@ class FileLists(LabelledFiles):
         root: folder that the lines are relative to; holds ``classes.txt`` (lines ``id name``) if no names are given.
         split: name of the split.
         file: the list.
-        classes: of the label files.
+        class_names: name of each class.
+        ignored: whether ``class_names`` come from a file that declares 255 ignored.
 
     Raises:
         MagNetError: an unreadable or empty list, missing files.
     """
 
     def __init__(
-        self, root: Path, split: str, *, file: Path, classes: Classes | None = None, strict: bool = True
+        self,
+        root: Path,
+        split: str,
+        *,
+        file: Path,
+        class_names: list[str] | None = None,
+        ignored: bool = False,
+        strict: bool = True,
     ) -> None:
-        names, ignored = classes or read_classes(root / "classes.txt")
+        names, ignored = (class_names, ignored) if class_names else read_classes(root / "classes.txt")
         pairs, without_labels, without_image = listed_pairs(root, file)
         super().__init__(
             split,

@@ -13,7 +13,7 @@ from magnet.data.folder import DataFolder
 from magnet.data.generated import GeneratedScenes
 from magnet.data.gleason import GLEASON_SPLIT, Gleason
 from magnet.data.labelled_files import LabelledFiles, holds, is_hidden
-from magnet.data.lists import Classes, FileLists, read_classes
+from magnet.data.lists import FileLists, read_classes
 from magnet.data.unreadable import leave_out_unreadable
 from magnet.data.yaml_file import YamlData
 from magnet.errors import MagNetError
@@ -68,10 +68,10 @@ def _open(config: DataConfig, split: str, extra: bool, strict: bool) -> list[Lab
     if config.format == "list":
         if not listed:
             raise MagNetError(f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list)")
-        classes = Classes(config.classes, ignored=False) if config.classes else None
-        if len(config.classes) == 1 and (root / config.classes[0]).is_file():
-            classes = read_classes(root / config.classes[0])
-        return [FileLists(root, split, file=root / listed, classes=classes, strict=strict)]
+        names, ignored = config.classes, False
+        if len(names) == 1 and (root / names[0]).is_file():
+            names, ignored = read_classes(root / names[0])
+        return [FileLists(root, split, file=root / listed, class_names=names, ignored=ignored, strict=strict)]
     options: dict[str, Any] = {"file": root / listed if listed else None, "strict": strict}
     if not listed and any((config.lists.train, config.lists.val, config.lists.test)):
         raise MagNetError(f"data.lists.{split}: expected a list, as the other splits have one; add it")

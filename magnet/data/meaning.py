@@ -185,6 +185,8 @@ def _values(counts: LabelCounts) -> str:
     shown = ", ".join(map(str, counts.values[:_SHOWN])) + (", ..." if len(counts.values) > _SHOWN else "")
     if counts.values == [0]:
         return "; every label pixel is 0, as after a division by 255: write the labels anew, pixel = class id"
+    if counts.values == [IGNORE_INDEX]:
+        return f"; every pixel is {IGNORE_INDEX} (ignored)"
     return f"; the label files hold the values {shown}" + (", and 255 is ignored" if counts.undeclared else "")
 
 

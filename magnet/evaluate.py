@@ -13,6 +13,7 @@ from tqdm import tqdm
 from magnet import arguments, distributed
 from magnet.arguments import Parser
 from magnet.data import DataFolder, Dataset, colours_of, detect_format, open_split
+from magnet.data.counting import check_scored_labels
 from magnet.draw import default_colours
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
@@ -153,6 +154,7 @@ def _evaluate(
 ) -> int:
     """Evaluate, and write to ``file`` or ``folder``; the exit code."""
     dataset = _open(args.data, args.split, config)
+    check_scored_labels(dataset, args.limit)
     from magnet.model import MagNet
 
     model = MagNet.from_pretrained(subject["model"], amp=amp, **arguments.walk_options(args))

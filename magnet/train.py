@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from magnet.arguments import ArgumentError
 from magnet.data import ScaleCache
+from magnet.data.counting import check_labels, keep_counts
 from magnet.data.open import open_split
 from magnet.distributed import check_same, check_shared, is_main, session
 from magnet.errors import MagNetError
@@ -30,10 +31,10 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     """Train the segmenter, the refiners, or both, and return the folder of the model.
 
     Files of ``<out>/<name>``: ``segmenter/`` and ``refiner/`` with ``last`` and ``best`` weights and the training
-    ``state`` (all safetensors), ``log.jsonl``, ``config.json``, with ``config.tensorboard`` the folder
-    ``tensorboard``, and after the refiner stage ``model/``, which ``MagNet.from_pretrained`` reads. With
-    ``config.resume`` each stage goes on from its training state, as if it had never stopped. The folder is locked for
-    as long as that takes.
+    ``state`` (all safetensors), ``log.jsonl``, ``config.json``, ``labels.json`` (what the labels hold, and which files
+    they are: those are not read again), with ``config.tensorboard`` the folder ``tensorboard``, and after the refiner
+    stage ``model/``, which ``MagNet.from_pretrained`` reads. With ``config.resume`` each stage goes on from its
+    training state, as if it had never stopped. The folder is locked for as long as that takes.
 
     Args:
         config: the run.
@@ -83,6 +84,8 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     for name in stages:  # before the data are read, and above all before a first stage of hours
         Loss.of(getattr(config, name), val.dataset.num_classes, device)
         check_parts(getattr(config, name), name)
+    go_on = config.resume or stage == "refiner"
+    counted = check_labels([cache.dataset for cache in train], val.dataset, folder, go_on=go_on)
     for cache in [*train, val]:
         cache.preload()
     if "refiner" in stages:
@@ -93,6 +96,7 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     if is_main():
         remove_leftovers(folder)
         write_config(config, folder)
+        keep_counts(folder, counted)
     check_shared("--out", folder / "config.json")
     config = with_steps(config, sum(len(cache) for cache in train))
     log = RunLog(folder / "log.jsonl" if is_main() else None)

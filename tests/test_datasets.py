@@ -417,9 +417,9 @@ def test_splits_of_a_yaml_file_may_share_a_folder_of_labels(tmp_path: Path) -> N
 
 def test_an_ignored_value_stays_ignored_where_it_is_a_class(tmp_path: Path) -> None:
     save(np.array([[0, 1, 2, 255]], np.uint8), tmp_path / "l.png")
-    labels, strange, _ = ClassIds(3, ignored=[1]).read(tmp_path / "l.png")
+    labels, strange, *_ = ClassIds(3, ignored=[1]).read(tmp_path / "l.png")
     assert labels.tolist() == [[0, 255, 2, 255]] and not strange
-    labels, strange, _ = ClassIds(2, {255: 0, 0: 1}).read(tmp_path / "l.png")
+    labels, strange, *_ = ClassIds(2, {255: 0, 0: 1}).read(tmp_path / "l.png")
     assert labels.tolist() == [[1, 255, 255, 0]] and strange == {"1": 1, "2": 1}
 
 
@@ -430,7 +430,7 @@ def test_palette_and_alpha_colour_labels(tmp_path: Path) -> None:
     Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "p.png")
     code = ClassColours({(0, 255, 0): 1, (0, 0, 0): 0})
     for name in ("a.png", "p.png"):
-        labels, strange, _ = code.read(tmp_path / name)
+        labels, strange, *_ = code.read(tmp_path / name)
         assert labels.tolist() == [[1, 1], [0, 0]] and not strange
     save(np.zeros((2, 2), np.uint8), tmp_path / "grey.png")
     with pytest.raises(MagNetError, match=r"mode L: '.*grey\.png'"):

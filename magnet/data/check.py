@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from magnet.data.dataset import IGNORE_INDEX
+from magnet.data.counting import image_labels
 from magnet.data.folder import DataFolder
 from magnet.data.labelled_files import LabelledFiles
+from magnet.data.meaning import ImageLabels, LabelCounts, Verdict, judge_scored, judge_trained
 from magnet.data.turns import turn_note
 from magnet.data.unreadable import each
 from magnet.errors import MagNetError
 from magnet.notices import Notice, gathered
 from magnet.windows import read_fitting_turned
 
-__all__ = ["SplitReport", "check_split", "shared_images"]
+__all__ = ["SplitReport", "check_split", "judge", "shared_images"]
 
 
 @dataclass
@@ -30,10 +29,8 @@ class SplitReport:
         place: its folder, or list.
         images: number of images that have a label file.
         sizes: (H, W) of the images: the least, the median and the largest by number of pixels.
-        class_names: name of each class.
-        pixels: pixels of each class.
-        images_with: number of images that contain each class.
-        ignored: pixels that are ignored, those of no class among them.
+        counts: what the labels hold; pixels of no class are among those that are ignored.
+        no_labels: why it may have no labelled pixel, where that is known.
         strange: pixels of each label value, or colour, that stands for no class.
         wrong: messages of what must be mended, by kind.
         notes: messages of what may be in order.
@@ -43,17 +40,21 @@ class SplitReport:
     place: str
     images: int
     sizes: dict[str, tuple[int, int]]
-    class_names: list[str]
-    pixels: list[int]
-    images_with: list[int]
-    ignored: int
+    counts: LabelCounts
+    no_labels: str
     strange: dict[str, int]
     wrong: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def percent(self, number: int) -> float:
         """Share of a class in the labelled pixels, in percent."""
-        return 100 * self.pixels[number] / max(sum(self.pixels), 1)
+        return 100 * self.counts.pixels[number] / max(sum(self.counts.pixels), 1)
+
+    def judge(self, verdict: Verdict) -> None:
+        """Take in what is to be said of labels that are legal."""
+        if verdict.wrong:
+            self.wrong["what labels mean"] = verdict.wrong
+        self.notes += verdict.doubtful
 
     def content(self) -> dict[str, Any]:
         """As values for JSON."""
@@ -63,10 +64,10 @@ class SplitReport:
             "images": self.images,
             "sizes": self.sizes,
             "classes": [
-                {"name": name, "percent": round(self.percent(i), 4), "images": self.images_with[i]}
-                for i, name in enumerate(self.class_names)
+                {"name": name, "percent": round(self.percent(i), 4), "images": self.counts.images_with[i]}
+                for i, name in enumerate(self.counts.class_names)
             ],
-            "pixels": {"labelled": sum(self.pixels), "ignored": self.ignored},
+            "pixels": {"labelled": sum(self.counts.pixels), "ignored": self.counts.ignored},
             "strange_values": self.strange,
             "wrong": self.wrong,
             "notes": self.notes,
@@ -78,7 +79,7 @@ class _Seen:
     """What one image and its labels hold."""
 
     size: tuple[int, int] | None = None
-    counts: np.ndarray | None = None  # pixels of each of 256 labels
+    labels: ImageLabels | None = None
     strange: dict[str, int] = field(default_factory=dict)
     wrong: list[tuple[str, str]] = field(default_factory=list)
     note: str | None = None
@@ -90,19 +91,15 @@ def check_split(dataset: LabelledFiles) -> SplitReport:
     """Read every image and label file of a split, and report what they hold and what is wrong with them."""
     seen = each(lambda index: _look(dataset, index), len(dataset), f"checking {dataset.split}")
     sizes = sorted((s.size for s in seen if s.size), key=lambda size: (size[0] * size[1], size))
-    counts = [s.counts for s in seen if s.counts is not None]
-    total: np.ndarray = np.stack(counts).sum(0) if counts else np.zeros(256, np.int64)
-    classes = range(dataset.num_classes)
+    counts = LabelCounts.of(dataset.class_names, [s.labels for s in seen if s.labels is not None])
     strange: Counter[str] = Counter()
     report = SplitReport(
         split=dataset.split,
         place=str(dataset.place),
         images=len(dataset),
         sizes={"min": sizes[0], "median": sizes[len(sizes) // 2], "max": sizes[-1]} if sizes else {},
-        class_names=dataset.class_names,
-        pixels=[int(total[i]) for i in classes],
-        images_with=[sum(bool(c[i]) for c in counts) for i in classes],
-        ignored=int(total[IGNORE_INDEX]),
+        counts=counts,
+        no_labels=dataset.no_labels,
         strange={},
         notes=[*_of_pixels(seen), *(note for s in seen for note in (s.note, s.turn) if note)],
     )
@@ -115,8 +112,11 @@ def check_split(dataset: LabelledFiles) -> SplitReport:
         report.wrong["images without labels"] = [str(path) for path in dataset.without_labels]
     if dataset.without_image:
         report.wrong["labels without an image"] = [str(path) for path in dataset.without_image]
-    if counts and not sum(report.pixels):
-        report.wrong["labels"] = [f"no pixel of the split '{dataset.split}' is of a class: there is nothing to learn"]
+    if dataset.faults:
+        report.wrong["files"] = list(dataset.faults)
+    if not dataset.pairs:
+        told = f"no image of the split '{dataset.split}' has its labels{dataset.none_fits()}"
+        report.wrong.setdefault("files", []).append(told)
     if isinstance(dataset, DataFolder):
         listed = {*dataset.without_labels, *dataset.without_image}
         report.notes += [f"in no pair: {path}" for path in dataset.strays() if path not in listed]
@@ -132,6 +132,17 @@ def _of_pixels(seen: Sequence[_Seen]) -> list[str]:
         f"{len(found)} {'image' if len(found) == 1 else 'images'} of {len(seen)} {kind}; the first: {found[0]}"
         for kind, found in kinds.items()
     ]
+
+
+def judge(reports: Sequence[SplitReport], accept: Collection[str]) -> None:
+    """Add to the reports whether labels can be meant: those of all folders to train on together, the others alone."""
+    train = [report for report in reports if report.split == "train" and report.counts.any()]
+    if train:
+        counts = sum((report.counts for report in train[1:]), train[0].counts)
+        train[-1].judge(judge_trained(counts, accept))
+    for report in reports:
+        if report.split != "train" and report.counts.any():
+            report.judge(judge_scored(report.counts, report.split, report.no_labels))
 
 
 def shared_images(datasets: Sequence[LabelledFiles]) -> list[str]:
@@ -164,8 +175,10 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
         seen.note = dataset.check_values(decoded)
     except MagNetError as error:
         seen.wrong.append(("labels", str(error)))
+    if decoded.lossy and seen.wrong:  # what it holds would be listed as values of no class
+        return seen
     seen.strange = decoded.strange
-    seen.counts = np.bincount(decoded.labels.ravel(), minlength=256)
+    seen.labels = image_labels(dataset, decoded)
     if turned != 1:
         seen.turn = turn_note(path, turned, decoded.labels.shape, dataset.exif)[0]
     if seen.size and seen.size != decoded.labels.shape:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from magnet.data.dataset import IGNORE_INDEX, Colour
-from magnet.data.labelled_files import FilePair, LabelledFiles, images_in, pair_by_name
+from magnet.data.labelled_files import (
+    FilePair,
+    LabelledFiles,
+    holds,
+    image_files,
+    images_in,
+    is_hidden,
+    pair_by_name,
+)
 from magnet.data.labels import ClassIds
 from magnet.data.lists import listed_pairs
 from magnet.errors import MagNetError
@@ -37,6 +46,12 @@ CITYSCAPES_CLASSES: dict[str, Colour] = {
 }
 _LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of the classes above
 LABEL_ID_TO_TRAIN_ID: dict[int, int] = {label_id: train_id for train_id, label_id in enumerate(_LABEL_IDS)}
+_NOT_PUBLIC = "the labels of the test split of Cityscapes are not public; use the split val"
+_LABEL_IDS_END = "_gtFine_labelIds"
+_WANTED = (
+    f"the files *{_LABEL_IDS_END}.png are wanted: unpack gtFine_trainvaltest.zip there, or read train ids with "
+    "data.format list or yaml"
+)
 
 
 class Cityscapes(LabelledFiles):
@@ -60,6 +75,7 @@ class Cityscapes(LabelledFiles):
 
     def __init__(self, root: Path, split: str, *, file: Path | None = None, strict: bool = True) -> None:
         pairs, without_labels, without_image = listed_pairs(root, file) if file else _scan(root, split)
+        faults = _wrong_kind(pairs)
         super().__init__(
             split,
             file or root,
@@ -67,23 +83,25 @@ class Cityscapes(LabelledFiles):
             ClassIds(
                 len(CITYSCAPES_CLASSES),
                 LABEL_ID_TO_TRAIN_ID,
-                ignored=[i for i in range(34) if i not in LABEL_ID_TO_TRAIN_ID],
+                ignored=[*(i for i in range(34) if i not in LABEL_ID_TO_TRAIN_ID), IGNORE_INDEX],
             ),
             pairs,
             colours=list(CITYSCAPES_CLASSES.values()),
             without_labels=without_labels,
             without_image=without_image,
+            faults=faults,
             strict=strict,
         )
+
+    @property
+    def no_labels(self) -> str:  # type: ignore[override]
+        return _NOT_PUBLIC if self.split == "test" else ""
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As of ``LabelledFiles``; also raises MagNetError at labels that are only the stand-in of the test split."""
         image, labels = super().load(index, rng)
         if self.split == "test" and bool((labels == IGNORE_INDEX).all()):
-            raise MagNetError(
-                f"data: '{self.label_path(index)}' holds no label: the labels of the test split of Cityscapes are not "
-                "public; use the split val"
-            )
+            raise MagNetError(f"data: '{self.label_path(index)}' holds no label: {_NOT_PUBLIC}")
         return image, labels
 
 
@@ -94,22 +112,43 @@ def _scan(root: Path, split: str) -> tuple[list[FilePair], list[Path], list[Path
     if not images.is_dir():
         raise MagNetError(
             f"data: expected the folder '{images}', which does not exist; set data.root to the folder of leftImg8bit "
-            "and gtFine"
+            f"and gtFine ('{root}' holds {holds(root)})"
         )
     if not labels.is_dir():
-        told = (
-            "the labels of the test split of Cityscapes are not public; use the split val"
-            if split == "test"
-            else "unpack gtFine_trainvaltest.zip there"
-        )
+        told = _NOT_PUBLIC if split == "test" else f"'{root}' holds {holds(root)}: unpack gtFine_trainvaltest.zip there"
         raise MagNetError(f"data: expected the folder '{labels}', which does not exist; {told}")
-    image_files, label_files = _by_frame(images, "_leftImg8bit"), _by_frame(labels, "_gtFine_labelIds")
-    return pair_by_name(image_files, label_files)
+    frames, label_files = _by_frame(images, "_leftImg8bit"), _by_frame(labels, _LABEL_IDS_END)
+    for files, folder, end in ((frames, images, "_leftImg8bit"), (label_files, labels, _LABEL_IDS_END)):
+        if not files:
+            raise MagNetError(
+                f"data: '{folder}' holds no <city>/<frame>{end}.png, but {_found(folder)}; "
+                + (_WANTED if end == _LABEL_IDS_END else "unpack leftImg8bit_trainvaltest.zip there")
+            )
+    return pair_by_name(frames, label_files)
+
+
+def _found(folder: Path) -> str:
+    """What there is in the place of the files that are wanted: of the first city, or of the folder itself."""
+    cities = [city for city in _cities(folder) if image_files(city)]
+    if not cities:
+        return holds(folder)
+    kinds = {"_".join(path.stem.split("_")[3:]): path for path in image_files(cities[0])}
+    return holds(folder, kinds.values()) + f" in {cities[0].name}/"
+
+
+def _cities(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p))
 
 
 def _by_frame(folder: Path, suffix: str) -> dict[str, Path]:
     """Files of all cities by ``<city>_<sequence>_<frame>``."""
     found: dict[str, Path] = {}
-    for city in sorted(p for p in folder.iterdir() if p.is_dir()):
+    for city in _cities(folder):
         found.update(images_in(city, suffix))
     return found
+
+
+def _wrong_kind(pairs: Sequence[FilePair]) -> list[str]:
+    """Label files of a list that are not of label ids: read as such, their values would be other classes."""
+    others = [pair.labels[0] for pair in pairs if pair.labels[0].stem.endswith(("_labelTrainIds", "_color"))]
+    return [f"data: '{others[0]}' holds no label ids, and {len(others)} files are like it; {_WANTED}"] if others else []

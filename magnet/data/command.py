@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magnet.arguments import Parser
-from magnet.data.check import SplitReport, check_split, shared_images
+from magnet.data.check import SplitReport, check_split, judge, shared_images
 from magnet.data.labelled_files import LabelledFiles
 from magnet.data.open import detect_format, open_files
 from magnet.errors import MagNetError
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
             overwrite=args.overwrite,
         )
     reports = [check_split(dataset) for dataset in datasets]
+    judge(reports, config.accept)
     shared = shared_images(datasets)
     wrong = {**missing, **({"images in several splits": shared} if shared else {})}
     print(_text(reports, wrong, notes))
@@ -120,8 +121,11 @@ def _text(reports: Sequence[SplitReport], wrong: dict[str, list[str]], notes: Se
     lines = []
     for report in reports:
         sizes = [f"{h}x{w}" for h, w in report.sizes.values()]
-        size = f"{sizes[0]} (HxW)" if len(set(sizes)) == 1 else f"HxW min {sizes[0]}, median {sizes[1]}, max {sizes[2]}"
-        lines.append(f"{report.split}: {report.images} images, {size if sizes else 'none readable'}  {report.place}")
+        size = "none readable"
+        if sizes:
+            low, median, high = sizes
+            size = f"{low} (HxW)" if len(set(sizes)) == 1 else f"HxW min {low}, median {median}, max {high}"
+        lines.append(f"{report.split}: {report.images} images, {size}  {report.place}")
         lines += _class_table(report)
         lines += _messages(report.notes, "  note: ")
         for kind, messages in report.wrong.items():
@@ -130,16 +134,19 @@ def _text(reports: Sequence[SplitReport], wrong: dict[str, list[str]], notes: Se
     for kind, messages in wrong.items():
         lines += _messages(messages, f"wrong, {kind}: ")
     count = sum(len(messages) for part in (wrong, *(r.wrong for r in reports)) for messages in part.values())
-    return "\n".join([*lines, f"{count} things are wrong" if count else "all is well"])
+    return "\n".join(
+        [*lines, f"{count} things are wrong" if count > 1 else "1 thing is wrong" if count else "all is well"]
+    )
 
 
 def _class_table(report: SplitReport) -> list[str]:
-    width = max(len(name) for name in report.class_names)
+    counts = report.counts
+    width = max(len(name) for name in counts.class_names)
     lines = [f"  {'id':>3} {'class':{width}} {'% of pixels':>12} {'images':>7}"]
-    for i, name in enumerate(report.class_names):
-        lines.append(f"  {i:>3} {name:{width}} {report.percent(i):12.3f} {report.images_with[i]:7}")
-    total = max(sum(report.pixels) + report.ignored, 1)
-    lines.append(f"  {'':>3} {'ignored':{width}} {100 * report.ignored / total:12.3f}  of all pixels")
+    for i, name in enumerate(counts.class_names):
+        lines.append(f"  {i:>3} {name:{width}} {report.percent(i):12.3f} {counts.images_with[i]:7}")
+    total = max(sum(counts.pixels) + counts.ignored, 1)
+    lines.append(f"  {'':>3} {'ignored':{width}} {100 * counts.ignored / total:12.3f}  of all pixels")
     found = list(report.strange.items())
     if found:
         shown = ", ".join(f"{value}: {pixels}" for value, pixels in found[:_SHOWN])

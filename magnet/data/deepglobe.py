@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from magnet.data.dataset import IGNORE_INDEX, Colour
-from magnet.data.labelled_files import FilePair, LabelledFiles, images_in, pair_by_name
+from magnet.data.labelled_files import FilePair, LabelledFiles, holds, images_in, pair_by_name
 from magnet.data.labels import ClassColours
 from magnet.data.lists import listed_pairs, read_list
-from magnet.data.splits import seeded_split
+from magnet.data.splits import check_split_name, seeded_split
 from magnet.errors import MagNetError
 
 __all__ = ["DEEPGLOBE_CLASSES", "DEEPGLOBE_SPLIT", "DEEPGLOBE_UNKNOWN", "DeepGlobe"]
@@ -87,13 +87,20 @@ def _find(
     lines = read_list(file) if file else []
     if file and any(line.labels for line in lines):
         return listed_pairs(root, file)
+    check_split_name(split)
     folder = root / "train"
     if not folder.is_dir():
         raise MagNetError(
             f"data: expected the folder '{folder}', which does not exist; set data.root to the folder of DeepGlobe's "
-            "train/"
+            f"train/ ('{root}' holds {holds(root)})"
         )
     images, labels = images_in(folder, "_sat"), images_in(folder, "_mask")
+    for files, name in ((images, "<id>_sat.jpg"), (labels, "<id>_mask.png")):
+        if not files:
+            raise MagNetError(
+                f"data: '{folder}' holds no {name}, but {holds(folder)}; unpack the training tiles of DeepGlobe there "
+                "(only they have masks), or describe the data in a YAML file (data.format yaml)"
+            )
     if file:
         chosen = [Path(line.first).stem.removesuffix("_sat") for line in lines]
         absent = [folder / f"{name}_sat.jpg" for name in chosen if name not in images]

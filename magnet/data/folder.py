@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from magnet.data.labelled_files import FilePair, LabelledFiles, images_in
+from magnet.data.dataset import IGNORE_INDEX
+from magnet.data.labelled_files import (
+    FilePair,
+    LabelledFiles,
+    holds,
+    image_files,
+    images_in,
+    named_otherwise,
+    refuse_nested,
+)
 from magnet.data.labels import ClassIds
 from magnet.data.lists import read_classes, read_text
 from magnet.errors import MagNetError
@@ -17,14 +28,16 @@ class DataFolder(LabelledFiles):
     """One split of a data folder.
 
     A data folder holds ``images/<stem>.jpg`` (or .png, .tif), ``labels/<stem>.png`` (8-bit, pixel = class id, 255 =
-    ignored), ``classes.txt`` (lines ``id name``), and lists of stems: ``train.txt``, ``val.txt``, ``test.txt``.
+    ignored), ``classes.txt`` (lines ``id name``; a line of id 255 declares that pixels are ignored), and lists of
+    stems: ``train.txt``, ``val.txt``, ``test.txt``.
 
     Args:
         path: the folder.
         split: "train", "val", "test", or any other list of stems in the folder.
 
     Raises:
-        MagNetError: no such folder, list or class file; an empty split; an image or label file that is missing.
+        MagNetError: no such folder, list or class file; an empty split; an image or label file that is missing, or
+            named in another way.
     """
 
     def __init__(self, path: str | os.PathLike[str], split: str, *, strict: bool = True) -> None:
@@ -36,30 +49,29 @@ class DataFolder(LabelledFiles):
         for part in ("images", "labels"):
             if not (self.path / part).is_dir():
                 raise MagNetError(
-                    f"data: '{self.path}' has no {part}/ folder; expected images/, labels/, classes.txt and {split}.txt"
+                    f"data: '{self.path}' has no {part}/ folder, but {holds(self.path)}; expected images/, labels/, "
+                    f"classes.txt and {split}.txt: name the folder of the {part} so, or describe the data in a YAML "
+                    "file (data.format yaml)"
                 )
-        class_names = read_classes(self.path / "classes.txt")
-        listed = read_text(
-            self.path / f"{split}.txt", f"list the file stems of the split '{split}', one a line"
-        ).splitlines()
-        stems = [line.strip() for line in listed if line.strip()]
-        if not stems:
-            raise MagNetError(f"data: the split '{split}' of '{self.path}' is empty; list file stems in {split}.txt")
-        by_stem = images_in(self.path / "images")
+        class_names, ignored = read_classes(self.path / "classes.txt")
+        stems = _stems(self.path / f"{split}.txt", split)
+        images, labels = images_in(self.path / "images"), _label_files(self.path / "labels")
+        faults = _faults(self.path / f"{split}.txt", stems, images, labels)
         pairs, without_labels, without_image = [], [], []
-        for stem in stems:
-            label_path = self.path / "labels" / f"{stem}.png"
-            if stem not in by_stem:
-                without_image.append(label_path)
-            elif not label_path.is_file():
-                without_labels.append(by_stem[stem])
-            else:
-                pairs.append(FilePair(stem, by_stem[stem], (label_path,)))
+        for stem in dict.fromkeys(stems):
+            if stem not in images:
+                if _as_stem(stem) not in images and "\t" not in stem:  # those are told of once
+                    without_image.append(self.path / "labels" / f"{stem}.png")
+            elif stem not in labels:
+                without_labels.append(images[stem])
+            elif _is_png(labels[stem]):
+                pairs.append(FilePair(stem, images[stem], (labels[stem],)))
         if strict and without_image:
             raise MagNetError(
-                f"data: {split}.txt of '{self.path}' lists '{without_image[0].stem}', which is not in images/"
+                f"data: {split}.txt of '{self.path}' lists '{without_image[0].stem}', which is not in images/; add the "
+                "image, or take it out of the list"
             )
-        if strict and without_labels:
+        if strict and without_labels and not faults:
             stem = without_labels[0].stem
             raise MagNetError(
                 f"data: '{self.path / 'labels' / stem}.png' does not exist, but {split}.txt lists '{stem}'; add the "
@@ -69,14 +81,76 @@ class DataFolder(LabelledFiles):
             split,
             self.path,
             class_names,
-            ClassIds(len(class_names)),
+            ClassIds(len(class_names), ignored=[IGNORE_INDEX] if ignored else []),
             pairs,
             without_labels=without_labels,
             without_image=without_image,
+            faults=faults,
             strict=strict,
         )
 
     def strays(self) -> list[Path]:
         """Images of the folder without labels, and labels without an image, in whatever split or none."""
-        images, labels = images_in(self.path / "images"), images_in(self.path / "labels")
+        images, labels = images_in(self.path / "images"), _label_files(self.path / "labels")
         return [images[s] for s in images if s not in labels] + [labels[s] for s in labels if s not in images]
+
+
+def _stems(path: Path, split: str) -> list[str]:
+    text = read_text(path, f"list the file stems of the split '{split}', one a line")
+    stems = [line.strip() for line in text.splitlines() if line.strip()]
+    if not stems:
+        raise MagNetError(f"data: the split '{split}' of '{path.parent}' is empty; list file stems in {path.name}")
+    return stems
+
+
+def _label_files(folder: Path) -> dict[str, Path]:
+    """Label files by stem; of several with one stem the PNG."""
+    files = image_files(folder)
+    refuse_nested(folder, files)
+    return {p.stem: p for p in [*(p for p in files if not _is_png(p)), *(p for p in files if _is_png(p))]}
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png"
+
+
+def _as_stem(line: str) -> str:
+    """What a line would be without folder and suffix."""
+    return Path(line).stem
+
+
+def _faults(path: Path, stems: Sequence[str], images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[str]:
+    """What is wrong with the lines of a list, and with the names of the label files that it asks for."""
+    faults = []
+    listed = f"data: {path.name} of '{path.parent}' lists "
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    if twice:
+        faults.append(f"{listed}'{twice[0]}' twice{_more(twice)}; remove one")
+    longer = [stem for stem in stems if stem not in images and _as_stem(stem) in images]
+    if longer:
+        faults.append(
+            f"{listed}'{longer[0]}'{_more(longer)}; stems, without suffix and folder, are wanted: "
+            f"'{_as_stem(longer[0])}'"
+        )
+    columns = [stem for stem in stems if "\t" in stem and stem not in longer]
+    if columns:
+        faults.append(f"{listed}'{columns[0]}'{_more(columns)}; stems are wanted, or set data.format list")
+    others = [labels[stem] for stem in stems if stem in images and stem in labels and not _is_png(labels[stem])]
+    if others:
+        lossy = others[0].suffix.lower() in (".jpg", ".jpeg")
+        faults.append(
+            f"data: '{others[0]}'{_more(others)}: PNG is wanted; save the labels as '{others[0].stem}.png', 8-bit ids"
+            + (", from their source, as JPEG changes ids" if lossy else "")
+        )
+    unlabelled = [stem for stem in stems if stem in images and stem not in labels]
+    like = named_otherwise(unlabelled[0], labels) if unlabelled else None
+    if like:
+        faults.append(
+            f"data: the labels of '{images[unlabelled[0]].name}'{_more(unlabelled)} seem to be '{like}'; image and "
+            f"labels have one name: rename it to '{unlabelled[0]}.png', or list the pairs (data.format list)"
+        )
+    return faults
+
+
+def _more(items: Sequence[object]) -> str:
+    return f" and {len(items) - 1} more" if len(items) > 1 else ""

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from magnet.data.dataset import IGNORE_INDEX
-from magnet.data.labelled_files import FilePair, LabelledFiles, images_in
+from magnet.data.labelled_files import FilePair, LabelledFiles, holds, images_in
 from magnet.data.labels import ClassIds, Decoded
 from magnet.data.lists import listed_pairs, read_list
 from magnet.data.splits import seeded_split
@@ -96,7 +96,7 @@ class Gleason(LabelledFiles):
             files = (files[int(rng.integers(len(files)))],)
         maps = [self._code.read(path) for path in files]
         strange: dict[str, int] = {}
-        for labels, values, path in maps:
+        for labels, values, path, *_ in maps:
             if labels.shape != maps[0].labels.shape:
                 raise MagNetError(
                     f"data: '{path}' is {labels.shape[0]}x{labels.shape[1]} (HxW), but '{files[0]}' is "
@@ -107,7 +107,8 @@ class Gleason(LabelledFiles):
         if len(maps) == 1:
             return maps[0]
         votes = majority([each.labels for each in maps])
-        return Decoded(votes, strange, next((each.path for each in maps if each.strange), files[0]))
+        odd = next((m for m in maps if m.lossy), None) or next((m for m in maps if m.strange), maps[0])
+        return Decoded(votes, strange, odd.path, lossy=odd.lossy)
 
 
 def majority(maps: Sequence[np.ndarray]) -> np.ndarray:
@@ -143,13 +144,19 @@ def _find(
     if not folder.is_dir():
         raise MagNetError(
             f"data: expected the folder '{folder}', which does not exist; set data.root to the folder of 'Train Imgs' "
-            "and Maps1_T ... Maps6_T"
+            f"and Maps1_T ... Maps6_T ('{root}' holds {holds(root)})"
         )
     images = images_in(folder)
     every = {n: _maps(root, n) for n in range(1, _ANNOTATORS + 1)}
     if not any(every[n] for n in annotators):
         names = ", ".join(f"Maps{n}_T" for n in annotators)
-        raise MagNetError(f"data: '{root}' has no maps in {names}; unpack them there, or choose another data.annotator")
+        other = next((p for n in annotators if (p := root / f"Maps{n}_T").is_dir() and any(p.iterdir())), root)
+        raise MagNetError(
+            f"data: '{root}' has no maps in {names}: <core>{_SUFFIX}.png are wanted, and '{other}' holds {holds(other)}"
+            "; unpack them there, or choose another data.annotator"
+        )
+    if not images:
+        raise MagNetError(f"data: '{folder}' holds no image, but {holds(folder)}; unpack the training images there")
     annotated = {name for maps in every.values() for name in maps}
     absent: list[Path] = []
     if file:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from magnet.data.dataset import Colour
-from magnet.data.labels import Decoded, LabelCode
+from magnet.data.labels import Decoded, LabelCode, lossy_message
 from magnet.data.sizes import image_head, image_size
 from magnet.data.turns import turn_hint, turn_note
 from magnet.errors import MagNetError
 from magnet.images import IMAGE_SUFFIXES
 from magnet.windows import read_fitting_turned
 
-__all__ = ["FilePair", "LabelledFiles", "images_in", "pair_by_name"]
+__all__ = [
+    "FilePair",
+    "LabelledFiles",
+    "holds",
+    "image_files",
+    "images_in",
+    "is_hidden",
+    "named_otherwise",
+    "pair_by_name",
+]
 
 _LOG = logging.getLogger("magnet")
+_SHOWN = 6  # names in a message
 
 
 class FilePair(NamedTuple):
@@ -42,14 +52,18 @@ class LabelledFiles:
         colours: official RGB of each class.
         without_labels: images whose label file is missing.
         without_image: label files, or listed names, that have no image.
+        faults: messages of what else is wrong with the files' names.
         strict: False keeps missing files for ``magnet data check`` to report.
 
     Raises:
-        MagNetError: an empty split, or, if ``strict``, an image or a label file that is missing.
+        MagNetError: an empty split, fewer than two classes, two of one name, or, if ``strict``, an image or a label
+            file that is missing.
     """
 
     varies = False
     exif: Literal["apply", "ignore"] = "apply"  # see ``DataConfig.exif``
+    no_labels = ""  # why a split may have no labelled pixel, where that is known
+    accept: Collection[str] = ()  # what is declared to be meant, see ``DataConfig.accept``
 
     def __init__(
         self,
@@ -62,6 +76,7 @@ class LabelledFiles:
         colours: Sequence[Colour] | None = None,
         without_labels: Iterable[Path] = (),
         without_image: Iterable[Path] = (),
+        faults: Iterable[str] = (),
         strict: bool = True,
     ) -> None:
         self.split, self.place = split, place
@@ -69,11 +84,13 @@ class LabelledFiles:
         self.colours = list(colours) if colours is not None else None
         self.pairs = list(pairs)
         self.without_labels, self.without_image = list(without_labels), list(without_image)
+        self.faults = list(faults)
         self._code = code
         self._told: set[str] = set()
+        _check_names(place, self.class_names)
         if strict:
             self._require_all()
-        if not (self.pairs or self.without_labels or self.without_image):
+        if not (self.pairs or self.without_labels or self.without_image or self.faults):
             raise MagNetError(
                 f"data: the split '{split}' of '{place}' is empty; add labelled images, or choose another"
             )
@@ -86,7 +103,8 @@ class LabelledFiles:
         return len(self.pairs)
 
     def name(self, index: int) -> str:
-        return self.pairs[index].name
+        """Name of an image, as text that every file takes: bytes that are not UTF-8 are written as ``\\xff``."""
+        return self.pairs[index].name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) uint8 RGB and labels (H, W) uint8, 255 = ignored.
@@ -125,8 +143,21 @@ class LabelledFiles:
         """Labels of an image, and the values in them that stand for no class, without complaint about these."""
         return self._code.read(self.label_path(index))
 
+    @property
+    def undeclared(self) -> bool:
+        """Whether 255 is ignored only because it always is: nothing that describes the data says so."""
+        return self._code.undeclared and "ignored" not in self.accept
+
+    @property
+    def meaning(self) -> object:
+        """All that decides what label files mean, to be compared."""
+        return self._code.meaning
+
     def check_values(self, decoded: Decoded) -> str | None:
-        """What to tell of values that stand for no class; raises MagNetError where they are not allowed."""
+        """What to tell of values that stand for no class; raises MagNetError where they are not allowed, and where
+        lossy compression may have changed them."""
+        if decoded.lossy and "lossy" not in self.accept:
+            raise MagNetError(lossy_message(decoded))
         return self._code.check(decoded) if decoded.strange else None
 
     def unreadable_labels(self, index: int) -> list[str]:
@@ -170,6 +201,9 @@ class LabelledFiles:
             _LOG.warning(message)
 
     def _require_all(self) -> None:
+        if self.faults:
+            more = f" (and {len(self.faults) - 1} more faults; magnet data check lists them)" if self.faults[1:] else ""
+            raise MagNetError(self.faults[0] + more)
         for missing, told, fix in (
             (self.without_image, "labels without their image", "images"),
             (self.without_labels, "images without their labels", "labels"),
@@ -177,8 +211,29 @@ class LabelledFiles:
             if missing:
                 raise MagNetError(
                     f"data: the split '{self.split}' of '{self.place}' has {len(missing)} {told}, the first "
-                    f"'{missing[0]}'; add the {fix}, or take them out of the split"
+                    f"'{missing[0]}'{self.none_fits()}; add the {fix}, or take them out of the split"
                 )
+
+    def none_fits(self) -> str:
+        """What to look at where no image has labels at all: then it is names or paths, not single files."""
+        if self.pairs or not (self.without_labels and self.without_image):
+            return ""
+        names = f"'{self.without_labels[0].name}' and '{self.without_image[0].name}'"
+        return f", and no pair at all: image and labels have one name up to the suffix, not {names}"
+
+
+def _check_names(place: Path, names: Sequence[str]) -> None:
+    if len(names) < 2:
+        raise MagNetError(
+            f"data: '{place}' has {len(names)} class ({', '.join(names)}), which leaves nothing to tell apart; name "
+            f"what surrounds it, too: 0 background, 1 {names[0] if names else 'thing'}"
+        )
+    for number, name in enumerate(names):
+        if names.index(name) != number:
+            raise MagNetError(
+                f"data: '{place}' has the class name '{name}' twice, for {names.index(name)} and {number}; give each "
+                "class a name of its own"
+            )
 
 
 def images_in(folder: Path, suffix: str = "") -> dict[str, Path]:
@@ -190,14 +245,51 @@ def images_in(folder: Path, suffix: str = "") -> dict[str, Path]:
     if not folder.is_dir():
         raise MagNetError(f"data: expected a folder, but '{folder}' does not exist; check data.root")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.stem.endswith(suffix) or path.name.startswith("."):
+    for path in image_files(folder):
+        if not path.stem.endswith(suffix):
             continue
         stem = path.stem.removesuffix(suffix)
         if stem in found:
             raise MagNetError(f"data: '{found[stem]}' and '{path}' have one name; remove one of them")
         found[stem] = path
+    refuse_nested(folder, found)
     return found
+
+
+def refuse_nested(folder: Path, found: Collection[object]) -> None:
+    """Raise MagNetError where nothing was found in a folder because its images are in folders of it."""
+    nested = [] if found else [p for p in folder.iterdir() if p.is_dir() and image_files(p)]
+    if nested:
+        raise MagNetError(
+            f"data: '{folder}' holds its images in folders ({holds(folder, nested)}); put them directly into it, or "
+            "list them as image<TAB>label (data.format list)"
+        )
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Files of a folder that are images by their suffix, sorted; hidden ones are left out."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path) and path.is_file()
+    ]
+
+
+def holds(folder: Path, paths: Iterable[Path] | None = None) -> str:
+    """What a folder holds, for messages: its folders, then its files, a few of them."""
+    inside = [p for p in (folder.iterdir() if paths is None else paths) if not is_hidden(p)]
+    names = sorted(f"{p.name}/" for p in inside if p.is_dir()) + sorted(p.name for p in inside if not p.is_dir())
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "") or "nothing"
+
+
+def named_otherwise(stem: str, labels: Mapping[str, Path]) -> Path | None:
+    """A label file that seems to be that of an image without one: its name holds that of the image."""
+    return next((labels[name] for name in labels if stem in name and stem != name), None)
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is no data: macOS leaves ``._x.png`` beside ``x.png`` on other systems' disks."""
+    return path.name.startswith(".")
 
 
 def pair_by_name(images: dict[str, Path], labels: dict[str, Path]) -> tuple[list[FilePair], list[Path], list[Path]]:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.errors import MagNetError
-from magnet.images import CorruptImageError
+from magnet.opening import FORMATS, CorruptImageError, quiet
 from magnet.windows import read_fitting_labels
 
 __all__ = [
+    "IN_YAML",
     "ClassColours",
     "ClassIds",
     "Decoded",
     "LabelCode",
+    "lossy_message",
+    "mapping_of",
     "read_labels",
     "resize_labels",
 ]
 
+IN_YAML = "in a YAML description of the data (data.format yaml)"
 _NO_CLASS = 254
 
 
@@ -34,15 +38,26 @@ class Decoded(NamedTuple):
         labels: (H, W) uint8 class ids, 255 where ignored and where the file holds no class.
         strange: pixel count of each value or colour, as text, that stands for no class.
         path: the file; of several, the first with such values.
+        values: pixel count of each of the 256 values of the file, where it holds values.
+        lossy: the compression that may have changed pixels, as "JPEG"; empty: none.
     """
 
     labels: np.ndarray
     strange: dict[str, int]
     path: str | os.PathLike[str]
+    values: np.ndarray | None = None
+    lossy: str = ""
 
 
 class LabelCode(Protocol):
     """How a label file says which class a pixel has."""
+
+    undeclared: bool  # 255 is ignored because it always is, not because the data set says so
+
+    @property
+    def meaning(self) -> object:
+        """All that decides what a file means, to be compared."""
+        ...
 
     def read(self, path: str | os.PathLike[str]) -> Decoded: ...
 
@@ -57,12 +72,13 @@ class ClassIds:
     Args:
         num_classes: number of classes; ids are 0..num_classes - 1.
         mapping: class id of each value; empty: values are class ids.
-        ignored: values that are ignored, besides 255 (unless that is mapped).
+        ignored: values that are ignored, besides 255 (unless that is mapped). 255 among them declares it.
     """
 
     def __init__(
         self, num_classes: int, mapping: Mapping[int, int] | None = None, ignored: Collection[int] = ()
     ) -> None:
+        self.undeclared = IGNORE_INDEX not in ignored and IGNORE_INDEX not in (mapping or {})
         self._mapped = mapping is not None
         self._num_classes = num_classes
         self._table = np.full(256, IGNORE_INDEX, np.uint8)
@@ -72,12 +88,16 @@ class ClassIds:
             if value not in ignored:
                 self._table[value], self._known[value] = number, True
 
+    @property
+    def meaning(self) -> object:
+        return self._table.tolist(), self._known.tolist()
+
     def read(self, path: str | os.PathLike[str]) -> Decoded:
         """Raises MagNetError: missing or corrupt file, more than one channel or 8 bits."""
-        values = _read_values(path)
+        values, lossy = _read_values(path)
         counts = np.bincount(values.ravel(), minlength=256)
         strange = np.flatnonzero((counts > 0) & ~self._known)
-        return Decoded(self._table[values], {str(v): int(counts[v]) for v in strange}, path)
+        return Decoded(self._table[values], {str(v): int(counts[v]) for v in strange}, path, counts, lossy)
 
     def check(self, decoded: Decoded) -> str | None:
         found, path = ", ".join(list(decoded.strange)[:8]), decoded.path
@@ -86,10 +106,23 @@ class ClassIds:
                 f"labels: '{path}' holds [{found}], which are mapped to no class and are not ignored; mend the labels "
                 "or the mapping"
             )
-        raise MagNetError(
+        told = (
             f"labels: '{path}' holds [{found}], but the classes are 0..{self._num_classes - 1} ({IGNORE_INDEX} is "
-            "ignored); mend the labels or classes.txt"
+            "ignored); mend the labels or the list of classes"
         )
+        mapping = "" if decoded.values is None else mapping_of(np.flatnonzero(decoded.values), self._num_classes)
+        raise MagNetError(f"{told}, or map the values: {mapping} {IN_YAML}" if mapping else told)
+
+
+def mapping_of(values: Iterable[int], num_classes: int) -> str:
+    """The mapping of values to classes, in their order, that label files seem to want; empty where none fits."""
+    found = sorted(int(value) for value in values)
+    if len(found) == num_classes + 1 and found[-1] == IGNORE_INDEX:
+        found.pop()
+    if len(found) != num_classes:
+        return ""
+    shown = [f"{value}: {number}" for number, value in enumerate(found)]
+    return f"`mapping: {{{', '.join(shown[:8])}{', ...' if len(shown) > 8 else ''}}}`"
 
 
 class ClassColours:
@@ -105,12 +138,17 @@ class ClassColours:
     def __init__(
         self, classes: Mapping[Colour, int], unmatched: Literal["error", "ignore", "binarize"] = "error"
     ) -> None:
+        self.undeclared = False  # colours have no value that is always ignored
         self._classes = dict(classes)
         self._unmatched = unmatched
 
+    @property
+    def meaning(self) -> object:
+        return self._classes, self._unmatched
+
     def read(self, path: str | os.PathLike[str]) -> Decoded:
         """Raises MagNetError: missing or corrupt file, or one that is not of 8-bit colours."""
-        colours = _read_colours(path)
+        colours, lossy = _read_colours(path)
         if self._unmatched == "binarize":
             colours = np.where(colours >= 128, np.uint8(255), np.uint8(0))
         packed = (colours[..., 0].astype(np.uint32) << 16) | (colours[..., 1].astype(np.uint32) << 8) | colours[..., 2]
@@ -119,7 +157,7 @@ class ClassColours:
         values, counts = np.unique(packed[nowhere], return_counts=True)
         labels[nowhere] = IGNORE_INDEX
         order = np.argsort(-counts, kind="stable")
-        return Decoded(labels, {_colour_text(int(values[i])): int(counts[i]) for i in order}, path)
+        return Decoded(labels, {_colour_text(int(values[i])): int(counts[i]) for i in order}, path, None, lossy)
 
     def check(self, decoded: Decoded) -> str | None:
         strange, path = decoded.strange, decoded.path
@@ -144,15 +182,20 @@ def _colour_text(packed: int) -> str:
     return f"({packed >> 16}, {packed >> 8 & 255}, {packed & 255})"
 
 
-def _read_values(path: str | os.PathLike[str]) -> np.ndarray:
+def _read_values(path: str | os.PathLike[str]) -> tuple[np.ndarray, str]:
     return _read(path, ("L", "P", "1"), "an 8-bit image of class ids")
 
 
-def _read_colours(path: str | os.PathLike[str]) -> np.ndarray:
+def _read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, str]:
     return _read(path, ("RGB", "RGBA", "P"), "an image of the classes' colours", convert="RGB")
 
 
-def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = "") -> np.ndarray:
+def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = "") -> tuple[np.ndarray, str]:
+    """Values (H, W) or colours (H, W, 3), and the lossy compression they went through."""
+    if not os.path.exists(path):
+        raise MagNetError(f"labels: expected a file, but '{path}' does not exist; check labels/ and the split")
+    if not os.path.isfile(path):  # to open a pipe would wait for ever
+        raise CorruptImageError(f"labels: expected a file, but '{path}' is none; take it out of the split")
     large = read_fitting_labels(path)
     if large is not None:
         if (large.ndim == 3) != (convert == "RGB"):
@@ -160,32 +203,62 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
             raise MagNetError(
                 f"labels: expected {kind}, got {got}: '{path}'; past Pillow's size limit a palette is read as colours"
             )
-        return large
+        return large, _lossy(path)
     try:
-        with Image.open(path) as image:
+        with quiet(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in modes:
-                raise MagNetError(f"labels: expected {kind}, got mode {image.mode}: '{path}'")
-            return np.array(image.convert(convert) if convert else image, dtype=np.uint8)
-    except FileNotFoundError:
-        raise MagNetError(
-            f"labels: expected a file, but '{path}' does not exist; check labels/ and the split"
-        ) from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+                raise MagNetError(f"labels: expected {kind}, got mode {image.mode}: '{path}'; {_fix(image)}")
+            values = np.array(image.convert(convert) if convert else image, dtype=np.uint8)
+            return values, _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
+    except PermissionError as error:
+        raise MagNetError(f"labels: '{path}' cannot be read ({error.strerror}); change its permissions") from error
+    except (MagNetError, MemoryError):
+        raise
+    except Exception as error:  # decoders fail in ways of their own, and all of them mean a damaged file
         raise CorruptImageError(
             f"labels: expected a readable image, but '{path}' is corrupt or not an image ({error}); replace the file"
         ) from error
+
+
+def _fix(image: Image.Image) -> str:
+    """What mends a label image of another mode."""
+    if image.mode == "RGB" and image.format == "JPEG":
+        return "if it is the image, the columns may be swapped: image<TAB>label; else save the ids as PNG"
+    if image.mode in ("RGB", "RGBA", "LA"):
+        return "save the class ids as one 8-bit channel (grey, or a palette), not as colours"
+    if image.mode in ("L", "1"):
+        return "save the classes' colours, or read ids with another data.format"
+    return "save the class ids as 8-bit values"
+
+
+def _lossy(path: str | os.PathLike[str]) -> str:
+    """The lossy format of a file, by its first bytes; empty: none that is known."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    return "WebP" if head[8:12] == b"WEBP" and b"VP8L" not in head else ""
+
+
+def lossy_message(decoded: Decoded) -> str:
+    """That a label file is of a lossy format, and what mends it."""
+    return (
+        f"labels: '{decoded.path}' is {decoded.lossy}, which changes ids at the edges: PNG is wanted; write the labels "
+        "anew from their source, or, if every pixel is exact, set data.accept: [lossy]"
+    )
 
 
 def read_labels(path: str | os.PathLike[str], num_classes: int | None = None) -> np.ndarray:
     """Read a label image as (H, W) uint8: a class id in each pixel, 255 where it is to be ignored.
 
     Raises:
-        MagNetError: missing or corrupt file, more than one channel or 8 bits, or ids outside ``num_classes``.
+        MagNetError: missing or corrupt file, lossy compression, more than one channel or 8 bits, or ids outside
+            ``num_classes``.
     """
-    if num_classes is None:
-        return _read_values(path)
-    code = ClassIds(num_classes)
+    code = ClassIds(num_classes or 256)
     decoded = code.read(path)
+    if decoded.lossy:
+        raise MagNetError(lossy_message(decoded))
     if decoded.strange:
         code.check(decoded)
     return decoded.labels

@@ -7,10 +7,14 @@ from typing import NamedTuple
 
 from magnet.data.dataset import IGNORE_INDEX
 from magnet.data.labelled_files import FilePair, LabelledFiles
-from magnet.data.labels import ClassIds
+from magnet.data.labels import IN_YAML, ClassIds
 from magnet.errors import MagNetError
 
-__all__ = ["FileLists", "Line", "listed_pairs", "read_classes", "read_list", "read_text"]
+__all__ = ["Classes", "FileLists", "Line", "listed_pairs", "read_classes", "read_list", "read_text"]
+
+_MARKS = {",": "a comma", ";": "a semicolon", " ": "a space"}
+# parts of what a line of id 255 may be called: any other name is that of a class, which 255 cannot be
+_IGNORED = ("ignor", "void", "label", "unknown", "undefined", "unclass", "invalid", "data", "border", "boundary", "255")
 
 
 class Line(NamedTuple):
@@ -22,9 +26,13 @@ class Line(NamedTuple):
 
 def read_text(path: Path, fix: str) -> str:
     """A text file; raises MagNetError that ends in ``fix`` where it cannot be read."""
+    if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+        raise MagNetError(f"data: expected a text file, but '{path}' is none; {fix}")
     try:
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise MagNetError(f"data: '{path}' is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except OSError as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MagNetError(f"data: cannot read '{path}' ({reason}); {fix}") from error
 
@@ -61,7 +69,11 @@ def listed_pairs(root: Path, path: Path) -> tuple[list[FilePair], list[Path], li
     pairs, without_labels, without_image = [], [], []
     for image, labels in read_list(path):
         if labels is None:
-            raise MagNetError(f"data: '{path}': expected lines image<TAB>label, got '{image}'")
+            mark = next((name for sign, name in _MARKS.items() if sign in image), "")
+            fix = f"; the columns are separated by a TAB, not by {mark}" if mark else ""
+            raise MagNetError(f"data: '{path}': expected lines image<TAB>label, got '{image}'{fix}")
+        if image == labels:
+            raise MagNetError(f"data: '{path}': '{image}' is listed as its own label; list lines image<TAB>label")
         files = root / image, root / labels
         if not files[0].is_file():
             without_image.append(files[0])
@@ -72,24 +84,45 @@ def listed_pairs(root: Path, path: Path) -> tuple[list[FilePair], list[Path], li
     return pairs, without_labels, without_image
 
 
-def read_classes(path: Path) -> list[str]:
-    """Class names of a file of lines ``id name``; the line of id 255 is left out.
+class Classes(NamedTuple):
+    """Names of the classes by id, and whether the file has a line for 255, which declares it ignored."""
+
+    names: list[str]
+    ignored: bool
+
+
+def read_classes(path: Path) -> Classes:
+    """Classes of a file of lines ``id name``; the line of id 255 names what is ignored.
 
     Raises:
-        MagNetError: an unreadable file, a line of another form, or ids with gaps.
+        MagNetError: an unreadable file, a line of another form, an id twice, ids with gaps, 255 as a class.
     """
     names: dict[int, str] = {}
     for line in read_text(path, "list the classes, one 'id name' a line").splitlines():
         if not line.strip():
             continue
-        number, _, name = line.strip().partition(" ")
-        if not number.isdigit():
-            raise MagNetError(f"data: '{path}': expected 'id name', got '{line.strip()}'")
-        if int(number) != IGNORE_INDEX:
-            names[int(number)] = name.strip() or number
+        number, name = [*line.split(maxsplit=1), ""][:2]
+        if not (number.isascii() and number.isdigit()):
+            raise MagNetError(
+                f"data: '{path}': expected 'id name', got '{line.strip()}'; begin each line with the id and a space: "
+                "0 background"
+            )
+        if int(number) in names:
+            raise MagNetError(f"data: '{path}': the id {int(number)} is listed twice; give each class an id of its own")
+        names[int(number)] = name.strip()
+    ignored = names.pop(IGNORE_INDEX, None)
+    if ignored and not any(word in ignored.lower() for word in _IGNORED):
+        raise MagNetError(
+            f"data: '{path}': 255 is always ignored, so it cannot be the class '{ignored}'; give the class an id of "
+            f"its own, {len(names)}, and map the value 255 to it {IN_YAML}: `mapping: {{..., 255: {len(names)}}}`; if "
+            "it is to be ignored, name it so: 255 ignore"
+        )
     if not names or sorted(names) != list(range(len(names))):
-        raise MagNetError(f"data: '{path}': expected ids 0, 1, 2, ... without gaps, got {sorted(names)}")
-    return [names[i] for i in range(len(names))]
+        raise MagNetError(
+            f"data: '{path}': expected ids 0, 1, 2, ... without gaps, got {sorted(names)}; number the classes from 0, "
+            f"and where label files hold other values, map them {IN_YAML}"
+        )
+    return Classes([names[i] or str(i) for i in range(len(names))], ignored is not None)
 
 
 class FileLists(LabelledFiles):
@@ -102,21 +135,29 @@ class FileLists(LabelledFiles):
         split: name of the split.
         file: the list.
         class_names: name of each class.
+        ignored: whether ``class_names`` come from a file that declares 255 ignored.
 
     Raises:
         MagNetError: an unreadable or empty list, missing files.
     """
 
     def __init__(
-        self, root: Path, split: str, *, file: Path, class_names: list[str] | None = None, strict: bool = True
+        self,
+        root: Path,
+        split: str,
+        *,
+        file: Path,
+        class_names: list[str] | None = None,
+        ignored: bool = False,
+        strict: bool = True,
     ) -> None:
-        names = class_names or read_classes(root / "classes.txt")
+        names, ignored = (class_names, ignored) if class_names else read_classes(root / "classes.txt")
         pairs, without_labels, without_image = listed_pairs(root, file)
         super().__init__(
             split,
             file,
             names,
-            ClassIds(len(names)),
+            ClassIds(len(names), ignored=[IGNORE_INDEX] if ignored else []),
             pairs,
             without_labels=without_labels,
             without_image=without_image,

@@ -13,7 +13,7 @@ from magnet.data.deepglobe import DEEPGLOBE_SPLIT, DeepGlobe
 from magnet.data.folder import DataFolder
 from magnet.data.generated import GeneratedScenes
 from magnet.data.gleason import GLEASON_SPLIT, Gleason
-from magnet.data.labelled_files import LabelledFiles
+from magnet.data.labelled_files import LabelledFiles, holds, is_hidden
 from magnet.data.lists import FileLists, read_classes
 from magnet.data.unreadable import leave_out_unreadable
 from magnet.data.yaml_file import YamlData
@@ -94,7 +94,7 @@ def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: b
     check_data(config)
     datasets = _open(config, split, extra, strict)
     for dataset in datasets:
-        dataset.exif = config.exif
+        dataset.exif, dataset.accept = config.exif, list(config.accept)
     return datasets
 
 
@@ -108,10 +108,10 @@ def _open(config: DataConfig, split: str, extra: bool, strict: bool) -> list[Lab
     if config.format == "list":
         if not listed:
             raise ArgumentError(f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list)")
-        names = config.classes
+        names, ignored = config.classes, False
         if len(names) == 1 and (root / names[0]).is_file():
-            names = read_classes(root / names[0])
-        return [FileLists(root, split, file=root / listed, class_names=names, strict=strict)]
+            names, ignored = read_classes(root / names[0])
+        return [FileLists(root, split, file=root / listed, class_names=names, ignored=ignored, strict=strict)]
     options: dict[str, Any] = {"file": root / listed if listed else None, "strict": strict}
     if not listed and any((config.lists.train, config.lists.val, config.lists.test)):
         raise ArgumentError(f"data.lists.{split}: expected a list, as the other splits have one; add it")
@@ -136,18 +136,29 @@ def detect_format(root: Path) -> str:
         return "yaml"
     if not root.is_dir():
         raise MagNetError(f"data: expected a folder, but '{root}' does not exist; check the path")
-    if (root / "leftImg8bit").is_dir():
+    if found := _layout(root):
+        return found
+    below = sorted(p for p in root.iterdir() if p.is_dir() and not is_hidden(p))
+    deeper = next((p for p in below if _layout(p)), None)
+    hint = f"; '{deeper}' looks like {_layout(deeper)}: is it that folder?" if deeper else ""
+    raise MagNetError(
+        f"data: '{root}' has the layout of none of: a data folder (images/, labels/, classes.txt), cityscapes "
+        "(leftImg8bit/, gtFine/), deepglobe (train/*_sat.jpg), gleason ('Train Imgs'/); it holds "
+        f"{holds(root)}{hint}; give another folder, a YAML file that describes the data, --config, or --data.format"
+    )
+
+
+def _layout(root: Path) -> str:
+    """The ``data.format`` of a folder; empty: none is recognised."""
+    if (root / "leftImg8bit").is_dir() or any((root / name).is_dir() for name in ("gtFine", "gtCoarse")):
         return "cityscapes"
-    if (root / "Train Imgs").is_dir():
+    if (root / "Train Imgs").is_dir() or (root / "Maps1_T").is_dir():
         return "gleason"
     if (root / "images").is_dir() or (root / "classes.txt").is_file():
         return "folder"
-    if (root / "train").is_dir() and any((root / "train").glob("*_sat.jpg")):
+    if (root / "train").is_dir() and any(not is_hidden(p) for p in (root / "train").glob("*_sat.*")):
         return "deepglobe"
-    raise MagNetError(
-        f"data: '{root}' has the layout of none of: a data folder (images/, labels/, classes.txt), cityscapes "
-        "(leftImg8bit/), deepglobe (train/*_sat.jpg), gleason ('Train Imgs'/); use --config, or --data.format"
-    )
+    return ""
 
 
 def _root(config: DataConfig) -> Path:

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 from magnet.errors import MagNetError
 
-__all__ = ["seeded_split"]
+__all__ = ["check_split_name", "seeded_split"]
+
+
+def check_split_name(split: str) -> None:
+    """Raise MagNetError unless it is one of the three splits."""
+    if split not in ("train", "val", "test"):
+        raise MagNetError(f"split: expected train, val or test, got '{split}'")
 
 
 def seeded_split(names: Sequence[str], split: str, *, val: float, test: float, seed: int) -> list[str]:
@@ -20,8 +26,7 @@ def seeded_split(names: Sequence[str], split: str, *, val: float, test: float, s
     Raises:
         MagNetError: an unknown split, or fractions that are negative or leave nothing to train on.
     """
-    if split not in ("train", "val", "test"):
-        raise MagNetError(f"split: expected train, val or test, got '{split}'")
+    check_split_name(split)
     if min(val, test) < 0 or val + test >= 1:
         raise MagNetError(f"data.split: expected val and test to be fractions with a sum below 1, got {val} and {test}")
     order = sorted(names, key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from magnet.data.labelled_files import LabelledFiles
+from magnet.distributed import is_main
 from magnet.errors import MagNetError
 from magnet.images import CorruptImageError
 from magnet.notices import gathered
@@ -24,8 +25,14 @@ def each(work: Callable[[int], _Result], count: int, description: str) -> Sequen
     """``work(0) .. work(count - 1)`` on all cores, with a progress bar. Decoding images leaves Python's lock alone."""
     from tqdm import tqdm
 
+    hidden = None if is_main() else True
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(tqdm(pool.map(work, range(count)), total=count, desc=description, leave=False, disable=None))
+        try:
+            done = pool.map(work, range(count))
+            return list(tqdm(done, total=count, desc=description, leave=False, disable=hidden))
+        except BaseException:  # an error, or a signal: what has not begun is not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def leave_out_unreadable(dataset: LabelledFiles) -> list[str]:

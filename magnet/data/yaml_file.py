@@ -10,7 +10,8 @@ from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.data.labelled_files import FilePair, LabelledFiles, images_in, pair_by_name
 from magnet.data.labels import ClassIds
 from magnet.data.lists import listed_pairs
-from magnet.errors import MagNetError
+from magnet.data.splits import check_split_name
+from magnet.errors import MagNetError, shown
 from magnet.yaml_text import read_yaml
 
 __all__ = ["YamlData"]
@@ -23,7 +24,7 @@ class YamlData(LabelledFiles):
     """One split of a data set described by a YAML file::
 
         classes: [background, road, car]     # names, in the order of their ids
-        ignore: [4, 5]                       # optional: values of label files that are ignored, besides 255
+        ignore: [4, 5, 255]                  # optional: values of label files that are ignored; 255 always is
         mapping: {7: 1, 26: 2, 0: 0}         # optional: class id of each value; without it values are class ids
         colours: [[0, 0, 0], [128, 64, 128], [0, 0, 142]]     # optional: RGB of each class, for pictures
         root: .                              # optional: folder of the paths below, relative to this file
@@ -68,7 +69,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _need(path: Path, key: str, value: Any, holds: bool, expected: str) -> Any:
     if not holds:
-        raise MagNetError(f"data.file: '{path}': {key}: expected {expected}, got {value!r}")
+        raise MagNetError(f"data.file: '{path}': {key}: expected {expected}, got {shown(value)}")
     return value
 
 
@@ -79,8 +80,9 @@ def _is_number(value: object, below: int) -> bool:
 def _class_names(path: Path, names: Any) -> list[str]:
     if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[i] for i in range(len(names))]
-    holds = isinstance(names, list) and 0 < len(names) <= IGNORE_INDEX and all(isinstance(n, (str, int)) for n in names)
-    _need(path, "classes", names, holds, "a list of class names, or names by id 0, 1, 2, ...")
+    holds = isinstance(names, list) and 0 < len(names) <= IGNORE_INDEX
+    holds = holds and all(isinstance(n, (str, int)) and not isinstance(n, bool) for n in names)
+    _need(path, "classes", names, holds, "a list of class names ('yes', 'no' in quotes), or names by id 0, 1, 2, ...")
     return [str(name) for name in names]
 
 
@@ -111,8 +113,7 @@ def _colours(path: Path, colours: Any, num_classes: int) -> list[Colour] | None:
 
 
 def _find(path: Path, content: Mapping[str, Any], split: str) -> _Found:
-    if split not in ("train", "val", "test"):
-        raise MagNetError(f"split: expected train, val or test, got '{split}'")
+    check_split_name(split)
     root = path.parent / str("." if content.get("root") is None else content["root"])
     part = content.get(split)
     if part is None:

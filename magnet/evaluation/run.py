@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from magnet import distributed
 from magnet.data import Dataset
+from magnet.data.names import compare_names
 from magnet.errors import MagNetError
 from magnet.evaluation.boundary import check_boundary_width
 from magnet.evaluation.extremes import Extreme, Extremes, pick_extremes
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from magnet.model import MagNet
 
 __all__ = ["Evaluation", "evaluate", "run_evaluation"]
+
+_LOG = logging.getLogger("magnet")
 
 
 @dataclass
@@ -90,7 +94,7 @@ def evaluate(
         ``note``: why there are no figures, such as a pass over the whole image that does not fit into memory.
 
     Raises:
-        MagNetError: the data have other classes than the model, or a bad image.
+        MagNetError: the data have other classes than the model, or in another order, or a bad image.
         ValueError: ``boundary_width`` is no such width.
     """
     return run_evaluation(
@@ -166,6 +170,9 @@ def _check(model: MagNet, dataset: Dataset, modes: Sequence[str], count: int) ->
             f"data: has {dataset.num_classes} classes ({', '.join(dataset.class_names)}), but the model {own}; "
             "evaluate on data with the model's classes"
         )
+    told = compare_names(model.class_names, dataset.class_names, "the model", "the data")
+    if told and distributed.is_main():
+        _LOG.warning(told)
     if count == 0:
         raise MagNetError("data: expected labelled images, got none; check the split")
     distributed.check_same("data", [count, dataset.name(0), dataset.name(count - 1)])

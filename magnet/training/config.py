@@ -122,6 +122,8 @@ class DataConfig:
         corrupt: "error" stops at a file that cannot be read; "skip" reads all at the start, names and skips those.
         exif: "apply" turns images upright as their EXIF tag says, "ignore" leaves them as stored, for labels that were
             drawn so. Labels are never turned.
+        accept: what would be an error, declared to be meant: "absent" (classes without a pixel in the training split),
+            "ignored" (many pixels of 255 where nothing else declares that it is ignored), "lossy" (JPEG labels).
         generated: scenes made by the program instead.
         cache_mb: memory for decoded images of each data set; what does not fit is read again at every use.
         workers: processes that make training samples while the network trains; 0 = none. The samples stay the same.
@@ -139,6 +141,7 @@ class DataConfig:
     annotator: Literal["majority", "random"] | Annotated[int, whole(1, 6)] = "majority"
     corrupt: Literal["error", "skip"] = "error"
     exif: Literal["apply", "ignore"] = "apply"
+    accept: list[Literal["absent", "ignored", "lossy"]] = field(default_factory=list)
     generated: GeneratedConfig = field(default_factory=GeneratedConfig)
     cache_mb: Annotated[int, whole(0, MAX_CACHE_MB)] = 4096
     workers: Annotated[int, whole(0, 1024, "0 = none")] = 2

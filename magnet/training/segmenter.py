@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magnet.data import ScaleCache
-from magnet.distributed import all_reduce_sum, shard
+from magnet.data.names import compare_names
+from magnet.distributed import all_reduce_sum, is_main, shard
 from magnet.errors import MagNetError
 from magnet.images import to_tensor
 from magnet.metrics import confusion_matrix, iou_per_class, mean_iou
@@ -108,15 +110,26 @@ def validate_segmenter(
     }
 
 
-def start_from(network: nn.Module, model: str) -> int:
+def start_from(network: nn.Module, model: str, class_names: Sequence[str] | None = None) -> int:
     """Copy the segmenter of a saved model into ``network`` where shapes agree; returns how many tensors were copied.
 
+    Args:
+        network: to be trained.
+        model: folder of a model, or the name of a bundled one.
+        class_names: of the network. A model of as many classes gives its classifier, too, and must have them in this
+            order.
+
     Raises:
-        MagNetError: no such model, or none of its tensors fits.
+        MagNetError: no such model, none of its tensors fits, or its classes are in another order.
     """
     from magnet.model import MagNet
 
-    source = MagNet.from_pretrained(model).segmenter.state_dict()
+    start = MagNet.from_pretrained(model)
+    if class_names is not None and start.class_names is not None and len(start.class_names) == len(class_names):
+        told = compare_names(start.class_names, class_names, f"segmenter.init '{model}'", "the data")
+        if told and is_main():
+            logging.getLogger("magnet").warning(told)
+    source = start.segmenter.state_dict()
     own = network.state_dict()
     fitting = {key: value for key, value in source.items() if key in own and own[key].shape == value.shape}
     if not any(value.is_floating_point() for value in fitting.values()):
@@ -238,7 +251,7 @@ def train_segmenter(
     if stage.weights:
         load_backbone(network, stage.weights)
     if stage.init:
-        start_from(network, stage.init)
+        start_from(network, stage.init, val.dataset.class_names)
     source = SampleSource(train, stage.scale_weights)
     task = SegmenterTask(config, to_device(network, device), source, val, device)
     return engine.train(task, config, device, folder / task.name, log)

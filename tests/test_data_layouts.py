@@ -1,0 +1,37 @@
+"""``magnet data check`` on every wrong layout of ``faults.layouts``: never a crash, always what mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faults.layouts import LAYOUTS, Layout
+
+from magnet import cli
+
+
+def test_there_are_fifty_of_all_formats() -> None:
+    names = [layout.name for layout in LAYOUTS]
+    assert len(set(names)) == len(names) >= 50
+    assert {name.partition("_")[0] for name in names} == {
+        "folder",
+        "list",
+        "yaml",
+        "cityscapes",
+        "deepglobe",
+        "gleason",
+    }
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=[layout.name for layout in LAYOUTS])
+def test_what_mends_it_is_named(layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = layout.build(tmp_path)
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+    code = cli.main(["data", "check", *words])
+    captured = capsys.readouterr()
+    shown = captured.out + captured.err
+    assert code == 1
+    for part in layout.told:
+        assert part in shown
+    assert "Traceback" not in shown and "Error:" not in shown and "all is well" not in shown
+    assert before == {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}

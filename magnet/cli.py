@@ -111,7 +111,7 @@ def _describe(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
-    text = printable(" ".join(text.split()))
+    text = " ".join(text.split())
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "out of memory" in text.lower():
         text = "out of memory; use smaller images, fewer patches in a batch, or a smaller model"
     if isinstance(error, (KeyError, IndexError, AttributeError, AssertionError)) or not text:

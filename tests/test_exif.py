@@ -14,6 +14,7 @@ from tiny_data import tiny_folder
 
 from magnet.data import DataFolder, ScaleCache
 from magnet.data.check import check_split
+from magnet.data.labels import read_labels
 from magnet.data.open import open_files
 from magnet.data.sizes import image_size
 from magnet.errors import MagNetError
@@ -68,6 +69,13 @@ def data(folder: Path, exif: str = "apply") -> DataFolder:
     dataset = open_files(DataConfig(root=str(folder), exif=exif), "train")[0]  # type: ignore[arg-type]
     assert isinstance(dataset, DataFolder)
     return dataset
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_labels_are_as_stored(tmp_path: Path, orientation: int) -> None:
+    labels = np.random.default_rng(0).integers(0, 3, SIZE, dtype=np.uint8)
+    save(tmp_path / "x.tif", labels, orientation)
+    assert np.array_equal(read_labels(tmp_path / "x.tif"), labels)
 
 
 def test_labels_of_the_stored_picture_name_the_setting(tmp_path: Path) -> None:

@@ -430,7 +430,7 @@ def test_scenes_keep_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "scene_000000.png' is there already, and was made from seed 0 at 256x256" in capsys.readouterr().err
     assert contents(tmp_path / "own") == made
     assert run("scenes", "--out", tmp_path / "own", *words[:-2], 256, 300, "--overwrite") == 0
-    assert run("scenes", "--out", tmp_path / "many", "--train", 10**9) == 1
+    assert run("scenes", "--out", tmp_path / "many", "--train", 10**6, "--val", 1) == 1
     assert "counts: expected at most 1000000 scenes together" in capsys.readouterr().err
 
 

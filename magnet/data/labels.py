@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.errors import MagNetError
+from magnet.images import unturned
 from magnet.opening import FORMATS, CorruptImageError, quiet
+from magnet.tiff import head_of
 from magnet.windows import read_fitting_labels
 
 __all__ = [
@@ -209,6 +211,8 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
             if image.mode not in modes:
                 raise MagNetError(f"labels: expected {kind}, got mode {image.mode}: '{path}'; {_fix(image)}")
             values = np.array(image.convert(convert) if convert else image, dtype=np.uint8)
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # which Pillow turns as it loads it
+                values = unturned(values, head_of(image.tag_v2).turned)
             return values, _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
     except PermissionError as error:
         raise MagNetError(f"labels: '{path}' cannot be read ({error.strerror}); change its permissions") from error

@@ -214,10 +214,9 @@ def test_autocast_of_a_network_and_its_step(device):
         assert logits.dtype == torch.bfloat16
         refined = mk.refine_step(logits, head(m["fine"]), n_points=30, from_logits=True)
         assert refined.dtype == torch.bfloat16
-        with pytest.raises(
-            TypeError, match=r"^fine: expected the type of coarse, torch\.bfloat16, got a torch\.float32"
-        ):
-            mk.refine_step(logits, m["fine"], n_points=30)
+        assert mk.refine_step(logits, m["fine"], n_points=30).dtype == torch.float32  # the wider of the two
+    with pytest.raises(TypeError, match=r"^fine: expected the type of coarse, torch\.bfloat16, got a torch\.float32"):
+        mk.refine_step(logits, m["fine"], n_points=30)
     refined.float().square().mean().backward()
     assert head.weight.grad.dtype == torch.float32 and head.weight.grad.abs().max() > 0
 

@@ -210,9 +210,9 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
         with quiet(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in modes:
                 raise MagNetError(f"labels: expected {kind}, got mode {image.mode}: '{path}'; {_fix(image)}")
-            values = np.array(image.convert(convert) if convert else image, dtype=np.uint8)
-            if isinstance(image, TiffImagePlugin.TiffImageFile):  # which Pillow turns as it loads it
-                values = unturned(values, head_of(image.tag_v2).turned)
+            # Pillow turns a TIFF as it loads it, and forgets the tag
+            turned = head_of(image.tag_v2).turned if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
+            values = unturned(np.array(image.convert(convert) if convert else image, dtype=np.uint8), turned)
             return values, _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
     except PermissionError as error:
         raise MagNetError(f"labels: '{path}' cannot be read ({error.strerror}); change its permissions") from error

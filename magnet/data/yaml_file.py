@@ -82,7 +82,7 @@ def _class_names(path: Path, names: Any) -> list[str]:
         names = [names[i] for i in range(len(names))]
     holds = isinstance(names, list) and 0 < len(names) <= IGNORE_INDEX
     holds = holds and all(isinstance(n, (str, int)) and not isinstance(n, bool) for n in names)
-    _need(path, "classes", names, holds, "a list of class names ('yes', 'no' in quotes), or names by id 0, 1, 2, ...")
+    _need(path, "classes", names, holds, "a list of class names, or names by id 0, 1, 2, ...")
     return [str(name) for name in names]
 
 

@@ -389,7 +389,7 @@ def yaml_with_an_unknown_key(path: Path) -> list[str]:
     return _yaml(path, "classes:", "names:")
 
 
-@layout("has the key '10' twice, of which YAML keeps the last; remove one")
+@layout("the key '10' is given twice); mend it")
 def yaml_with_a_value_mapped_twice(path: Path) -> list[str]:
     return _yaml(path, "{10: 0, 20: 1}", "{10: 0, 20: 1, 10: 1}")
 
@@ -422,9 +422,9 @@ def yaml_with_labels_named_otherwise(path: Path) -> list[str]:
     return words
 
 
-@layout("classes: expected a list of class names ('yes', 'no' in quotes)")
+@layout("classes: expected a list of class names")
 def yaml_with_classes_that_are_no_names(path: Path) -> list[str]:
-    return _yaml(path, "[ground, thing]", "[no, yes]")
+    return _yaml(path, "[ground, thing]", "[[ground], 2.5]")
 
 
 # cityscapes

@@ -11,6 +11,8 @@ happened, no file of the user changed, nothing left over, and no wrong value in 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -29,6 +31,9 @@ def main() -> int:
     parser.add_argument("--case", type=int, help="only this case of one subject; what it made is kept")
     args = parser.parse_args()
     sys.path[0] = str(TESTS)
+    if importlib.util.find_spec("magnet") is None:  # not installed: what is built in place
+        sys.path.insert(1, str(TESTS.parent))
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path[:2] + [os.environ.get("PYTHONPATH")] if path)
     from faults.campaign import Campaign, Worker, subjects
 
     folder = Path(tempfile.mkdtemp(prefix="faults."))

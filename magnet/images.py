@@ -22,6 +22,7 @@ from torch import Tensor
 from magnet.errors import MagNetError
 from magnet.notices import tell
 from magnet.opening import CorruptImageError, LargeImageError, check_file, failures, opened, too_large, unreadable
+from magnet.png import check_checksums
 from magnet.tiff import TiffHead, head_of, read_head
 
 __all__ = [
@@ -77,6 +78,8 @@ def read_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[
         with opened(path) as image:
             if _past_limit(image):
                 raise too_large(path, f"{image.width * image.height} pixels")
+            if image.format == "PNG":
+                check_checksums(path)
             return _read(image, head, path, upright)
     except CorruptImageError as error:
         if head is not None and isinstance(error.__cause__, UnidentifiedImageError):

@@ -14,7 +14,7 @@ from tiff_files import write_strips
 
 from magnet.errors import MagNetError
 from magnet.images import CorruptImageError, LargeImageError, is_large, normalize, read_image, resize, to_tensor
-from magnet.windows import fitting_size
+from magnet.windows import fitting_size, open_image
 
 
 @pytest.fixture
@@ -180,3 +180,28 @@ def test_resize_averages_when_it_shrinks() -> None:
     small = resize(stripes, (4, 4))
     assert (small[..., 1:3] - 0.5).abs().max() < 0.05  # picking pixels would give 0 or 1
     assert resize(stripes, (32, 20)).shape == (1, 1, 32, 20)
+
+
+@pytest.mark.parametrize("limit", [None, 100], ids=["Pillow", "large"])
+def test_a_damaged_png_is_refused_or_gives_its_pixels(
+    tmp_path: Path, picture: np.ndarray, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each bit of the file in turn: Pillow by itself compares no checksum of pixels."""
+    if limit:
+        pytest.importorskip("pyvips")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    path = tmp_path / "x.png"
+    pixels = picture[:12, :10]
+    Image.fromarray(pixels).save(path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(8, len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            image = open_image(path)
+            assert np.array_equal(image.read((0, 0, 10, 12)), pixels), place
+        except MagNetError:
+            refused += 1
+    assert refused > len(pixels) * 10 * 3  # the data, at least

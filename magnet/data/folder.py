@@ -19,7 +19,7 @@ from magnet.data.labelled_files import (
 )
 from magnet.data.labels import ClassIds
 from magnet.data.lists import read_classes, read_text
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, printable
 
 __all__ = ["DataFolder"]
 
@@ -68,13 +68,13 @@ class DataFolder(LabelledFiles):
                 pairs.append(FilePair(stem, images[stem], (labels[stem],)))
         if strict and without_image:
             raise MagNetError(
-                f"data: {split}.txt of '{self.path}' lists '{without_image[0].stem}', which is not in images/; add the "
+                f"data: {split}.txt of '{self.path}' lists '{printable(without_image[0].stem)}', which is not in images/; add the "
                 "image, or take it out of the list"
             )
         if strict and without_labels and not faults:
             stem = without_labels[0].stem
             raise MagNetError(
-                f"data: '{self.path / 'labels' / stem}.png' does not exist, but {split}.txt lists '{stem}'; add the "
+                f"data: '{self.path / 'labels' / stem}.png' does not exist, but {split}.txt lists '{printable(stem)}'; add the "
                 "labels"
             )
         super().__init__(

@@ -14,6 +14,7 @@ from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.errors import MagNetError
 from magnet.images import unturned
 from magnet.opening import FORMATS, CorruptImageError, quiet
+from magnet.png import check_checksums
 from magnet.tiff import head_of
 from magnet.windows import read_fitting_labels
 
@@ -210,6 +211,8 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
         with quiet(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in modes:
                 raise MagNetError(f"labels: expected {kind}, got mode {image.mode}: '{path}'; {_fix(image)}")
+            if image.format == "PNG":
+                check_checksums(path)
             # Pillow turns a TIFF as it loads it, and forgets the tag
             turned = head_of(image.tag_v2).turned if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
             values = unturned(np.array(image.convert(convert) if convert else image, dtype=np.uint8), turned)

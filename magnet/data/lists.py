@@ -8,7 +8,7 @@ from typing import NamedTuple
 from magnet.data.dataset import IGNORE_INDEX
 from magnet.data.labelled_files import FilePair, LabelledFiles
 from magnet.data.labels import IN_YAML, ClassIds
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, printable
 
 __all__ = ["Classes", "FileLists", "Line", "listed_pairs", "read_classes", "read_list", "read_text"]
 
@@ -50,9 +50,11 @@ def read_list(path: Path) -> list[Line]:
             continue
         columns = [column.strip() for column in text.strip().split("\t")]
         if len(columns) > 2 or not all(columns):
-            raise MagNetError(f"data: '{path}', line {number}: expected image<TAB>label, got '{text.strip()}'")
+            raise MagNetError(
+                f"data: '{path}', line {number}: expected image<TAB>label, got '{printable(text.strip())}'"
+            )
         if columns[0] in seen:
-            raise MagNetError(f"data: '{path}', line {number}: '{columns[0]}' is listed twice; remove one")
+            raise MagNetError(f"data: '{path}', line {number}: '{printable(columns[0])}' is listed twice; remove one")
         seen.add(columns[0])
         lines.append(Line(columns[0], columns[1] if len(columns) == 2 else None))
     if not lines:
@@ -71,9 +73,11 @@ def listed_pairs(root: Path, path: Path) -> tuple[list[FilePair], list[Path], li
         if labels is None:
             mark = next((name for sign, name in _MARKS.items() if sign in image), "")
             fix = f"; the columns are separated by a TAB, not by {mark}" if mark else ""
-            raise MagNetError(f"data: '{path}': expected lines image<TAB>label, got '{image}'{fix}")
+            raise MagNetError(f"data: '{path}': expected lines image<TAB>label, got '{printable(image)}'{fix}")
         if image == labels:
-            raise MagNetError(f"data: '{path}': '{image}' is listed as its own label; list lines image<TAB>label")
+            raise MagNetError(
+                f"data: '{path}': '{printable(image)}' is listed as its own label; list lines image<TAB>label"
+            )
         files = root / image, root / labels
         if not files[0].is_file():
             without_image.append(files[0])
@@ -104,7 +108,7 @@ def read_classes(path: Path) -> Classes:
         number, name = [*line.split(maxsplit=1), ""][:2]
         if not (number.isascii() and number.isdigit()):
             raise MagNetError(
-                f"data: '{path}': expected 'id name', got '{line.strip()}'; begin each line with the id and a space: "
+                f"data: '{path}': expected 'id name', got '{printable(line.strip())}'; begin each line with the id and a space: "
                 "0 background"
             )
         if int(number) in names:

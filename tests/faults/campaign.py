@@ -15,7 +15,7 @@ from faults import configurations, findings, images, models, signals
 from faults.process import Worker
 
 PROCESSES = 2
-SHOWN = 20  # findings
+SHOWN = 5  # findings of a subject
 
 Case = Callable[[Worker, random.Random, Path], list[str]]
 
@@ -90,12 +90,10 @@ class Campaign:
         worker.close()
 
     def report(self) -> int:
-        for text in self.found[:SHOWN]:
-            print(text)
-        if len(self.found) > SHOWN:
-            print(f"and {len(self.found) - SHOWN} more")
         for name, count in self.counts.items():
-            wrong = sum(text.startswith(f"{name} ") for text in self.found)
-            print(f"{name:24} {count:7} cases {wrong:5} findings")
+            found = [text for text in self.found if text.startswith(f"{name} ")]
+            for text in found[:SHOWN]:
+                print(text)
+            print(f"{name:24} {count:7} cases {len(found):5} findings")
         print(f"{sum(self.counts.values())} cases, {len(self.found)} findings, seed {self.seed}")
         return 1 if self.found else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 LEFTOVER = re.compile(r"\..{0,32}\.[0-9a-f]{16}")
-LONGEST_LINE = 2000  # of a message
+LONGEST_LINE = 2100  # of a message, whose beginning names the command
 
 
 def of_answer(answer: dict[str, Any]) -> list[str]:

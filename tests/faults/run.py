@@ -33,7 +33,7 @@ def main() -> int:
     sys.path[0] = str(TESTS)
     if importlib.util.find_spec("magnet") is None:  # not installed: what is built in place
         sys.path.insert(1, str(TESTS.parent))
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path[:2] + [os.environ.get("PYTHONPATH")] if path)
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in [*sys.path[:2], os.environ.get("PYTHONPATH")] if path)
     from faults.campaign import Campaign, Worker, subjects
 
     folder = Path(tempfile.mkdtemp(prefix="faults."))

@@ -87,8 +87,10 @@ def run(seed: str) -> dict[str, Any]:
 
     rng = random.Random(seed)
     name = rng.choice(
-        ("confidence", "median_blur", "uncertainty_score", "select_points", "refine_step", "refine_step")
-        + ("upsample_confidence", "crop_patches", "patch_uncertainty", "stitch_patches")
+        (
+            *("confidence", "median_blur", "uncertainty_score", "select_points", "refine_step", "refine_step"),
+            *("upsample_confidence", "crop_patches", "patch_uncertainty", "stitch_patches"),
+        )
     )
     arguments = _right(rng, name)
     bad = rng.choice((None, *arguments))

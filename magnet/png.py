@@ -1,4 +1,4 @@
-"""What Pillow leaves out of PNG: palette images of any size, written strip by strip, and checksums that are compared."""
+"""What Pillow leaves out of PNG: palette images of any size, written strip by strip, and checksums compared."""
 
 from __future__ import annotations
 

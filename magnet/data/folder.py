@@ -68,14 +68,14 @@ class DataFolder(LabelledFiles):
                 pairs.append(FilePair(stem, images[stem], (labels[stem],)))
         if strict and without_image:
             raise MagNetError(
-                f"data: {split}.txt of '{self.path}' lists '{printable(without_image[0].stem)}', which is not in images/; add the "
-                "image, or take it out of the list"
+                f"data: {split}.txt of '{self.path}' lists '{printable(without_image[0].stem)}', which is not in "
+                "images/; add the image, or take it out of the list"
             )
         if strict and without_labels and not faults:
             stem = without_labels[0].stem
             raise MagNetError(
-                f"data: '{self.path / 'labels' / stem}.png' does not exist, but {split}.txt lists '{printable(stem)}'; add the "
-                "labels"
+                f"data: '{self.path / 'labels' / stem}.png' does not exist, but {split}.txt lists '{printable(stem)}'; "
+                "add the labels"
             )
         super().__init__(
             split,

@@ -108,8 +108,8 @@ def read_classes(path: Path) -> Classes:
         number, name = [*line.split(maxsplit=1), ""][:2]
         if not (number.isascii() and number.isdigit()):
             raise MagNetError(
-                f"data: '{path}': expected 'id name', got '{printable(line.strip())}'; begin each line with the id and a space: "
-                "0 background"
+                f"data: '{path}': expected 'id name', got '{printable(line.strip())}'; begin each line with the "
+                "id and a space: 0 background"
             )
         if int(number) in names:
             raise MagNetError(f"data: '{path}': the id {int(number)} is listed twice; give each class an id of its own")

@@ -234,7 +234,8 @@ def _unreadable(path: str | os.PathLike[str], error: Exception) -> MagNetError:
     if isinstance(error, FileNotFoundError):
         return MagNetError(f"weights: expected a file, but '{path}' does not exist; check the path")
     if isinstance(error, (IsADirectoryError, PermissionError)):
-        return MagNetError(f"weights: expected a readable file, but '{path}' is not one ({error.strerror})")
+        told = f"weights: expected a readable file, but '{path}' is not one ({error.strerror})"
+        return MagNetError(f"{told}; check the path and its permissions")
     return MagNetError(f"weights: '{path}' is truncated, corrupt or not a checkpoint ({reason}); get the file again")
 
 

@@ -219,7 +219,10 @@ def session(device: str = "auto", *, timeout: float = 600.0) -> Iterator[None]:
     try:
         number, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     except (KeyError, ValueError) as error:
-        raise MagNetError(f"torchrun: expected the environment to hold RANK and LOCAL_RANK, got {error}") from error
+        raise MagNetError(
+            f"torchrun: expected the environment to hold RANK and LOCAL_RANK, got {error}; start the processes with "
+            "torchrun, or unset TORCHELASTIC_RUN_ID for one process"
+        ) from error
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     try:
         if on_gpu:
@@ -228,7 +231,10 @@ def session(device: str = "auto", *, timeout: float = 600.0) -> Iterator[None]:
         backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
         dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout))
     except (RuntimeError, ValueError) as error:
-        raise MagNetError(f"rank {number}: could not join the other processes ({_first_line(error)})") from error
+        raise MagNetError(
+            f"rank {number}: could not join the other processes ({_first_line(error)}); check that all of them were "
+            "started, and that MASTER_ADDR and MASTER_PORT can be reached"
+        ) from error
     try:
         with contextlib.ExitStack() as stack:
             if number > 0:

@@ -62,7 +62,9 @@ def save_pretrained(
     try:
         lines = [_line(key, value) for key, value in config.items()]
     except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"info: expected values that JSON can hold ({error})") from error
+        raise TypeError(
+            f"info: expected values that JSON can hold ({error}); pass texts, numbers, lists and dicts"
+        ) from error
     path = check_output_dir(folder, "folder")
     check_model_folder(path, overwrite=overwrite)
     try:

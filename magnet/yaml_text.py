@@ -193,9 +193,14 @@ def read_yaml(path: str | Path, argument: str, fix: str) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         raise ArgumentError(f"{argument}: expected a YAML file, but '{path}' does not exist; {fix}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ArgumentError(f"{argument}: cannot read '{path}' ({getattr(error, 'strerror', '') or error})") from error
+        reason = getattr(error, "strerror", "") or error
+        raise ArgumentError(
+            f"{argument}: cannot read '{path}' ({reason}); check the path and its permissions"
+        ) from error
     if len(content) > MAX_KIB * 1024:
-        raise ArgumentError(f"{argument}: expected a YAML file of at most {MAX_KIB} KiB, but '{path}' is larger")
+        raise ArgumentError(
+            f"{argument}: expected a YAML file of at most {MAX_KIB} KiB, but '{path}' is larger; check the path"
+        )
     try:
         return parse_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -63,7 +63,9 @@ def check_data(config: DataConfig) -> None:
             "data.folders: expected at least one data folder; add it to the YAML file or use --data.folders"
         )
     if name == "yaml" and not config.file:
-        raise ArgumentError("data.file: expected the YAML file that describes the data (data.format is yaml)")
+        raise ArgumentError(
+            "data.file: expected the YAML file that describes the data (data.format is yaml); add --data.file FILE"
+        )
 
 
 def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[Dataset]:
@@ -107,7 +109,10 @@ def _open(config: DataConfig, split: str, extra: bool, strict: bool) -> list[Lab
         return [YamlData(root / config.file, split, strict=strict)]
     if config.format == "list":
         if not listed:
-            raise ArgumentError(f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list)")
+            raise ArgumentError(
+                f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list); add "
+                f"--data.lists.{split} FILE"
+            )
         names, ignored = config.classes, False
         if len(names) == 1 and (root / names[0]).is_file():
             names, ignored = read_classes(root / names[0])

@@ -38,7 +38,10 @@ def check_config(config: TrainConfig) -> None:
     check_data(config.data)
     for split in ("train", "val"):
         if config.data.format == "list" and not config.data.generated.train and not getattr(config.data.lists, split):
-            raise ArgumentError(f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list)")
+            raise ArgumentError(
+                f"data.lists.{split}: expected a list of lines image<TAB>label (data.format is list); add "
+                f"--data.lists.{split} FILE"
+            )
     _check_segmenter(config.segmenter, len(config.walk.scales))
     stages: list[tuple[str, _Stage]] = [("segmenter", config.segmenter), ("refiner", config.refiner)]
     for name, stage in stages:

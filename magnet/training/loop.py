@@ -214,7 +214,8 @@ class Loss:
         if weights and len(weights) != num_classes:
             name = "segmenter" if isinstance(stage, SegmenterConfig) else "refiner"
             raise ArgumentError(
-                f"{name}.class_weights: expected one for each of {num_classes} classes, got {len(weights)}"
+                f"{name}.class_weights: expected one for each of {num_classes} classes, got {len(weights)}; give each "
+                "class a weight, or leave the key out"
             )
         return cls(
             stage.loss,

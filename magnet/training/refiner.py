@@ -146,7 +146,7 @@ def load_segmenter(config: TrainConfig, num_classes: int, path: Path, device: to
 def check_scales(config: TrainConfig, train: Sequence[ScaleCache], val: ScaleCache) -> None:
     """Raise MagNetError where there is nothing to refine, or nothing to learn it from."""
     if len(config.walk.scales) < 2:
-        raise MagNetError(f"walk.scales: refinement needs at least two scales, got {config.walk.scales}")
+        raise MagNetError(f"walk.scales: refinement needs at least two scales, got {config.walk.scales}; add one")
     for split, caches in (("training", train), ("validation", [val])):
         if not any(len(cache.scales_of(i)) > 1 for cache in caches for i in range(len(cache))):
             h, w = config.network_sizes[1]

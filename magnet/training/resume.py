@@ -114,7 +114,10 @@ class Stage:
             )
         was, now = values["optimiser"]["name"], task.settings.optim.name
         if was != now:
-            raise MagNetError(f"{task.name}.optim.name: expected '{was}', as '{path}' was trained with, got '{now}'")
+            raise MagNetError(
+                f"{task.name}.optim.name: expected '{was}', as '{path}' was trained with, got '{now}'; go on with "
+                f"'{was}', or start again without --resume"
+            )
         changes = _changes(values["config"], _settings_of(self.config, task.name))
         if changes:
             told = printable("; ".join(changes), 2000)

@@ -123,14 +123,18 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
     for key, value in tensors.items():
         number, _, name = key.partition(".")
         if not (number.isascii() and number.isdecimal() and len(number) < 10) or int(number) >= len(parameters):
-            raise MagNetError(f"resume: the state's optimiser has a parameter {number}, the network has not")
+            raise MagNetError(
+                f"resume: the state's optimiser has a parameter {number}, the network has not; start again without "
+                "--resume"
+            )
         parameter = parameters[int(number)]
         if value.ndim == 0:
             restored.setdefault(parameter, {})[name] = value.clone()
             continue
         if value.shape != parameter.shape:
             raise MagNetError(
-                f"resume: the state's optimiser holds {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}"
+                f"resume: the state's optimiser holds {tuple(value.shape)} for a parameter of "
+                f"{tuple(parameter.shape)}; start again without --resume"
             )
         # the layout of the parameter, as before: kernels choose their arithmetic by it
         restored.setdefault(parameter, {})[name] = torch.empty_like(parameter).copy_(value)

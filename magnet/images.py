@@ -35,6 +35,7 @@ __all__ = [
     "checked_head",
     "flatten",
     "full_range",
+    "high_bytes",
     "is_large",
     "normalize",
     "orientation",
@@ -57,7 +58,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 _ORIENTATION = 0x0112  # the EXIF tag
 _UNTURNED = {1: (False, 0, 0), 2: (False, 0, 1), 3: (False, 1, 1), 4: (False, 1, 0)}  # swapped; rows, columns flipped
 _UNTURNED |= {5: (True, 0, 0), 6: (True, 1, 0), 7: (True, 1, 1), 8: (True, 0, 1)}
-_DARK = 26 << 8  # about a tenth of 16 bits, in whole high bytes: of 16-bit colour there are no others
+_DARK = 43  # a sixth of 16 bits, as a high byte: reflectances of 0 to 10000 stay below
+_MOST_OF_THEM = 0.99  # of the values; a few bright pixels make no bright image
 
 
 def read_image(path: str | os.PathLike[str], *, upright: bool = True) -> np.ndarray:
@@ -153,7 +155,7 @@ def _read(
     else:
         if deep:
             colours = np.asarray(image)[..., : -1 if image.mode.endswith("A") else None]
-            tell_dark(path, int(colours.max(initial=0)) << 8 | 0xFF)
+            tell_dark(path, high_bytes(colours))
         pixels = flatten(image)
     return (unturned(pixels, turned) if head and not upright else pixels), turned
 
@@ -203,7 +205,7 @@ def flatten(image: Image.Image) -> np.ndarray:
 def _grey(values: np.ndarray, head: TiffHead | None, path: str | os.PathLike[str]) -> np.ndarray:
     if head and head.limits:
         return scaled(values, head.limits)
-    tell_dark(path, int(values.max(initial=0)))
+    tell_dark(path, high_bytes(values >> 8))
     return full_range(values)
 
 
@@ -218,13 +220,26 @@ def scaled(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return np.rint(np.clip(np.nan_to_num(share, nan=0.0), 0, 1) * 255).astype(np.uint8)
 
 
-def tell_dark(path: str | os.PathLike[str], most: int) -> None:
-    """Tell of a 16-bit image whose largest value is ``most``, if that is under a tenth of what there is room for."""
+def high_bytes(values: np.ndarray) -> np.ndarray:
+    """How often each high byte is there, (256,)."""
+    return np.bincount(values.astype(np.uint8, copy=False).ravel(), minlength=256)
+
+
+def tell_dark(path: str | os.PathLike[str], counts: np.ndarray) -> None:
+    """Tell of a 16-bit image of which most values lie under a sixth of what there is room for.
+
+    Args:
+        path: the file.
+        counts: (256,) how often each high byte is there: of 16-bit colour there are no others.
+    """
+    if not counts.any():
+        return
+    most = int(np.searchsorted(np.cumsum(counts), _MOST_OF_THEM * counts.sum()))
     if most < _DARK:
         tell(
-            "use less than a tenth of the range of 16 bits",
+            "use less than a sixth of the range of 16 bits",
             path,
-            f"has 16 bits, but no value above {most} of 65535, and comes out nearly black",
+            f"has 16 bits, but 99% of its values lie below {most + 1 << 8} of 65536, and it comes out nearly black",
             "scale the values to the whole range, or save 8 bits",
         )
 
@@ -243,7 +258,8 @@ def tell_left_out(head: TiffHead, path: str | os.PathLike[str]) -> None:
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 RGB -> (3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div_(255)
+    image = np.require(image, requirements=["C", "W"])  # torch warns of memory that cannot be written to
+    return torch.from_numpy(image).permute(2, 0, 1).float().div_(255)
 
 
 def normalize(images: Tensor) -> Tensor:

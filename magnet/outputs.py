@@ -20,7 +20,7 @@ from magnet.errors import MagNetError
 from magnet.files import atomic_path, check_output_dir, errors_name, remove_leftovers
 from magnet.locks import folder_lock
 
-__all__ = ["OVERWRITE_HELP", "RECORD", "Outputs", "check_json_target", "check_targets"]
+__all__ = ["OVERWRITE_HELP", "RECORD", "Outputs", "check_json_target", "check_targets", "results_in"]
 
 RECORD = ".magnet.jsonl"
 OVERWRITE_HELP = "replace files that are there already and are not this command's own results"
@@ -210,6 +210,22 @@ class Outputs:
                 file.write(line.encode("ascii"))
         self._whole = True
         self._record.setdefault(name, []).append(entry)
+
+
+def results_in(folder: Path) -> set[Path]:
+    """Files of a folder that a command of ours wrote there, and nobody has changed since."""
+    record = folder / RECORD
+    if not record.is_file() or record.is_symlink():
+        return set()
+    found = set()
+    with errors_name(record):
+        lines = record.read_text(encoding="utf-8", errors="replace").splitlines()
+    for name, entries in Outputs._entries(lines).items():
+        with contextlib.suppress(OSError, ValueError):
+            status = os.lstat(folder / name)
+            if any(_fits(entry, status) for entry in entries):
+                found.add(folder / name)
+    return found
 
 
 def _place(path: Path) -> Path:

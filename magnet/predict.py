@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from magnet.errors import MagNetError, printable
 from magnet.files import save_image
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
 from magnet.notices import sum_up
-from magnet.outputs import OVERWRITE_HELP, Outputs
+from magnet.outputs import OVERWRITE_HELP, Outputs, results_in
 from magnet.windows import open_image
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ SAVE = {
     "sheet": "_sheet.png",
     "full_labels": "_full_labels.png",
 }
+_LOG = logging.getLogger("magnet")
 _NAMED = 5  # folders in a message
 _STRIP = 256  # rows of full_labels made at a time
 
@@ -63,7 +65,11 @@ def find_images(paths: Iterable[str]) -> list[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if _is_image(p))
+            written = results_in(path)
+            inside = sorted(p for p in path.iterdir() if _is_image(p) and p not in written)
+            left_out = sum(_is_image(p) for p in written if p.parent == path)
+            if left_out:
+                _LOG.warning(f"image: left out of the folder '{path}': {left_out} results that magnet wrote there")
             if not inside:
                 raise MagNetError(
                     f"image: the folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}){_below(path)}"

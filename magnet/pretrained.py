@@ -200,7 +200,14 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"config: '{path}' has format {shown(config['format'])}, and this version reads {_FORMAT}; "
             "update the library"
         )
-    missing = [name for name in ("segmenter", "num_classes", "refiners", *_SETTINGS) if name not in config]
+    needed = ("segmenter", "num_classes", "refiners", *_SETTINGS)
+    unknown = [name for name in config if name not in (*needed, *_LATER, *_LOOKS, _HASH, "format", "info")]
+    if unknown:
+        raise MagNetError(
+            f"config: '{path}' has keys that there are not: {', '.join(map(shown, unknown[:5]))}; mend their names, or "
+            "take them out"
+        )
+    missing = [name for name in needed if name not in config]
     if missing:
         raise MagNetError(f"config: '{path}' lacks {', '.join(missing)}; get the file again")
     return config

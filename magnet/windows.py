@@ -27,6 +27,7 @@ from magnet.images import (
     checked_head,
     flatten,
     full_range,
+    high_bytes,
     is_large,
     read_turned,
     scaled,
@@ -284,9 +285,10 @@ class _LargeFile:
         step = self._height / height
         reach = max(step, 1.0)  # of the filter, to both sides of a pixel's centre
         rows = np.empty((0, width, 3), np.uint8)  # of the file, resized to the right width, not yet used up
-        first = done = most = 0  # the first of them, the rows of the result that are made, the largest value
+        first = done = 0  # the first of them, the rows of the result that are made
+        counts = np.zeros(256, np.int64)
         for top, pixels in self._strips():
-            most = max(most, self._most(pixels))
+            counts += self._high_bytes(pixels)
             rows = np.concatenate([rows, _bilinear(self._rgb(pixels), (pixels.shape[0], width))])
             end = top + pixels.shape[0]
             # result rows whose filter reaches no further than the rows read
@@ -299,8 +301,7 @@ class _LargeFile:
             done = ready
             needed = max(int(done * step - reach) - 1, first)
             rows, first = rows[needed - first :], needed
-        if self._format == "ushort" and self._limits is None:
-            tell_dark(self._path, most)
+        tell_dark(self._path, counts)
         return _turn(result, self._orientation)
 
     def nearest(self, size: Size) -> np.ndarray:
@@ -341,13 +342,11 @@ class _LargeFile:
     def _limits(self) -> tuple[float, float] | None:
         return self._head.limits if self._head and self._bands == 1 else None
 
-    def _most(self, pixels: np.ndarray) -> int:
-        """The largest value of 16-bit pixels; of colours, as far as their high bytes tell."""
+    def _high_bytes(self, pixels: np.ndarray) -> np.ndarray:
+        """How often each is there, (256,), in 16-bit pixels without a range of their own; of others none."""
         if pixels.dtype != np.uint16 or self._limits is not None:
-            return 0
-        colours = len(_MODES[self._kind][0])
-        most = int(pixels[..., :colours].max(initial=0))
-        return most if pixels.shape[2] == 1 else most | 0xFF
+            return np.zeros(256, np.int64)
+        return high_bytes(pixels[..., : len(_MODES[self._kind][0])] >> 8)
 
     def _rgb(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels as stored -> (h, w, 3) uint8 RGB, by the rules of ``magnet.images``."""

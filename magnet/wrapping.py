@@ -210,7 +210,7 @@ def _channels(name: str, values: Any, default: float) -> list[float]:
 
 def _check_range(mean: list[float], std: list[float]) -> None:
     """Refuse numbers for RGB of 0 to 255: every pixel would look the same to the network, and none be told apart."""
-    wrong = [name for name, values in (("mean", mean), ("std", std)) if max(values) > 1]
+    wrong = [name for name, values in (("mean", mean), ("std", std)) if max(values) > 1 or min(values) < 0]
     if not wrong:
         return
     mends = [f"mean={_divided(mean)}"] if "mean" in wrong else []

@@ -24,3 +24,10 @@ def write_png16(path: Path, pixels: np.ndarray) -> None:
     """(H, W, 3) uint16 as a PNG of 16-bit colour."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     write_png(path, pixels.shape[:2], 16, 2, rows)
+
+
+def write_png_bits(path: Path, grey: np.ndarray, bits: int) -> None:
+    """(H, W) grey of 1, 2 or 4 bits; rows must fill whole bytes."""
+    texts = ("".join(f"{value:0{bits}b}" for value in row) for row in grey.tolist())
+    rows = b"".join(b"\0" + int(text, 2).to_bytes(len(text) // 8, "big") for text in texts)
+    write_png(path, grey.shape, bits, 0, rows)

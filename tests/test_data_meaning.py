@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from png_files import write_png_bits
 from sample_data import cityscapes_sample, deepglobe_sample, save
+from tiff_files import write_packed, write_strips
 from tiny_data import tiny_config, tiny_folder
 
 from magnet import cli
@@ -231,12 +233,49 @@ def test_lossy_labels_are_refused_by_what_they_are(folder: Path) -> None:
         (".tif", {"compression": "jpeg"}, "JPEG"),
         (".tif", {"compression": "tiff_lzw"}, ""),
         (".bmp", {}, ""),
+        (".jp2", {"irreversible": True}, "JPEG 2000"),
+        (".jp2", {"irreversible": False}, ""),
+        (".j2k", {"irreversible": True}, "JPEG 2000"),
     ],
 )
 def test_which_files_are_lossy(suffix: str, options: dict[str, object], lossy: str, tmp_path: Path) -> None:
     path = tmp_path / f"l{suffix}"
     Image.new("RGB", (16, 16), (0, 255, 0)).save(path, **options)
     assert ClassColours({(0, 255, 0): 1}, "ignore").read(path).lossy == lossy
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_samples_of_fewer_bits_are_ids_as_they_are(suffix: str, bits: int, tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 1 << bits, (8, 16), dtype=np.uint8)
+    if suffix == "tif":
+        write_packed(tmp_path / "x.tif", labels, bits)
+    else:
+        write_png_bits(tmp_path / "x.png", labels, bits)
+    assert np.array_equal(read_labels(tmp_path / f"x.{suffix}"), labels)
+
+
+def test_label_tiffs_are_whole_and_mean_what_they_hold(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 2, (8, 16, 1), dtype=np.uint8)
+    path = tmp_path / "x.tif"
+    write_strips(path, labels, rows=2, keep=3)
+    with pytest.raises(MagNetError, match=r"expected a whole TIFF, got 3 of its 4 strips or tiles; .*x\.tif"):
+        read_labels(path)
+    write_strips(path, labels, tags={262: [0]})
+    with pytest.raises(MagNetError, match=r"^labels: expected grey whose 0 is black, got a TIFF whose 0 is white"):
+        read_labels(path)
+    pages = [Image.fromarray(labels[..., 0] ^ page) for page in range(2)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(MagNetError, match="several pages"):
+        read_labels(path)
+
+
+def test_a_pgm_of_fewer_than_256_values_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.pgm").write_bytes(b"P5 2 1 15 \x00\x01")
+    with pytest.raises(MagNetError, match=r"^labels: expected samples of 8 bits, got those of a PGM of less"):
+        read_labels(tmp_path / "x.pgm")
+    (tmp_path / "x.pgm").write_bytes(b"P5 2 1 255 \x00\x01")
+    assert read_labels(tmp_path / "x.pgm").tolist() == [[0, 1]]
 
 
 # names
@@ -265,7 +304,16 @@ def test_a_run_does_not_go_on_with_names_in_another_order(folder: Path, tmp_path
     for more, stage in ((["--resume"], "segmenter"), ([], "refiner")):
         with pytest.raises(MagNetError, match=r"the run '.*tiny' has them in another order than its data"):
             run_training(parse_config([*words, *more]), stage)
-    check(folder, tmp_path / "runs" / "tiny")  # a run that begins anew may have any
+    run = tmp_path / "runs" / "tiny"
+    (run / "labels.json").write_text("{")
+    with pytest.raises(MagNetError, match=r"labels\.json', which holds the classes of the run, is damaged"):
+        check(folder, run, go_on=True)
+    (run / "labels.json").unlink()
+    (run / "model").mkdir()
+    (run / "model" / "config.json").write_text('{"class_names": ["ground", "thing"]}')
+    with pytest.raises(MagNetError, match="has them in another order than its data"):
+        check(folder, run, go_on=True)
+    check(folder, run)  # a run that begins anew may have any
 
 
 def test_a_model_is_not_scored_or_trained_on_with_names_in_another_order(

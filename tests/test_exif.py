@@ -167,12 +167,12 @@ def test_odd_pixels_are_one_note_of_a_check_and_one_warning_of_a_run(
     first = data(folder).pairs[0].image
     notes = [note for note in check_split(data(folder)).notes if "16 bits" in note]
     assert not caplog.messages and len(notes) == 1
-    count = f"{len(paths)} images of {len(paths)} use less than a tenth of the range of 16 bits; the first: image: "
-    assert notes[0].startswith(f"{count}'{first}' has 16 bits, but no value above 4095 of 65535")
+    count = f"{len(paths)} images of {len(paths)} use less than a sixth of the range of 16 bits; the first: image: "
+    assert notes[0].startswith(f"{count}'{first}' has 16 bits, but 99% of its values lie below 4096 of 65536")
     ScaleCache(data(folder), [(32, 32)]).preload()
     assert len(caplog.messages) == 2 and f"'{first}' has 16 bits" in caplog.messages[0]
     assert caplog.messages[1] == (
-        f"image: {len(paths)} images of '{first.parent}' use less than a tenth of the range of 16 bits"
+        f"image: {len(paths)} images of '{first.parent}' use less than a sixth of the range of 16 bits"
     )
 
 

@@ -34,6 +34,13 @@ def test_other_modes_become_rgb(tmp_path: Path, picture: np.ndarray, mode: str) 
     assert np.array_equal(read_image(tmp_path / "x.tif"), np.array(image.convert("RGB")))
 
 
+def test_memory_that_cannot_be_written_to_is_taken_without_a_word(picture: np.ndarray) -> None:
+    picture.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(to_tensor(picture), to_tensor(picture.copy()))
+
+
 def test_exif_turns_the_image_upright(tmp_path: Path, picture: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise

@@ -332,6 +332,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def picture(path: Path, seed: int = 0) -> bytes:
+    path.unlink(missing_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (70, 110, 3), dtype=np.uint8)).save(path)
     return path.read_bytes()
 
@@ -395,6 +396,21 @@ def test_predict_takes_names_that_are_no_text(model: Path, tmp_path: Path, capfd
         assert "\x1b" not in captured.out and "\x07" not in captured.err and "Traceback" not in captured.err
         assert "bad\\x07.png" in captured.err and "1 of 3 images could not be read" in captured.err
         assert names(out) == sorted([RECORD, *(f"{Path(name).stem}_labels.png" for name in strange)])
+
+
+def test_results_in_a_folder_of_images_are_left_out(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    picture(data / "a.png")
+    assert run("predict", data / "a.png", "--model", model, "--out", data) == 0
+    assert run("predict", data, "--model", model, "--out", out) == 0
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["a_labels.png", "a_overlay.jpg"]
+    assert caplog.messages == [f"image: left out of the folder '{data}': 2 results that magnet wrote there"]
+    picture(data / "a_labels.png")  # somebody's own now
+    assert run("predict", data, "--model", model, "--out", tmp_path / "other") == 0
+    assert (tmp_path / "other" / "a_labels_labels.png").is_file()
 
 
 def test_folders_of_images_further_down_are_named(

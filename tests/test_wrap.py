@@ -478,6 +478,7 @@ def test_bad_images(shape: tuple[int, ...]) -> None:
         ({"mean": [127.5] * 3, "std": None}, ValueError, r"mean=\[0\.5, 0\.5, 0\.5\], std=\[0\.00392157, "),
         ({"std": [255] * 3}, ValueError, r"^std: expected .* got \[255\.0, 255\.0, 255\.0\], .*: std=\[1, 1, 1\]$"),
         ({"mean": [0.5, 0.5, 1.01]}, ValueError, "^mean: expected numbers for RGB in"),
+        ({"mean": [-123.0, -116.0, -103.0]}, ValueError, "^mean: expected numbers for RGB in"),
         ({"mean": ["x" * 9999] * 3}, TypeError, r"^.{0,300}$"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,6 +21,7 @@ from magnet.data.unreadable import each
 from magnet.distributed import gather_objects, is_main, shard
 from magnet.errors import MagNetError
 from magnet.files import atomic_path
+from magnet.reading import read_json
 
 __all__ = ["COUNTS", "check_labels", "check_scored_labels", "image_labels", "keep_counts"]
 
@@ -52,9 +54,9 @@ def check_labels(train: Sequence[Any], val: Any, run: Path, *, go_on: bool = Fal
         MagNetError: a bad label file, a class without a pixel, pixels that are ignored undeclared, other class names
             than before.
     """
-    kept = _kept(run / COUNTS)
-    if go_on and "class_names" in kept:
-        told = compare_names(kept["class_names"], val.class_names, f"the run '{run}'", "its data")
+    kept = _kept(run / COUNTS, go_on)
+    if go_on and (names := kept.get("class_names") or _of_model(run)):
+        told = compare_names(names, val.class_names, f"the run '{run}'", "its data")
         if told:
             _LOG.warning(told)
     content: dict[str, Any] = {"class_names": list(val.class_names)}
@@ -112,16 +114,37 @@ def _count(dataset: LabelledFiles, limit: int = 0) -> LabelCounts:
     return sum(parts[1:], parts[0])
 
 
-def _kept(path: Path) -> dict[str, Any]:
-    """What an earlier start of the run counted, as rank 0 reads it; empty where there is nothing that can be read."""
+def _kept(path: Path, go_on: bool) -> dict[str, Any]:
+    """What an earlier start of the run counted, as rank 0 reads it; empty where there is nothing.
+
+    Raises:
+        MagNetError: it is damaged, and the run builds on it.
+    """
     content: Any = {}
     if is_main() and path.is_file():
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            content = {}
+            good = isinstance(content, dict) and isinstance(content["class_names"], list)
+        except (OSError, ValueError, KeyError):
+            good = False
+        if not good and go_on:
+            raise MagNetError(
+                f"data: '{path}', which holds the classes of the run, is damaged; take it away if the classes are the "
+                "same as before, or start the run anew"
+            )
+        content = content if good else {}
     found: dict[str, Any] = gather_objects([content] if is_main() else [])[0]
-    return found if isinstance(found, dict) else {}
+    return found
+
+
+def _of_model(run: Path) -> list[str] | None:
+    """The class names of the model that a run without ``labels.json`` ended with."""
+    with contextlib.suppress(OSError, ValueError, MagNetError):
+        config = read_json(run / "model" / "config.json", "model")
+        names = config.get("class_names") if isinstance(config, dict) else None
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+    return None
 
 
 def _fingerprint(datasets: Sequence[LabelledFiles]) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.errors import MagNetError
-from magnet.images import unturned
+from magnet.images import checked_head, unturned
 from magnet.opening import FORMATS, CorruptImageError, quiet
 from magnet.png import check_checksums
-from magnet.tiff import head_of
 from magnet.windows import read_fitting_labels
 
 __all__ = [
@@ -199,6 +198,11 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
         raise MagNetError(f"labels: expected a file, but '{path}' does not exist; check labels/ and the split")
     if not os.path.isfile(path):  # to open a pipe would wait for ever
         raise CorruptImageError(f"labels: expected a file, but '{path}' is none; take it out of the split")
+    head = checked_head(path)
+    if head and head.white_is_zero:
+        raise MagNetError(
+            f"labels: expected grey whose 0 is black, got a TIFF whose 0 is white: '{path}'; save the ids as PNG"
+        )
     large = read_fitting_labels(path)
     if large is not None:
         if (large.ndim == 3) != (convert == "RGB"):
@@ -214,9 +218,10 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
             if image.format == "PNG":
                 check_checksums(path)
             # Pillow turns a TIFF as it loads it, and forgets the tag
-            turned = head_of(image.tag_v2).turned if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
+            turned = head.turned if head else 1
+            step = _sample_step(image, path)
             values = unturned(np.array(image.convert(convert) if convert else image, dtype=np.uint8), turned)
-            return values, _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
+            return values // step, _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
     except PermissionError as error:
         raise MagNetError(f"labels: '{path}' cannot be read ({error.strerror}); change its permissions") from error
     except (MagNetError, MemoryError):
@@ -225,6 +230,16 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
         raise CorruptImageError(
             f"labels: expected a readable image, but '{path}' is corrupt or not an image ({error}); replace the file"
         ) from error
+
+
+def _sample_step(image: Image.Image, path: str | os.PathLike[str]) -> int:
+    """What Pillow multiplies samples of fewer than 8 bits by, to fill them; ask before it is loaded."""
+    tiles: list[Any] = getattr(image, "tile", [])
+    tile = tiles[0] if tiles else None
+    raw = str(tile[3] if tile is None or isinstance(tile[3], str) else tile[3][0]) if tile else ""
+    if image.format == "PPM" and tile and tile[0] != "raw":
+        raise MagNetError(f"labels: expected samples of 8 bits, got those of a PGM of less: '{path}'; save them as PNG")
+    return {"L;2": 85, "L;4": 17}.get(raw, 1) if image.mode == "L" else 1
 
 
 def _fix(image: Image.Image) -> str:
@@ -244,6 +259,10 @@ def _lossy(path: str | os.PathLike[str]) -> str:
         head = file.read(4096)
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
+    # JPEG 2000 says in its coding style (COD) by which wavelet: 0 is the irreversible one
+    style = head.find(b"\xff\x52")
+    if (head.startswith(b"\xff\x4f") or head[4:8] == b"jP  ") and head[style + 13 : style + 14] == b"\0":
+        return "JPEG 2000"
     return "WebP" if head[8:12] == b"WEBP" and b"VP8L" not in head else ""
 
 

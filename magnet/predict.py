@@ -69,7 +69,9 @@ def find_images(paths: Iterable[str]) -> list[Path]:
             inside = sorted(p for p in path.iterdir() if _is_image(p) and p not in written)
             left_out = sum(_is_image(p) for p in written if p.parent == path)
             if left_out:
-                _LOG.warning(f"image: left out of the folder '{path}': {left_out} results that magnet wrote there")
+                _LOG.warning(
+                    f"image: left out of the folder '{path}': {left_out} results that magnet wrote there; give them by name to segment them"
+                )
             if not inside:
                 raise MagNetError(
                     f"image: the folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}){_below(path)}"

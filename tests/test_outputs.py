@@ -407,7 +407,9 @@ def test_results_in_a_folder_of_images_are_left_out(
     assert run("predict", data / "a.png", "--model", model, "--out", data) == 0
     assert run("predict", data, "--model", model, "--out", out) == 0
     assert sorted(path.name for path in out.glob("[!.]*")) == ["a_labels.png", "a_overlay.jpg"]
-    assert caplog.messages == [f"image: left out of the folder '{data}': 2 results that magnet wrote there"]
+    assert caplog.messages == [
+        f"image: left out of the folder '{data}': 2 results that magnet wrote there; give them by name to segment them"
+    ]
     picture(data / "a_labels.png")  # somebody's own now
     assert run("predict", data, "--model", model, "--out", tmp_path / "other") == 0
     assert (tmp_path / "other" / "a_labels_labels.png").is_file()

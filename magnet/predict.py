@@ -70,7 +70,8 @@ def find_images(paths: Iterable[str]) -> list[Path]:
             left_out = sum(_is_image(p) for p in written if p.parent == path)
             if left_out:
                 _LOG.warning(
-                    f"image: left out of the folder '{path}': {left_out} results that magnet wrote there; give them by name to segment them"
+                    f"image: left out of the folder '{path}': {left_out} results that magnet wrote there; give them by "
+                    "name to segment them"
                 )
             if not inside:
                 raise MagNetError(

@@ -57,9 +57,17 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     check_amp(device, config.amp)
     if config.tensorboard:
         check_tensorboard()
-    folder = check_output_dir(Path(config.out) / config.name, "--out")
-    with folder_lock(folder) if is_main() else contextlib.nullcontext():
-        return _train(config, stage, device, folder)
+    folder = Path(config.out) / config.name
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        check_output_dir(folder, "--out")
+        with folder_lock(folder) if is_main() else contextlib.nullcontext():
+            return _train(config, stage, device, folder)
+    except Exception:
+        with contextlib.suppress(OSError):  # as soon as one holds something: then there was work
+            for path in made:
+                path.rmdir()
+        raise
 
 
 def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) -> Path:

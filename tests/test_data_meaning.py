@@ -136,7 +136,7 @@ def test_masks_of_0_and_255_end_before_work_and_the_mapping_mends_them(folder: P
     change_labels(folder, as_mask)
     with pytest.raises(MagNetError, match=r"class 1 \(thing\).*`mapping: {0: 0, 255: 1}`.*data\.format yaml"):
         run_training(parse_config(tiny_config(folder, tmp_path / "runs")))
-    assert not list((tmp_path / "runs" / "tiny").iterdir())
+    assert not (tmp_path / "runs").exists()
     for split in ("train", "val"):
         stems = (folder / f"{split}.txt").read_text().split()
         (folder / f"{split}.lst").write_text("".join(f"images/{s}.jpg\tlabels/{s}.png\n" for s in stems))

@@ -134,9 +134,9 @@ def _text(reports: Sequence[SplitReport], wrong: dict[str, list[str]], notes: Se
     for kind, messages in wrong.items():
         lines += _messages(messages, f"wrong, {kind}: ")
     count = sum(len(messages) for part in (wrong, *(r.wrong for r in reports)) for messages in part.values())
-    return "\n".join(
-        [*lines, f"{count} things are wrong" if count > 1 else "1 thing is wrong" if count else "all is well"]
-    )
+    noted = bool(notes) or any(report.notes for report in reports)
+    well = "nothing has to be mended; see the notes" if noted else "all is well"
+    return "\n".join([*lines, f"{count} things are wrong" if count > 1 else "1 thing is wrong" if count else well])
 
 
 def _class_table(report: SplitReport) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from boxes import BoxSpec
 from live import on_emulated_backends
-from tolerances import assert_same
+from tolerances import assert_close, assert_same
 from torch import Tensor
 
 import magnet_kernels as mk
@@ -76,7 +76,7 @@ def test_far_apart(backend, dtype, apart, far_fine):
     def compare(name: str, call: Callable[..., object], *maps: Tensor, near: tuple[int, ...] = ()) -> None:
         """The same bits from the maps laid far apart (but those numbered in ``near``) as from the maps as they are.
 
-        And those of the reference, laid far apart, too.
+        And the reference's, of maps laid far apart, too.
         """
 
         def far() -> list[Tensor]:
@@ -90,7 +90,8 @@ def test_far_apart(backend, dtype, apart, far_fine):
         for x, y, z in zip(*results, strict=True):
             try:
                 assert_same(x, y)
-                assert_same(x, z)
+                # a crop sums its taps in another order, near as well as far
+                (assert_close if name == "crop_patches" else assert_same)(x, z)
             except AssertionError as error:
                 raise AssertionError(f"{name}: {error}") from error
 

@@ -271,7 +271,7 @@ def test_training_starts_from_imagenet_weights(tmp_path):
     backbone_file("hrnet18+ocr", tmp_path / "w.pth")
     keys = {**TINY, **sample("cityscapes", tmp_path / "data"), "out": str(tmp_path), "stage": "segmenter"}
     keys |= {"segmenter.iterations": "1", "segmenter.optim.lr": "1e-30", "walk.scales": "[[16,24],[32,48]]"}
-    keys |= {"walk.patch_size": "[16,24]", "segmenter.weights": str(tmp_path / "w.pth")}
+    keys |= {"data.accept": "[absent]", "walk.patch_size": "[16,24]", "segmenter.weights": str(tmp_path / "w.pth")}
     folder = run_training(recipe("cityscapes", **keys))
     assert bool((load_file(folder / "last.safetensors")["conv1.weight"] == 2).all())
 

@@ -62,7 +62,7 @@ BASE = torch.zeros(2, 3, 4, 5)
         ({"mask": torch.ones(4, 5)}, TypeError, "mask"),
         ({"mask": [True]}, TypeError, "mask"),
         ({"mask": torch.ones(5, 4, dtype=torch.bool)}, ValueError, "mask"),
-        ({"mask": torch.ones(2, 4, 5, dtype=torch.bool)}, ValueError, "mask"),
+        ({"mask": torch.ones(3, 4, 5, dtype=torch.bool)}, ValueError, "mask"),
         ({"mask": torch.ones(2, 3, 4, 5, dtype=torch.bool)}, ValueError, "mask"),
         ({"mask": torch.ones(3, 1, 4, 5, dtype=torch.bool)}, ValueError, "mask"),
         ({"mask": torch.ones(4, 5, dtype=torch.bool, device="meta")}, ValueError, "mask"),

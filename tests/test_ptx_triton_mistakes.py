@@ -61,7 +61,7 @@ def _launch(runner, kernel, seed: int, programs: int) -> tuple[list[int], list[i
     x = torch.randint(1, 16, (3, 32), dtype=torch.int32, generator=torch.Generator().manual_seed(seed))
     out = torch.zeros(16, dtype=torch.int32)
     runner.options = emulator.Options(seed=seed, races=2, same_values=1)
-    runner(kernel, programs, (x, out, 3, 32), 4, {"ROWS": 8, "COLUMNS": 32})
+    runner(kernel, programs, (x, out, 3, 32), {"num_warps": 4}, {"ROWS": 8, "COLUMNS": 32})
     return out.tolist(), torch.bincount(x.flatten(), minlength=16).tolist()
 
 

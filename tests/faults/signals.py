@@ -15,13 +15,12 @@ from faults import findings
 from faults.process import LIMIT, Worker
 from PIL import Image
 
-PROGRAM = "import sys; from magnet.cli import main; sys.exit(main(sys.argv[1:]))"
 ENDS = {signal.SIGINT: (130, -2), signal.SIGTERM: (143, -15), signal.SIGKILL: (-9,)}
 
 
 def _start(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words],
+        [sys.executable, "-m", "magnet", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -46,7 +45,7 @@ def _torn(folder: Path) -> list[str]:
 def _interrupted(rng: random.Random, words: list[str], out: Path) -> list[str]:
     kind = rng.choice(tuple(ENDS))
     process = _start(words)
-    time.sleep(rng.uniform(0, 6))
+    time.sleep(rng.uniform(1, 7))  # before that Python itself may still start, and shows its own traceback
     process.send_signal(kind)
     try:
         _, errors = process.communicate(timeout=LIMIT)

@@ -1,5 +1,5 @@
-"""The most of everything that a command line or a configuration may ask for: beyond is a slip, and would end in memory
-or disk that runs out. Each is named by the message that refuses more."""
+"""The most of everything that a command line, a configuration or a model may ask for: beyond is a slip, and would end
+in memory or disk that runs out. Each is named by the message that refuses more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ __all__ = [
     "DEVICES",
     "MAX_CACHE_MB",
     "MAX_COUNT",
+    "MAX_INPUT_PIXELS",
     "MAX_INT",
+    "MAX_MODEL_PIXELS",
+    "MAX_PATCHES",
     "MAX_SCALES",
     "MAX_SCALE_PIXELS",
     "MAX_SCENES",
@@ -23,6 +26,9 @@ MAX_COUNT = 10**9  # steps, images, pixels kept
 MAX_SEED = 2**62  # first seeds; those that follow fit an int64, too
 MAX_SCALES = 32
 MAX_SCALE_PIXELS = 2**31  # of a whole image at one scale, as 46340x46340
+MAX_MODEL_PIXELS = 2**32  # of a scale of a model, which may follow an image larger than those trained on
+MAX_INPUT_PIXELS = 2**28  # what a network sees at once
+MAX_PATCHES = 2**20  # of a scale
 MAX_SCENES = 10**6  # a second each, at least
 MAX_SCENE_PIXELS = 2**28  # as 16384x16384: drawing one takes some 50 bytes a pixel
 MIN_SCENE_SIDE = 256

@@ -51,7 +51,7 @@ class MagNet(nn.Module):
         segmenter: maps normalised images (N, 3, h, w) to logits (N, C, h, w).
         refiner: a module (fine, coarse) -> logits that serves all scales, a list with one for each scale after the
             first (a list of one serves all), or None: fine predictions are used as they are.
-        scales: sizes (H, W) from coarse to fine, 1 to 64, each of at most 2**32 pixels.
+        scales: sizes (H, W) from coarse to fine, 1 to 32, each of at most 2**32 pixels.
         patch_size: (H, W) of the patches cut at each scale after the first, no larger than these scales.
         input_size: (H, W) that the networks see, at most 2**28 pixels; None: ``patch_size``.
         n_points: pixels replaced at each scale: an int is a count, a float in (0, 1] a fraction of the pixels of the

@@ -12,13 +12,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from magnet.bounds import MAX_SCALES
 from magnet.checkpoints import load_safetensors, load_state, save_safetensors
 from magnet.errors import MagNetError, shown
 from magnet.files import atomic_path, check_output_dir, remove_leftovers
 from magnet.locks import folder_lock
 from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
 from magnet.reading import read_json, sha256
-from magnet.settings import MOST_SCALES
 
 if TYPE_CHECKING:
     from magnet.model import MagNet
@@ -104,7 +104,7 @@ def check_model_folder(
             with safe_open(taken, framework="pt") as file:
                 own = (file.metadata() or {}).get("library") == _METADATA["library"]
         else:
-            config = json.loads(taken.read_text(encoding="utf-8")) if taken.is_file() else None
+            config = read_json(taken, "config") if taken.is_file() else None
             own = isinstance(config, dict) and {"format", "segmenter", "refiners"} <= set(config)
             if isinstance(config, dict) and own and not is_same(config):
                 own, other = False, "is of another model"
@@ -216,8 +216,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _build(config: Mapping[str, Any]) -> tuple[nn.Module, list[nn.Module] | None]:
     """The networks that a configuration names, with weights still to be loaded."""
     num_classes, count = config["num_classes"], config["refiners"]
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_SCALES:
-        raise ValueError(f"refiners: expected how many there are, 0 to {MOST_SCALES}, got {shown(count)}")
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_SCALES:
+        raise ValueError(f"refiners: expected how many there are, 0 to {MAX_SCALES}, got {shown(count)}")
     segmenter = build_segmenter(config["segmenter"], num_classes)
     return segmenter, [RefinementModule(num_classes) for _ in range(count)] or None
 

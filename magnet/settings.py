@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from magnet.bounds import MAX_INPUT_PIXELS, MAX_MODEL_PIXELS, MAX_PATCHES, MAX_SCALES
 from magnet.errors import shown
 from magnet.grid import count_grid
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
 Pair = tuple[int, int]
-
-# What files may ask for: far beyond what is of use, and less than what brings a machine down before it is refused.
-MOST_SCALES = 64
-MOST_PIXELS = 1 << 32  # of a scale
-MOST_SEEN = 1 << 28  # of what a network sees at once
-MOST_PATCHES = 1 << 20  # of a scale
 
 
 def _is_int(value: Any) -> bool:
@@ -35,7 +30,7 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def check_size(name: str, value: Any, *, most: int | None = MOST_PIXELS) -> Pair:
+def check_size(name: str, value: Any, *, most: int | None = MAX_MODEL_PIXELS) -> Pair:
     """Two positive ints (H, W), of at most so many pixels; None: any."""
     if not _is_list(value) or len(value) != 2 or not all(_is_int(_as_number(v)) and v > 0 for v in value):
         raise ValueError(f"{name}: expected two positive ints (H, W), got {shown(value)}")
@@ -47,15 +42,15 @@ def check_size(name: str, value: Any, *, most: int | None = MOST_PIXELS) -> Pair
 
 def check_input_size(value: Any) -> Pair:
     """(H, W) that the networks see."""
-    return check_size("input_size", value, most=MOST_SEEN)
+    return check_size("input_size", value, most=MAX_INPUT_PIXELS)
 
 
 def check_scales(scales: Any) -> list[Pair]:
     """At least one size, each no smaller than the one before and not equal to it."""
     if not _is_list(scales) or not scales:
         raise ValueError(f"scales: expected a list of sizes (H, W), coarse to fine, got {shown(scales)}")
-    if len(scales) > MOST_SCALES:
-        raise ValueError(f"scales: expected at most {MOST_SCALES} sizes, got {len(scales)}")
+    if len(scales) > MAX_SCALES:
+        raise ValueError(f"scales: expected at most {MAX_SCALES} sizes, got {len(scales)}")
     pairs = [check_size(f"scales[{i}]", size) for i, size in enumerate(scales)]
     for before, after in itertools.pairwise(pairs):
         if before == after or before[0] > after[0] or before[1] > after[1]:
@@ -76,9 +71,9 @@ def check_patch_size(patch_size: Any, scales: Sequence[Pair], *, official: bool)
         )
     for height, width in cut:
         count = count_grid((height, width), size)
-        if count > MOST_PATCHES:
+        if count > MAX_PATCHES:
             raise ValueError(
-                f"patch_size: expected at most {MOST_PATCHES} patches in a scale, got {shown(size)}, which makes "
+                f"patch_size: expected at most {MAX_PATCHES} patches in a scale, got {shown(size)}, which makes "
                 f"{count} of {shown((height, width))}; use larger patches"
             )
     return size

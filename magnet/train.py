@@ -17,6 +17,7 @@ from magnet.distributed import check_same, check_shared, is_main, session
 from magnet.errors import MagNetError
 from magnet.files import check_output_dir, remove_leftovers
 from magnet.locks import folder_lock
+from magnet.notices import sum_up
 from magnet.training.checks import check_config
 from magnet.training.config import TrainConfig, with_steps
 from magnet.training.reading import RECIPES, ConfigParser
@@ -96,6 +97,7 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     counted = check_labels([cache.dataset for cache in train], val.dataset, folder, go_on=go_on)
     for cache in [*train, val]:
         cache.preload()
+    sum_up()
     if "refiner" in stages:
         from magnet.training.assemble import save_model
         from magnet.training.refiner import check_scales, train_refiner

@@ -19,6 +19,7 @@ from magnet.data.open import open_files
 from magnet.data.sizes import image_size
 from magnet.errors import MagNetError
 from magnet.images import read_image
+from magnet.notices import sum_up
 from magnet.training.config import DataConfig
 from magnet.windows import open_image, read_fitting_turned
 
@@ -170,6 +171,7 @@ def test_odd_pixels_are_one_note_of_a_check_and_one_warning_of_a_run(
     count = f"{len(paths)} images of {len(paths)} use less than a sixth of the range of 16 bits; the first: image: "
     assert notes[0].startswith(f"{count}'{first}' has 16 bits, but 99% of its values lie below 4096 of 65536")
     ScaleCache(data(folder), [(32, 32)]).preload()
+    sum_up()
     assert len(caplog.messages) == 2 and f"'{first}' has 16 bits" in caplog.messages[0]
     assert caplog.messages[1] == (
         f"image: {len(paths)} images of '{first.parent}' use less than a sixth of the range of 16 bits"

@@ -408,7 +408,7 @@ def test_predict_names_the_bad_file(tmp_path: Path) -> None:
         ({"scales": 3}, "scales: expected a list"),
         ({"scales": [12, 16]}, r"scales\[0\]: expected two positive ints"),
         ({"scales": [(12, 16), (24, 0)]}, r"scales\[1\]: expected two positive ints"),
-        ({"scales": [(i, i) for i in range(12, 77)]}, r"^scales: expected at most 64 sizes, got 65$"),
+        ({"scales": [(i, i) for i in range(12, 77)]}, r"^scales: expected at most 32 sizes, got 65$"),
         ({"scales": [(12, 16), (10**9, 10**9)]}, r"^scales\[1\]: expected at most 2\*\*32 pixels, got \(1000000000, "),
         ({"scales": [(10**400, 1)]}, r"^scales\[0\]: expected at most 2\*\*32 pixels, got \(1000"),
         ({"scales": [[1, 2, 3] * 10**5]}, r"^scales\[0\]: expected two positive ints \(H, W\), got .{0,60}$"),

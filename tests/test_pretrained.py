@@ -134,11 +134,11 @@ def edit(folder: Path, **changes: object) -> None:
         ({"class_names": ["a"]}, "config.json' is not valid .*class_names"),
         ({"scales": "drop"}, "config.json' lacks scales"),
         ({"num_classes": 10**9}, "config.json' is not valid .*num_classes: expected at most 10000, got 1000000000"),
-        ({"refiners": 10**9}, "config.json' is not valid .*refiners: expected how many there are, 0 to 64, got 10"),
+        ({"refiners": 10**9}, "config.json' is not valid .*refiners: expected how many there are, 0 to 32, got 10"),
         ({"scales": [[10**9, 10**9]]}, r"config.json' is not valid .*scales\[0\]: expected at most 2\*\*32 pixels"),
         (
             {"scales": [[i, i] for i in range(16, 10**5)]},
-            "config.json' is not valid .*scales: expected at most 64 sizes",
+            "config.json' is not valid .*scales: expected at most 32 sizes",
         ),
         ({"input_size": [10**9, 10**9]}, "config.json' is not valid .*input_size: expected at most"),
         (

@@ -12,7 +12,6 @@ from magnet.data.dataset import IGNORE_INDEX, Dataset
 from magnet.data.labels import resize_labels
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
-from magnet.notices import sum_up
 
 __all__ = ["ScaleCache", "Scaled"]
 
@@ -129,7 +128,6 @@ class ScaleCache:
             full = used > self._limit
             if not full:
                 self._kept.update(copies)
-        sum_up()
         if not (labelled or full):
             raise MagNetError(
                 f"data: every pixel of '{self.dataset.name(0)}' and the rest of its split is {IGNORE_INDEX} (ignored); "

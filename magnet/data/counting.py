@@ -123,7 +123,7 @@ def _kept(path: Path, go_on: bool) -> dict[str, Any]:
     content: Any = {}
     if is_main() and path.is_file():
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path, "data")
             good = isinstance(content, dict) and isinstance(content["class_names"], list)
         except (OSError, ValueError, KeyError):
             good = False

@@ -12,6 +12,7 @@ from typing import Any
 from magnet.errors import MagNetError
 from magnet.files import atomic_path
 from magnet.pretrained import check_model_folder
+from magnet.reading import read_json
 from magnet.training.config import TrainConfig
 from magnet.training.resume import free_to_change
 
@@ -81,7 +82,7 @@ def _values(config: TrainConfig) -> dict[str, Any]:
 def _stored(path: Path) -> dict[str, Any] | None:
     """The settings of a run's config.json; None where it is none."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        values = read_json(path, "config") if path.is_file() else None
     except (OSError, ValueError):
         return None
     if not isinstance(values, dict) or not {"name", "walk", "segmenter", "refiner"} <= set(values):

@@ -14,7 +14,7 @@ from magnet_kernels.triton.values import bilinear_tap, blend, narrow, widen
 
 
 class Tile(NamedTuple):
-    """What a program takes at a time: ``planes`` classes of ``pixels`` pixels."""
+    """What a program takes at a time: ``planes`` classes of ``pixels`` pixels; and the registers a thread may have."""
 
     planes: int
     pixels: int

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from magnet.bounds import DEVICES, MAX_INT, MAX_SCALE_PIXELS, MAX_SCENE_PIXELS, MIN_SCENE_SIDE, check_pixels
-from magnet.errors import MagNetError, printable
+from magnet.errors import ArgumentError, printable
 
 __all__ = [
-    "ArgumentError",
     "Parser",
     "add_walk_options",
     "check_device",
@@ -25,10 +24,6 @@ __all__ = [
     "size",
     "walk_options",
 ]
-
-
-class ArgumentError(MagNetError):
-    """Wrong arguments, in a command line or a configuration: the command ends with exit code 2 instead of 1."""
 
 
 class Parser(argparse.ArgumentParser):

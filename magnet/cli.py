@@ -15,8 +15,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from magnet.arguments import ArgumentError, Parser
-from magnet.errors import MagNetError, printable
+from magnet.arguments import Parser
+from magnet.errors import ArgumentError, MagNetError, printable
 
 __all__ = ["main"]
 

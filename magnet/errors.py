@@ -1,4 +1,4 @@
-"""The one exception type that the model layer raises for failures a user can mend, and how messages quote.
+"""The exception types that the model layer raises for failures a user can mend, and how messages quote.
 
 What a message quotes may come from anyone's file: keys of a checkpoint, values of a configuration, file names. It is
 shown in one line, short, and with nothing in it that a terminal would obey.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
-__all__ = ["MagNetError", "printable", "shown"]
+__all__ = ["ArgumentError", "MagNetError", "printable", "shown"]
 
 _MOST = 2000  # characters of a message
 
@@ -22,6 +22,10 @@ class MagNetError(Exception):
 
     def __init__(self, message: object = "") -> None:
         super().__init__(printable(" ".join(str(message).split("\n")), _MOST))
+
+
+class ArgumentError(MagNetError):
+    """Wrong arguments, in a command line or a configuration: the command ends with exit code 2 instead of 1."""
 
 
 def printable(text: object, most: int = 200) -> str:

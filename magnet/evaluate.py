@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,11 @@ from tqdm import tqdm
 
 from magnet import arguments, distributed
 from magnet.arguments import Parser
-from magnet.data import DataFolder, Dataset, colours_of, detect_format, open_split
+from magnet.data import Dataset, colours_of, open_split
 from magnet.data.counting import check_scored_labels
+from magnet.data_options import data_config
 from magnet.draw import default_colours
+from magnet.errors import ArgumentError
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
 from magnet.files import atomic_path
@@ -47,7 +51,11 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         "its keys can be set too, as --data.root DIR",
     )
     add("--model", help="folder of a model, or the name of a bundled one")
-    add("--data", help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set")
+    add(
+        "--data",
+        help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set; its "
+        "keys can be set too, as --data.accept '[ignored]'",
+    )
     add("--split", default="test", help="test (default), val or train")
     add(
         "--modes",
@@ -102,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
     """``magnet eval``: returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
     parser = build_eval_parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and not args.config:
+    if rest and not args.config and not any(word.startswith("--data.") for word in rest):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if not args.config and not (args.model and args.data):
         parser.error("expected --config FILE, or --model DIR and --data DIR")
@@ -135,7 +143,7 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
                 check_json_target(file, "--out", _is_of(subject), what="an evaluation", overwrite=args.overwrite)
             elif distributed.is_main():
                 folder = stack.enter_context(ReportFolder(out, subject, overwrite=args.overwrite))
-        return _evaluate(args, config, amp, n_patches, subject, file, folder)
+        return _evaluate(args, rest, config, amp, n_patches, subject, file, folder)
 
 
 def _is_of(subject: dict[str, Any]) -> Callable[[Any], bool]:
@@ -145,6 +153,7 @@ def _is_of(subject: dict[str, Any]) -> Callable[[Any], bool]:
 
 def _evaluate(
     args: argparse.Namespace,
+    rest: list[str],
     config: TrainConfig | None,
     amp: str,
     n_patches: int | Sequence[int | None] | None,
@@ -153,7 +162,7 @@ def _evaluate(
     folder: ReportFolder | None,
 ) -> int:
     """Evaluate, and write to ``file`` or ``folder``; the exit code."""
-    dataset = _open(args.data, args.split, config)
+    dataset = _open(args, rest, config)
     check_scored_labels(dataset, args.limit)
     from magnet.model import MagNet
 
@@ -208,18 +217,22 @@ def _evaluate(
     return 0
 
 
-def _open(data: str | None, split: str, config: TrainConfig | None) -> Dataset:
-    """The data set at a path, or that of a configuration."""
-    if not data:
+def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None) -> Dataset:
+    """The data set of --data, or that of a configuration. The keys of a configuration that say how files are read
+    (exif, accept, corrupt) count for --data, too."""
+    split: str = args.split
+    if not args.data:
         assert config is not None
         return open_split(config.data, split)[0]
-    kind = detect_format(Path(data))
-    if kind == "folder":
-        return DataFolder(data, split)
-    from magnet.training.config import DataConfig
-
-    where = {"root": str(Path(data).parent), "file": Path(data).name} if kind == "yaml" else {"root": data}
-    return open_split(DataConfig(format=kind, **where), split)[0]  # type: ignore[arg-type]
+    data = data_config(args.data, [] if config else rest, "magnet eval")
+    if config:
+        data = replace(data, exif=config.data.exif, accept=config.data.accept, corrupt=config.data.corrupt)
+    if data.format == "folder" and not os.path.lexists(Path(args.data) / f"{split}.txt"):
+        lists = [path.stem for path in sorted(Path(args.data).glob("*.txt")) if path.name != "classes.txt"]
+        raise ArgumentError(
+            f"--split: expected a list of '{args.data}' ({', '.join(lists) or 'none'}), got '{split}'; name one"
+        )
+    return open_split(data, split)[0]
 
 
 def _place(data: str | None, config: TrainConfig | None) -> Any:

@@ -12,7 +12,6 @@ import ctypes
 import errno
 import logging
 import os
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from magnet import reading
 from magnet.errors import MagNetError
 
 __all__ = [
@@ -63,21 +63,17 @@ def too_large(path: str | os.PathLike[str], reason: object) -> LargeImageError:
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no regular file: to open a pipe or a device may wait for ever.
+    """Refuse what is no regular file, see :func:`magnet.reading.check_file`.
 
     Raises:
         MagNetError: nothing there, not allowed to look, or no file.
     """
     try:
-        mode = os.stat(path).st_mode
+        reading.check_file(path, "image")
     except (FileNotFoundError, NotADirectoryError):
         raise MagNetError(f"image: expected a file, but '{path}' does not exist; check the path") from None
     except OSError as error:
         raise _system(path, error) from error
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-        kind = kinds.get(stat.S_IFMT(mode), "device")
-        raise MagNetError(f"image: expected a file, but '{path}' is a {kind}; check the path")
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from magnet.arguments import (
     n_points,
     walk_options,
 )
-from magnet.errors import MagNetError, printable
+from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.files import save_image
 from magnet.images import IMAGE_SUFFIXES, CorruptImageError
 from magnet.notices import sum_up
@@ -68,6 +68,12 @@ def find_images(paths: Iterable[str]) -> list[Path]:
             written = results_in(path)
             inside = sorted(p for p in path.iterdir() if _is_image(p) and p not in written)
             left_out = sum(_is_image(p) for p in written if p.parent == path)
+            pipes = [p for p in path.iterdir() if _has_suffix(p) and p.exists() and not p.is_file() and not p.is_dir()]
+            if pipes:
+                _LOG.warning(
+                    f"image: left out of the folder '{path}': {len(pipes)} pipes or devices, as '{pipes[0]}'; copy "
+                    "what comes from them to files"
+                )
             if left_out:
                 _LOG.warning(
                     f"image: left out of the folder '{path}': {left_out} results that magnet wrote there; give them by "
@@ -81,23 +87,23 @@ def find_images(paths: Iterable[str]) -> list[Path]:
         elif path.exists():
             found[path] = None
         else:
-            raise MagNetError(f"image: expected a file or a folder, but '{path}' does not exist; check the path")
+            raise ArgumentError(f"image: expected a file or a folder, but '{path}' does not exist; check the path")
     stems: dict[str, Path] = {}
     for path in found:
         other = stems.setdefault(path.stem, path)
         if other.resolve() != path.resolve():
-            raise MagNetError(
+            raise ArgumentError(
                 f"image: the results of '{other}' and '{path}' would have the same names; predict them into two folders"
             )
     return list(stems.values())
 
 
+def _has_suffix(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._")
+
+
 def _is_image(path: Path) -> bool:
-    return (
-        path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith("._")
-        and (path.is_file() or (path.is_symlink() and not path.exists()))
-    )
+    return _has_suffix(path) and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def _below(path: Path) -> str:
@@ -262,7 +268,7 @@ def main(argv: Sequence[str]) -> int:
     folder = Path(args.out)
     for text in args.images:
         if folder.is_dir() and Path(text).is_dir() and folder.samefile(text):
-            raise MagNetError(
+            raise ArgumentError(
                 f"--out: '{folder}' is a folder of the images, where the results would be taken for images the next "
                 "time; choose another folder"
             )

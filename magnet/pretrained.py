@@ -14,7 +14,7 @@ from torch import nn
 
 from magnet.bounds import MAX_SCALES
 from magnet.checkpoints import load_safetensors, load_state, save_safetensors
-from magnet.errors import MagNetError, shown
+from magnet.errors import ArgumentError, MagNetError, shown
 from magnet.files import atomic_path, check_output_dir, remove_leftovers
 from magnet.locks import folder_lock
 from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
@@ -171,7 +171,7 @@ def _find(folder: str | os.PathLike[str]) -> Path:
     if name in shipped_models():
         return SHIPPED / name
     names = ", ".join(shipped_models()) or "none"
-    raise MagNetError(
+    raise ArgumentError(
         f"model: '{name}' is neither a folder nor a model that comes with the library ({names}); check the path"
     )
 

@@ -1,56 +1,66 @@
-"""What is looked at before a file of the user is read: that it is one, and that it fits into memory."""
+"""What is looked at before a file of the user is read: that it is an ordinary one, and that it fits into memory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 from magnet.errors import MagNetError
 
-__all__ = ["check_file", "parse_json", "read_json", "read_text", "sha256"]
+__all__ = ["check_file", "parse_json", "read_bytes", "read_json", "read_text", "sha256"]
 
 _MOST = 1 << 24  # bytes of a text: a configuration has thousands
 
 
-def check_file(path: str | os.PathLike[str], argument: str) -> Path:
-    """``path``, an ordinary file or a link to one. To read a pipe or a device may never end.
+def check_file(path: str | os.PathLike[str], argument: str, wanted: str = "a file") -> Path:
+    """``path``, an ordinary file or a link to one. To open a pipe or a device may wait for ever.
 
     Args:
         path: the file.
         argument: what the message starts with.
+        wanted: what it says was expected.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, PermissionError: as ``open`` raises them.
-        MagNetError: it is a pipe, a device or a socket.
+        OSError: there is none, or it may not be looked at.
+        ValueError: what no path can be, as a text with a NUL.
+        MagNetError: it is a folder, a pipe, a device or a socket.
     """
-    path = Path(path)
-    path.stat()  # raises where there is nothing
-    if path.is_dir():
-        raise IsADirectoryError(21, "Is a directory", os.fspath(path))
-    if not path.is_file():
-        raise MagNetError(
-            f"{argument}: expected a file, but '{path}' is a pipe or a device; copy what comes from it to a file"
-        )
-    return path
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return Path(path)
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    fix = "check the path" if stat.S_ISDIR(mode) else "copy what comes from it to a file"
+    raise MagNetError(f"{argument}: expected {wanted}, but '{path}' is {kind}; {fix}")
 
 
-def read_text(path: str | os.PathLike[str], argument: str) -> str:
-    """The text of a small UTF-8 file.
+def read_bytes(path: str | os.PathLike[str], argument: str, wanted: str = "a file", *, at_most: int = _MOST) -> bytes:
+    """The content of a file of ``at_most`` bytes, which is 16 MiB unless told.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+        MagNetError: it is no ordinary file (see :func:`check_file`), or larger.
+    """
+    with check_file(path, argument, wanted).open("rb") as file:
+        content = file.read(at_most + 1)
+    if len(content) > at_most:
+        most = f"{at_most >> 20} MiB" if at_most >= 1 << 20 else f"{at_most >> 10} KiB"
+        raise MagNetError(f"{argument}: expected {wanted} of at most {most}, but '{path}' is larger; check the path")
+    return content
+
+
+def read_text(path: str | os.PathLike[str], argument: str, wanted: str = "a file") -> str:
+    """The text of a small UTF-8 file, without a byte order mark.
 
     Raises:
         OSError, UnicodeDecodeError: it cannot be read.
-        MagNetError: it is no ordinary file, or larger than 16 MiB.
+        MagNetError: as :func:`read_bytes`.
     """
-    with check_file(path, argument).open("rb") as file:
-        content = file.read(_MOST + 1)
-    if len(content) > _MOST:
-        raise MagNetError(
-            f"{argument}: expected a file of at most {_MOST >> 20} MiB, but '{path}' is larger; check the path"
-        )
-    return content.decode("utf-8")
+    return read_bytes(path, argument, wanted).decode("utf-8-sig")
 
 
 def read_json(path: str | os.PathLike[str], argument: str) -> Any:

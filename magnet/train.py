@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magnet.arguments import ArgumentError
 from magnet.data import ScaleCache
 from magnet.data.counting import check_labels, keep_counts
 from magnet.data.open import open_split
 from magnet.distributed import check_same, check_shared, is_main, session
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 from magnet.files import check_output_dir, remove_leftovers
 from magnet.locks import folder_lock
 from magnet.notices import sum_up

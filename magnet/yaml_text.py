@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import io
 import re
-import stat
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from magnet.arguments import ArgumentError
-from magnet.errors import MagNetError, printable
+from magnet.errors import ArgumentError, MagNetError, printable
+from magnet.reading import read_bytes
 
 __all__ = ["YamlError", "dump_yaml", "parse_yaml", "read_yaml"]
 
@@ -182,14 +181,10 @@ def read_yaml(path: str | Path, argument: str, fix: str) -> Any:
     Raises:
         ArgumentError: no such file, not a file, not to be read, too large, or no YAML (``parse_yaml``).
     """
-    path = Path(path)
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-            raise ArgumentError(f"{argument}: expected a YAML file, but '{path}' is {kind}; {fix}")
-        with path.open("rb") as file:
-            content = file.read(MAX_KIB * 1024 + 1)
+        content = read_bytes(path, argument, "a YAML file", at_most=MAX_KIB * 1024)
+    except MagNetError as error:
+        raise ArgumentError(error) from None
     except (FileNotFoundError, NotADirectoryError):
         raise ArgumentError(f"{argument}: expected a YAML file, but '{path}' does not exist; {fix}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -197,10 +192,6 @@ def read_yaml(path: str | Path, argument: str, fix: str) -> Any:
         raise ArgumentError(
             f"{argument}: cannot read '{path}' ({reason}); check the path and its permissions"
         ) from error
-    if len(content) > MAX_KIB * 1024:
-        raise ArgumentError(
-            f"{argument}: expected a YAML file of at most {MAX_KIB} KiB, but '{path}' is larger; check the path"
-        )
     try:
         return parse_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

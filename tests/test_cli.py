@@ -17,8 +17,7 @@ from tiny_model import save_tiny_model
 
 import magnet
 from magnet import cli, demo, doctor
-from magnet.arguments import ArgumentError
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 from magnet.metrics import confusion_matrix, mean_iou
 from magnet.outputs import RECORD
 from magnet.pretrained import shipped_models

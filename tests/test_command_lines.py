@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from magnet import cli
-from magnet.arguments import ArgumentError
+from magnet.errors import ArgumentError
 from magnet.predict import load_model
 from magnet.scenes import generate_scene
 from magnet.training.loop import pick_device
@@ -183,7 +183,7 @@ def test_there_are_many() -> None:
         (["demo", "--device", "meta"], "--device: expected auto, cpu, cuda or cuda:N, got 'meta'"),
         (
             ["train", "--config", "/dev/zero"],
-            "--config: expected a YAML file, but '/dev/zero' is a pipe, a socket or a de",
+            "--config: expected a YAML file, but '/dev/zero' is a device; copy what comes",
         ),
         (["data", "check", "d", "--data.workers", "x"], "data.workers: expected a whole number from 0 to 1024"),
         (["convert", *COMMANDS["convert"], "--network", "x"], "--network: expected one of compact, hrnet18+ocr"),

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from magnet import cli
-from magnet.arguments import ArgumentError
+from magnet.errors import ArgumentError
 from magnet.train import RECIPES
 from magnet.training import kinds
 from magnet.training.checks import check_config

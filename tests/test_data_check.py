@@ -194,7 +194,7 @@ def test_a_configuration_says_what_is_checked(tmp_path: Path, capsys: pytest.Cap
         (["DIR", "--config", "hrf"], 2, "expected --config FILE or a folder DIR"),
         (["DIR", "--data.frmat", "x"], 2, "data.frmat"),
         (["DIR", "--split", ","], 2, "--split: expected some of train,val,test"),
-        (["DIR/nowhere"], 1, "does not exist"),
+        (["DIR/nowhere"], 2, "does not exist"),
         (["DIR", "--json", "DIR"], 1, "--json: expected a JSON file"),
         (["--config", "scenes"], 1, "no files to check"),
     ],

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from processes import start_two
 from tiny_data import tiny_config, tiny_folder
 from torch import nn
 
 from magnet.data import DataFolder
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 from magnet.evaluate import MODES, evaluate, main
 from magnet.evaluation import Evaluation, meter, modes, run_evaluation
 from magnet.images import normalize
@@ -367,6 +368,36 @@ def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
         main(["--model", "m", "--data", str(folder), "--out", str(tmp_path / "file" / "r.json")])
     with pytest.raises(MagNetError, match="model"):
         main(["--model", str(tmp_path / "none"), "--data", str(folder)])
+
+
+def test_a_split_that_there_is_not_is_a_wrong_argument(folder: Path, tmp_path: Path) -> None:
+    make_model(network="compact").save_pretrained(tmp_path / "model")
+    words = ["--model", str(tmp_path / "model"), "--data", str(folder), "--split", "nosuch"]
+    with pytest.raises(ArgumentError, match=r"^--split: expected a list of '.*' \(test, train, val\), got 'nosuch'"):
+        main(words)
+    (tmp_path / "data.yaml").write_text(f"root: {folder}\nclasses: [ground, thing]\n")
+    with pytest.raises(ArgumentError, match=r"^split: expected train, val or test, got 'nosuch'"):
+        main(["--model", str(tmp_path / "model"), "--data", str(tmp_path / "data.yaml"), "--split", "nosuch"])
+
+
+def test_keys_of_the_data_are_set_beside_its_path(folder: Path, tmp_path: Path) -> None:
+    make_model(network="compact").save_pretrained(tmp_path / "model")
+    (folder / "lossy").mkdir()
+    for path in (folder / "labels").iterdir():
+        Image.open(path).save(folder / "lossy" / f"{path.stem}.jpg", quality=100)
+    (tmp_path / "data.yaml").write_text(
+        f"root: {folder}\nclasses: [ground, thing]\nmapping: {{{', '.join(f'{i}: {int(i > 0)}' for i in range(9))}}}\n"
+        "test: {images: images, labels: lossy}\n"
+    )
+    words = ["--model", str(tmp_path / "model"), "--data", str(tmp_path / "data.yaml"), "--modes", "coarse"]
+    with pytest.raises(MagNetError, match=r"data\.accept: \[lossy\]"):
+        main(words)
+    assert main([*words, "--data.accept", "[lossy]"]) == 0
+    run = tmp_path / "run.yaml"
+    run.write_text("name: x\nwalk: {scales: [[32, 48], [64, 96]], patch_size: [32, 48]}\ndata: {accept: [lossy]}\n")
+    assert main([*words, "--config", str(run)]) == 0
+    with pytest.raises(ArgumentError, match=r"^argument --walk\.n_points: expected keys of the data alone"):
+        main([*words, "--data.accept", "[lossy]", "--walk.n_points", "3"])
 
 
 def test_labels_of_another_size_than_the_last_scale(tmp_path: Path) -> None:

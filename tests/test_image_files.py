@@ -116,8 +116,9 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, kind: str, monkeypatch: p
             monkeypatch.chdir(tmp_path)  # the path of a socket is short
             stack.enter_context(socket.socket(socket.AF_UNIX)).bind("x.png")
         word = kind.rpartition(" ")[2]
+        fix = "check the path" if kind == "folder" else "copy what comes from it to a file"
         for reader in READERS.values():
-            with pytest.raises(MagNetError, match=rf"^image: expected a file, but '.*png' is a {word}; check the path"):
+            with pytest.raises(MagNetError, match=rf"^image: expected a file, but '.*png' is a {word}; {fix}"):
                 reader(path)
         assert not is_large(path)
 

@@ -357,7 +357,7 @@ def test_predict_keeps_images_and_ground_truth(
         return error
 
     for extra in ([], ["--overwrite"]):
-        assert run("predict", data, *common, "--out", data, *extra) == 1
+        assert run("predict", data, *common, "--out", data, *extra) == 2
         assert "is a folder of the images" in told()
         assert run("predict", data / "a.png", data / "a_labels.png", *common, "--out", data, *extra) == 1
         assert "a_labels.png' would replace the input" in told()
@@ -413,6 +413,22 @@ def test_results_in_a_folder_of_images_are_left_out(
     picture(data / "a_labels.png")  # somebody's own now
     assert run("predict", data, "--model", model, "--out", tmp_path / "other") == 0
     assert (tmp_path / "other" / "a_labels_labels.png").is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this system's folders")
+def test_pipes_in_a_folder_of_images_are_left_out_and_told(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    picture(data / "a.png")
+    os.mkfifo(data / "b.png")
+    assert run("predict", data, "--model", model, "--out", out) == 0
+    assert caplog.messages == [
+        f"image: left out of the folder '{data}': 1 pipes or devices, as '{data / 'b.png'}'; "
+        "copy what comes from them to files"
+    ]
+    assert not list(out.glob("b*"))
 
 
 def test_folders_of_images_further_down_are_named(

@@ -195,20 +195,20 @@ def test_a_corrupt_image_alone_gives_one_line(
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "code", "told"),
     [
-        ("missing image", "nowhere.png' does not exist"),
-        ("empty folder", "holds no images"),
-        ("same names", "would have the same names"),
-        ("missing model", "'nomodel' is neither a folder nor a model"),
-        ("folder without a model", "config.json"),
-        ("truncated weights", "model.safetensors"),
-        ("file as output", "--out: expected a folder"),
-        ("device", "argument --device: expected auto, cpu, cuda or cuda:N, got 'nodevice'"),
+        ("missing image", 2, "nowhere.png' does not exist"),
+        ("empty folder", 1, "holds no images"),
+        ("same names", 2, "would have the same names"),
+        ("missing model", 2, "'nomodel' is neither a folder nor a model"),
+        ("folder without a model", 1, "config.json"),
+        ("truncated weights", 1, "model.safetensors"),
+        ("file as output", 1, "--out: expected a folder"),
+        ("device", 2, "argument --device: expected auto, cpu, cuda or cuda:N, got 'nodevice'"),
     ],
 )
 def test_errors_are_one_line_before_any_work(
-    case: str, told: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: Path
+    case: str, code: int, told: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
     image: Path | list[Path] = images / "a.png"
     chosen: Path | str = model
@@ -235,7 +235,7 @@ def test_errors_are_one_line_before_any_work(
     else:
         extra = ["--device", "nodevice"]
     paths = image if isinstance(image, list) else [image]
-    assert run(*paths, "--model", chosen, "--out", out, *extra) == (2 if case == "device" else 1)
+    assert run(*paths, "--model", chosen, "--out", out, *extra) == code
     captured = capsys.readouterr()
     assert (
         captured.err.startswith(("magnet: error: ", "magnet predict: error: ")) and len(captured.err.splitlines()) == 1

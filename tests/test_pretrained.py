@@ -265,15 +265,15 @@ def test_pipes_and_devices_are_not_waited_for(saved: Path, tmp_path: Path, name:
     argument = "config" if name == "config.json" else "weights"
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(MagNetError, match=rf"^{argument}: expected a file, but '{path}' is a pipe or a device; copy"):
+    with pytest.raises(MagNetError, match=rf"^{argument}: expected a file, but '{path}' is a (pipe|device); copy"):
         MagNet.from_pretrained(tmp_path)
     path.unlink()
     path.symlink_to("/dev/zero")
-    with pytest.raises(MagNetError, match=rf"^{argument}: expected a file, but '{path}' is a pipe or a device; copy"):
+    with pytest.raises(MagNetError, match=rf"^{argument}: expected a file, but '{path}' is a (pipe|device); copy"):
         MagNet.from_pretrained(tmp_path)
     path.unlink()
     path.mkdir()
-    with pytest.raises(MagNetError, match=rf"^{argument}: expected a readable file, but '{path}' is not one"):
+    with pytest.raises(MagNetError, match=rf"^{argument}: expected a file, but '{path}' is a folder; check"):
         MagNet.from_pretrained(tmp_path)
 
 

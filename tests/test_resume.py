@@ -206,6 +206,9 @@ def test_a_finished_run_can_be_made_longer_and_told_so(
     out = capsys.readouterr().out
     assert "goes on with other settings" in out and "segmenter.iterations 3 -> 5" in out
     assert "segmenter.optim.lr 0.002 -> 0.001" in out and "resume" not in out
+    run_training(changed(tiny, tmp_path, iterations=5, optim__lr=1e-4, resume=True), "segmenter")
+    out = capsys.readouterr().out
+    assert "segmenter.optim.lr 0.001 -> 0.0001" in out and "was trained to its end, after 5 steps" in out
     assert log_of(tmp_path / "tiny")[-1]["step"] == 5
 
 

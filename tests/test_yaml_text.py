@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magnet import yaml_text
-from magnet.arguments import ArgumentError
 from magnet.data import YamlData
+from magnet.errors import ArgumentError
 from magnet.yaml_text import YamlError, dump_yaml, parse_yaml, read_yaml
 
 TIMES_NINE = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -124,10 +124,10 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name, told in [
         ("nowhere.yaml", "but 'nowhere.yaml' does not exist; name one"),
         ("bom.yaml/x", "does not exist; name one"),
-        (".", "but '.' is a folder; name one"),
-        ("pipe", "but 'pipe' is a pipe, a socket or a device; name one"),
-        ("socket", "is a pipe, a socket or a device"),
-        ("/dev/zero", "but '/dev/zero' is a pipe, a socket or a device"),
+        (".", "but '.' is a folder; check the path"),
+        ("pipe", "but 'pipe' is a pipe; copy what comes from it to a file"),
+        ("socket", "is a socket; copy"),
+        ("/dev/zero", "but '/dev/zero' is a device; copy"),
         ("large.yaml", "expected a YAML file of at most 256 KiB, but 'large.yaml' is larger"),
         ("latin.yaml", r"'latin.yaml' is not YAML in UTF-8 \(line 2: the byte 0xe9\); save it as UTF-8"),
         ("loop", r"cannot read 'loop' \(.*\)"),

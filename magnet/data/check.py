@@ -11,13 +11,14 @@ from magnet.data.counting import image_labels
 from magnet.data.folder import DataFolder
 from magnet.data.labelled_files import LabelledFiles
 from magnet.data.meaning import ImageLabels, LabelCounts, Verdict, judge_scored, judge_trained
+from magnet.data.overlap import shared_labels
 from magnet.data.turns import turn_note
 from magnet.data.unreadable import each
 from magnet.errors import MagNetError
 from magnet.notices import Notice, gathered
 from magnet.windows import read_fitting_turned
 
-__all__ = ["SplitReport", "check_split", "judge", "shared_images"]
+__all__ = ["SplitReport", "check_split", "judge"]
 
 
 @dataclass
@@ -101,7 +102,7 @@ def check_split(dataset: LabelledFiles) -> SplitReport:
         counts=counts,
         no_labels=dataset.no_labels,
         strange={},
-        notes=[*_of_pixels(seen), *(note for s in seen for note in (s.note, s.turn) if note)],
+        notes=[*shared_labels(dataset), *_of_pixels(seen), *(note for s in seen for note in (s.note, s.turn) if note)],
     )
     for one in seen:
         strange.update(one.strange)
@@ -143,15 +144,6 @@ def judge(reports: Sequence[SplitReport], accept: Collection[str]) -> None:
     for report in reports:
         if report.split != "train" and report.counts.any():
             report.judge(judge_scored(report.counts, report.split, report.no_labels))
-
-
-def shared_images(datasets: Sequence[LabelledFiles]) -> list[str]:
-    """Images that are in more than one split."""
-    splits: dict[str, set[str]] = {}
-    for dataset in datasets:
-        for pair in dataset.pairs:
-            splits.setdefault(str(pair.image.resolve()), set()).add(dataset.split)
-    return [f"{path} is in {' and '.join(sorted(names))}" for path, names in splits.items() if len(names) > 1]
 
 
 def _look(dataset: LabelledFiles, index: int) -> _Seen:

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magnet.arguments import Parser
-from magnet.data.check import SplitReport, check_split, judge, shared_images
+from magnet.data.check import SplitReport, check_split, judge
 from magnet.data.labelled_files import LabelledFiles
-from magnet.data.open import detect_format, open_files
+from magnet.data.open import open_files
+from magnet.data.overlap import shared_images
+from magnet.data_options import data_config
 from magnet.errors import MagNetError
 from magnet.files import atomic_path
 from magnet.outputs import OVERWRITE_HELP, check_json_target
+from magnet.train import build_train_parser, parse_config
 from magnet.training.config import DataConfig
 
 __all__ = ["main"]
@@ -76,27 +79,11 @@ def _splits(text: str) -> list[str]:
 
 
 def _config(args: argparse.Namespace, rest: list[str]) -> DataConfig:
-    from magnet.train import build_train_parser, parse_config
-
     if bool(args.config) == bool(args.folder):
         _parser().error("expected --config FILE or a folder DIR, one of them")
-    parser = build_train_parser("magnet data check")
-    if args.config:
-        return parse_config(["--config", args.config, *rest], parser).data
-    # a run's required keys have no bearing on its data
-    run = ["--name=check", "--walk.scales=[[1,1]]", "--walk.patch_size=[1,1]"]
-    parse_config([*run, *rest], parser)  # wrong words are told first
-    where = _where(Path(args.folder), rest)
-    return parse_config([*run, *(f"--data.{key}={value}" for key, value in where.items()), *rest], parser).data
-
-
-def _where(path: Path, rest: list[str]) -> dict[str, str]:
-    """The keys of the data set at ``path``; one of --data.format is taken as given."""
-    given = any(word == "--data.format" or word.startswith("--data.format=") for word in rest)
-    name = "" if given else detect_format(path)
-    if name == "yaml":
-        return {"root": str(path.parent), "file": path.name, "format": name}
-    return {"root": str(path), **({"format": name} if name else {})}
+    if args.folder:
+        return data_config(args.folder, rest, "magnet data check")
+    return parse_config(["--config", args.config, *rest], build_train_parser("magnet data check")).data
 
 
 def _open(config: DataConfig, wanted: list[str] | None) -> tuple[list[LabelledFiles], dict[str, list[str]], list[str]]:

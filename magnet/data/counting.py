@@ -17,6 +17,7 @@ from magnet.data.labelled_files import LabelledFiles
 from magnet.data.labels import Decoded
 from magnet.data.meaning import ImageLabels, LabelCounts, judge_scored, judge_trained
 from magnet.data.names import compare_names
+from magnet.data.overlap import shared_note
 from magnet.data.unreadable import each
 from magnet.distributed import gather_objects, is_main, shard
 from magnet.errors import MagNetError
@@ -63,6 +64,8 @@ def check_labels(train: Sequence[Any], val: Any, run: Path, *, go_on: bool = Fal
     files = [dataset for dataset in train if isinstance(dataset, LabelledFiles)]
     if len(files) < len(train) or not isinstance(val, LabelledFiles):
         return content
+    if is_main() and (told := shared_note([*files, val])):
+        _LOG.warning(told)
     content["files"] = _fingerprint([*files, val])
     if kept.get("files") == content["files"]:
         counts = [LabelCounts(**kept[name]) for name in ("train", "val")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from magnet import reading
 from magnet.data.dataset import IGNORE_INDEX
 from magnet.data.labelled_files import FilePair, LabelledFiles
 from magnet.data.labels import IN_YAML, ClassIds
@@ -26,10 +27,8 @@ class Line(NamedTuple):
 
 def read_text(path: Path, fix: str) -> str:
     """A text file; raises MagNetError that ends in ``fix`` where it cannot be read."""
-    if path.exists() and not path.is_file():  # to open a pipe would wait for ever
-        raise MagNetError(f"data: expected a text file, but '{path}' is none; {fix}")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return reading.read_text(path, "data", "a text file")
     except UnicodeDecodeError as error:
         raise MagNetError(f"data: '{path}' is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magnet.arguments import ArgumentError
 from magnet.data.cityscapes import Cityscapes
 from magnet.data.dataset import Dataset
 from magnet.data.deepglobe import DEEPGLOBE_SPLIT, DeepGlobe
@@ -17,7 +16,7 @@ from magnet.data.labelled_files import LabelledFiles, holds, is_hidden
 from magnet.data.lists import FileLists, read_classes
 from magnet.data.unreadable import leave_out_unreadable
 from magnet.data.yaml_file import YamlData
-from magnet.errors import MagNetError, shown
+from magnet.errors import ArgumentError, MagNetError, shown
 
 if TYPE_CHECKING:
     from magnet.training.config import DataConfig
@@ -81,7 +80,7 @@ def open_split(config: DataConfig, split: str, *, extra: bool = False) -> list[D
     if made.train > 0:
         counts = {"train": made.train, "val": made.val, "test": made.test}
         if split not in counts:
-            raise MagNetError(f"split: expected train, val or test for generated scenes, got '{split}'")
+            raise ArgumentError(f"split: expected train, val or test for generated scenes, got '{split}'")
         first = made.seed + {"train": 0, "val": made.train, "test": made.train + made.val}[split]
         return [GeneratedScenes(counts[split], made.size, first)]
     datasets = open_files(config, split, extra=extra)
@@ -140,7 +139,7 @@ def detect_format(root: Path) -> str:
     if root.suffix.lower() in (".yaml", ".yml") and root.is_file():
         return "yaml"
     if not root.is_dir():
-        raise MagNetError(f"data: expected a folder, but '{root}' does not exist; check the path")
+        raise ArgumentError(f"data: expected a folder, but '{root}' does not exist; check the path")
     if found := _layout(root):
         return found
     below = sorted(p for p in root.iterdir() if p.is_dir() and not is_hidden(p))

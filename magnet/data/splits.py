@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 
 __all__ = ["check_split_name", "seeded_split"]
 
 
 def check_split_name(split: str) -> None:
-    """Raise MagNetError unless it is one of the three splits."""
+    """Raise ArgumentError unless it is one of the three splits."""
     if split not in ("train", "val", "test"):
-        raise MagNetError(f"split: expected train, val or test, got '{split}'")
+        raise ArgumentError(f"split: expected train, val or test, got '{split}'")
 
 
 def seeded_split(names: Sequence[str], split: str, *, val: float, test: float, seed: int) -> list[str]:

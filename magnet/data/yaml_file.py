@@ -11,7 +11,7 @@ from magnet.data.labelled_files import FilePair, LabelledFiles, images_in, pair_
 from magnet.data.labels import ClassIds
 from magnet.data.lists import listed_pairs
 from magnet.data.splits import check_split_name
-from magnet.errors import MagNetError, shown
+from magnet.errors import ArgumentError, shown
 from magnet.yaml_text import read_yaml
 
 __all__ = ["YamlData"]
@@ -38,15 +38,15 @@ class YamlData(LabelledFiles):
         split: "train", "val" or "test".
 
     Raises:
-        MagNetError: an unreadable file, a key that is missing, unknown or of the wrong form, missing folders or files,
-            an empty split.
+        ArgumentError: an unreadable file, a key that is missing, unknown or of the wrong form.
+        MagNetError: missing folders or files, an empty split.
     """
 
     def __init__(self, path: Path, split: str, *, strict: bool = True) -> None:
         content = _parse(path)
         unknown = [key for key in content if key not in _KEYS]
         if unknown:
-            raise MagNetError(f"data.file: '{path}' has the unknown key '{unknown[0]}'; known are {', '.join(_KEYS)}")
+            raise ArgumentError(f"data.file: '{path}' has the unknown key '{unknown[0]}'; known are {', '.join(_KEYS)}")
         class_names = _class_names(path, content.get("classes"))
         pairs, without_labels, without_image = _find(path, content, split)
         super().__init__(
@@ -69,7 +69,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _need(path: Path, key: str, value: Any, holds: bool, expected: str) -> Any:
     if not holds:
-        raise MagNetError(f"data.file: '{path}': {key}: expected {expected}, got {shown(value)}")
+        raise ArgumentError(f"data.file: '{path}': {key}: expected {expected}, got {shown(value)}")
     return value
 
 
@@ -117,7 +117,7 @@ def _find(path: Path, content: Mapping[str, Any], split: str) -> _Found:
     root = path.parent / str("." if content.get("root") is None else content["root"])
     part = content.get(split)
     if part is None:
-        raise MagNetError(f"data.file: '{path}' has no split '{split}'; add '{split}: {{images: ..., labels: ...}}'")
+        raise ArgumentError(f"data.file: '{path}' has no split '{split}'; add '{split}: {{images: ..., labels: ...}}'")
     folders = isinstance(part, dict) and set(part) == {"images", "labels"}
     listed = isinstance(part, dict) and set(part) == {"list"}
     _need(path, split, part, folders or listed, "{images: FOLDER, labels: FOLDER} or {list: FILE}")

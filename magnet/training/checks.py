@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from magnet import settings
-from magnet.arguments import ArgumentError
 from magnet.data.open import check_data
+from magnet.errors import ArgumentError
 from magnet.networks import SEGMENTERS
 from magnet.training.backbone import BACKBONES
 from magnet.training.config import (

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from magnet.arguments import ArgumentError, check_device
+from magnet.arguments import check_device
 from magnet.checkpoints import save_safetensors
 from magnet.data import IGNORE_INDEX
 from magnet.distributed import all_reduce_sum, global_sum
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 from magnet.losses import cross_entropy, ohem_cross_entropy
 from magnet.training.config import OptimConfig, RefinerConfig, SegmenterConfig
 

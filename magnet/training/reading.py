@@ -16,8 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from magnet.arguments import ArgumentError
-from magnet.errors import printable, shown
+from magnet.errors import ArgumentError, printable, shown
 from magnet.training.config import TrainConfig
 from magnet.training.keys import config_keys, expected, explanations, is_flag, is_section, is_text, suggest
 from magnet.yaml_text import YamlError, dump_yaml, parse_yaml, read_yaml

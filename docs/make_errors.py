@@ -73,7 +73,7 @@ def messages() -> list[Message]:
     for tree in trees.values():
         constants |= _named(node for node in tree.body)
     for file, tree in trees.items():
-        for text in _Reader(tree, constants).read():
+        for text in _Reader(tree, constants | _named(tree.body)).read():  # its own names go before others'
             if not any(text.startswith(left_out) for left_out in words["left_out"]):
                 found.setdefault(text, file)
     return [Message(text, file) for text, file in found.items() if not _is_part(text, found) and _BUG not in text]

@@ -6,26 +6,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from magnet.checkpoints import load_official
+    from magnet.checkpoints.fit import load_official
     from magnet.errors import MagNetError
-    from magnet.model import MagNet
+    from magnet.model.magnet import MagNet
+    from magnet.model.prediction import Prediction
     from magnet.networks import RefinementModule, build_segmenter
-    from magnet.prediction import Prediction
-    from magnet.wrapping import wrap
+    from magnet.networks.wrap import wrap
     from magnet_kernels import __version__, refine_step, refine_step_
 
 # Loaded on first use, torch included, so that the command line answers at once.
 _LAZY = {
     "MagNet": "magnet.model",
     "MagNetError": "magnet.errors",
-    "Prediction": "magnet.prediction",
+    "Prediction": "magnet.model",
     "RefinementModule": "magnet.networks",
     "__version__": "magnet_kernels",
     "build_segmenter": "magnet.networks",
     "load_official": "magnet.checkpoints",
     "refine_step": "magnet_kernels",
     "refine_step_": "magnet_kernels",
-    "wrap": "magnet.wrapping",
+    "wrap": "magnet.networks.wrap",
 }
 
 __all__ = [

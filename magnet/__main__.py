@@ -16,7 +16,7 @@ def main() -> int:
     by_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # or it is ignored, as under nohup
     if by_default:
         signal.signal(signal.SIGINT, _quit)
-    from magnet import cli
+    from magnet.cli import main as cli
 
     code = 130
     try:

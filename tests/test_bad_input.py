@@ -18,9 +18,10 @@ from tiny_data import tiny_config, tiny_folder
 from tiny_model import save_tiny_model
 
 import magnet_kernels
-from magnet import cli, settings
+from magnet.cli import main as cli
 from magnet.errors import MagNetError
-from magnet.images import read_image
+from magnet.images.read import read_image
+from magnet.walk import settings
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])

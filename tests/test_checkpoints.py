@@ -12,7 +12,7 @@ import torch
 from seeded import seed_module, seeded_state
 from torch import nn
 
-from magnet.checkpoints import (
+from magnet.checkpoints.fit import (
     CheckpointError,
     load_official,
     load_safetensors,
@@ -230,7 +230,7 @@ def test_failed_save_keeps_the_old_file(tmp_path, state, monkeypatch):
         name.write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("magnet.checkpoints.save_file", full_disk)
+    monkeypatch.setattr("magnet.checkpoints.fit.save_file", full_disk)
     with pytest.raises(MagNetError, match=r"could not be written.*No space left"):
         save_safetensors(path, {"other": torch.zeros(1)})
     assert path.read_bytes() == before

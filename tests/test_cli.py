@@ -16,12 +16,13 @@ from tiny_data import tiny_folder
 from tiny_model import save_tiny_model
 
 import magnet
-from magnet import cli, demo, doctor
+from magnet.cli import demo, doctor
+from magnet.cli import main as cli
+from magnet.data.scenes import generate_scene
 from magnet.errors import ArgumentError, MagNetError
-from magnet.metrics import confusion_matrix, mean_iou
-from magnet.outputs import RECORD
-from magnet.pretrained import shipped_models
-from magnet.scenes import generate_scene
+from magnet.evaluation.metrics import confusion_matrix, mean_iou
+from magnet.files.outputs import RECORD
+from magnet.model.pretrained import shipped_models
 
 BUG = "; this is a bug in magnet: --debug shows the traceback to report"
 OUT_OF_MEMORY = "out of memory; use smaller images, fewer patches in a batch, or a smaller model"

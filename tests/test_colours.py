@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import magnet
-from magnet.colours import channel_statistics, match_channels
-from magnet.images import normalize
+from magnet.images.match_colours import channel_statistics, match_channels
+from magnet.images.read import normalize
 
 STATISTICS = ([0.6, 0.2, 0.1], [0.3, 0.1, 0.05])
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from magnet import cli
+from magnet.cli import main as cli
+from magnet.cli.predict import load_model
+from magnet.data.scenes import generate_scene
 from magnet.errors import ArgumentError
-from magnet.predict import load_model
-from magnet.scenes import generate_scene
-from magnet.training.loop import pick_device
+from magnet.training.optimiser import pick_device
 
 # what each command needs, so that one more word is what is wrong
 COMMANDS = {

@@ -13,10 +13,11 @@ from seeded import rand, seed_module
 from torch import Tensor, nn
 
 import magnet
-from magnet import MagNet, MagNetError, RefinementModule, memory
+from magnet import MagNet, MagNetError, RefinementModule
 from magnet.conventions import not_finite
 from magnet.evaluation.modes import predict
-from magnet.images import normalize
+from magnet.images.read import normalize
+from magnet.walk import memory
 
 SCALES = [(12, 16), (24, 32), (48, 64)]
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from seeded import golden_keys, probs, seed_module, seeded_state, tensor_for
 
-from magnet import MagNet, RefinementModule, build_segmenter, cli
-from magnet.convert import convert
+from magnet import MagNet, RefinementModule, build_segmenter
+from magnet.cli import main as cli
+from magnet.cli.convert import convert
 from magnet.errors import MagNetError
 
 SETTINGS = {"scales": [(16, 32), (32, 64), (48, 96)], "patch_size": (16, 32), "n_points": 300, "kernel_size": 5}

@@ -13,7 +13,7 @@ from PIL import Image
 from sample_data import SAMPLES, arguments, cityscapes_sample, deepglobe_sample, disc, gleason_sample, save
 from tiny_data import tiny_folder
 
-from magnet import cli
+from magnet.cli import main as cli
 
 FEW = ["--data.accept", "[absent]"]  # samples of data sets with classes of their own hold a few of these
 RUN = "name: x\nwalk: {scales: [[32,48],[64,96]], patch_size: [32,48]}\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faults.layouts import LAYOUTS, Layout
 
-from magnet import cli
+from magnet.cli import main as cli
 
 
 def test_there_are_fifty_of_all_formats() -> None:

@@ -18,16 +18,16 @@ from sample_data import cityscapes_sample, deepglobe_sample, save
 from tiff_files import write_packed, write_strips
 from tiny_data import tiny_config, tiny_folder
 
-from magnet import cli
+from magnet.cli import main as cli
 from magnet.data import Cityscapes, DataFolder, DeepGlobe, YamlData, counting, read_labels
 from magnet.data.labels import ClassColours
 from magnet.data.meaning import ImageLabels, LabelCounts, judge_scored, judge_trained
 from magnet.data.names import compare_names
 from magnet.errors import MagNetError
 from magnet.evaluation import run_evaluation
-from magnet.model import MagNet
+from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
-from magnet.train import parse_config, run_training
+from magnet.training.run import parse_config, run_training
 from magnet.training.segmenter import start_from
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_data import tiny_folder
 
-from magnet import cli
+from magnet.cli import main as cli
 from magnet.data import DataFolder
 from magnet.data.counting import check_labels
 from magnet.data.lists import FileLists

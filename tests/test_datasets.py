@@ -43,8 +43,8 @@ from magnet.data.labels import ClassColours, ClassIds
 from magnet.data.lists import read_list
 from magnet.data.splits import seeded_split
 from magnet.errors import MagNetError
-from magnet.train import parse_config
 from magnet.training.config import DataConfig, ListsConfig
+from magnet.training.run import parse_config
 
 RUN = ["--name", "x", "--walk.scales", "[[32,48],[64,96]]", "--walk.patch_size", "[32,48]"]
 WHAT = {  # what ``disc`` was given, and the classes that must come of it

@@ -25,11 +25,11 @@ from magnet import distributed
 from magnet.data import DataFolder, ScaleCache
 from magnet.errors import MagNetError
 from magnet.networks import build_segmenter
-from magnet.train import parse_config, run_training
-from magnet.training import engine
+from magnet.training import loop as engine
 from magnet.training.config import TrainConfig
 from magnet.training.pairs import build_refiners
 from magnet.training.refiner import RefinerTask, load_segmenter
+from magnet.training.run import parse_config, run_training
 from magnet.training.segmenter import validate_segmenter
 from magnet.training.sync_batch_norm import SyncBatchNorm2d, sync_batch_norm
 

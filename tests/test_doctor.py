@@ -12,7 +12,8 @@ import torch
 from live import environment_of_a_program
 
 import magnet_kernels
-from magnet import cli, doctor
+from magnet.cli import doctor
+from magnet.cli import main as cli
 from magnet_kernels import available_backends
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magnet import draw
+from magnet.images import draw
 
 COLOURS = [(10, 20, 30), (200, 100, 0), (0, 250, 5)]
 

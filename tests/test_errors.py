@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magnet import cli
+from magnet.cli import main as cli
 from magnet.errors import MagNetError, printable, shown
 
 
@@ -78,7 +78,7 @@ def test_an_error_is_one_printable_line_whatever_it_quotes() -> None:
 
 
 def test_the_command_line_prints_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["predict", "no\x1b[2Jimage\x9b", "--model", "m", "--out", "o"]) == 1
+    assert cli.main(["predict", "no\x1b[2Jimage\x9b", "--model", "m", "--out", "o"]) == 2
     told = capsys.readouterr().err
     assert r"no\x1b[2Jimage\x9b" in told and "\x1b" not in told and "\x9b" not in told
     assert cli.main(["predict", "x.png", "--model", "m", "--out", "o", "--n-points", "\x1b[2J"]) == 2

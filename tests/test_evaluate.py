@@ -19,15 +19,15 @@ from processes import start_two
 from tiny_data import tiny_config, tiny_folder
 from torch import nn
 
+from magnet.cli.evaluate import MODES, evaluate, main
 from magnet.data import DataFolder
 from magnet.errors import ArgumentError, MagNetError
-from magnet.evaluate import MODES, evaluate, main
 from magnet.evaluation import Evaluation, meter, modes, run_evaluation
-from magnet.images import normalize
-from magnet.metrics import confusion_matrix, frequency_weighted_iou, mean_iou, official_mean_iou
-from magnet.model import MagNet
+from magnet.evaluation.metrics import confusion_matrix, frequency_weighted_iou, mean_iou, official_mean_iou
+from magnet.images.read import normalize
+from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
-from magnet.sliding import sliding_window
+from magnet.walk.sliding import sliding_window
 
 
 @pytest.fixture

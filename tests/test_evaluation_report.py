@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from tiny_data import tiny_folder
 
+from magnet.cli.evaluate import main
 from magnet.data import DataFolder
-from magnet.draw import RIGHTED, SPOILT
-from magnet.evaluate import main
 from magnet.evaluation.extremes import Extremes, pick_extremes
 from magnet.evaluation.pictures import change_sheet, confusion_picture
 from magnet.evaluation.report import to_json
-from magnet.model import MagNet
+from magnet.images.draw import RIGHTED, SPOILT
+from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
 
 BLANK = torch.zeros(2, 3, dtype=torch.uint8)

@@ -18,10 +18,10 @@ from magnet.data.labels import read_labels
 from magnet.data.open import open_files
 from magnet.data.sizes import image_size
 from magnet.errors import MagNetError
-from magnet.images import read_image
+from magnet.images.large import open_image, read_fitting_turned
+from magnet.images.read import read_image
 from magnet.notices import sum_up
 from magnet.training.config import DataConfig
-from magnet.windows import open_image, read_fitting_turned
 
 SIZE = (30, 40)
 

@@ -13,7 +13,7 @@ import pytest
 from live import environment_of_a_program
 
 from magnet.errors import MagNetError
-from magnet.files import atomic_path, check_output_dir, remove_leftovers
+from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_an_interrupted_write_leaves_no_half_file(tmp_path: Path, error: type[Ba
 
 _KILLED_IN_A_WRITE = """
 import os, signal, sys
-from magnet.files import atomic_path
+from magnet.files.atomic import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("ha")
     temporary.with_name(".tmpX1").touch()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seeded import golden
 
-from magnet.grid import as_boxes, patch_grid, patch_starts
+from magnet.walk.grid import as_boxes, patch_grid, patch_starts
 
 
 @pytest.mark.parametrize("name", [key for key in golden("ops") if key.startswith("patch_coords_")])

@@ -17,9 +17,9 @@ from tiff_files import write_strips
 
 from magnet.data.sizes import image_size
 from magnet.errors import MagNetError
-from magnet.images import CorruptImageError, LargeImageError, is_large, read_image
-from magnet.opening import opened, quiet
-from magnet.windows import open_image, read_fitting_labels
+from magnet.images.large import open_image, read_fitting_labels
+from magnet.images.opening import opened, quiet
+from magnet.images.read import CorruptImageError, LargeImageError, is_large, read_image
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 16 16
@@ -82,7 +82,7 @@ def test_libvips_reads_only_what_is_named(
     def large(*_: object, **__: object) -> None:
         raise LargeImageError("image: large")
 
-    monkeypatch.setattr("magnet.windows.read_turned", large)
+    monkeypatch.setattr("magnet.images.large.read_turned", large)
     with pytest.raises(CorruptImageError, match=r"x\.png.*PNG, JPEG, TIFF or WebP, got a file of another format"):
         open_image(path)
     assert not programs.exists()
@@ -146,7 +146,7 @@ def test_errors_of_the_system_are_not_damage(
         raise error
 
     Image.new("L", (4, 4)).save(tmp_path / "x.png")
-    for where in ("magnet.opening.Image.open", "magnet.opening.os.stat"):
+    for where in ("magnet.images.opening.Image.open", "magnet.images.opening.os.stat"):
         with monkeypatch.context() as patch:
             patch.setattr(where, fail)
             with pytest.raises(MagNetError, match=rf"^image: '.*x\.png' {told}") as caught:

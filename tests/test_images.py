@@ -13,8 +13,8 @@ from png_files import write_png16
 from tiff_files import write_strips
 
 from magnet.errors import MagNetError
-from magnet.images import CorruptImageError, LargeImageError, is_large, normalize, read_image, resize, to_tensor
-from magnet.windows import fitting_size, open_image
+from magnet.images.large import fitting_size, open_image
+from magnet.images.read import CorruptImageError, LargeImageError, is_large, normalize, read_image, resize, to_tensor
 
 
 @pytest.fixture

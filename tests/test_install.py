@@ -120,7 +120,7 @@ def test_the_package_imports_without_optional_packages() -> None:
         "import sys\n"
         "for name in ('torchvision', 'cv2', 'scipy', 'matplotlib'): sys.modules[name] = None\n"
         "import torch, magnet, magnet_kernels\n"
-        "import magnet.model, magnet.networks, magnet.cli\n"
+        "import magnet.model.magnet, magnet.networks, magnet.cli.main\n"
         "assert not torch.cuda.is_initialized()\n"
     )
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)

@@ -21,8 +21,8 @@ from tiny_model import save_tiny_model
 
 from magnet.data import DataFolder, resize_labels
 from magnet.errors import MagNetError
-from magnet.images import CorruptImageError, LargeImageError, read_image
-from magnet.windows import fitting_size, open_image, read_nearest
+from magnet.images.large import fitting_size, open_image, read_nearest
+from magnet.images.read import CorruptImageError, LargeImageError, read_image
 
 SIZE = (90, 130)
 
@@ -104,7 +104,7 @@ def test_windows_hold_the_pixels_that_pillow_reads(
     # what Pillow multiplies out of the colours and in again is rounded twice
     tolerance = 2 if kind == "alpha multiplied in.tif" else 0
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr("magnet.windows._STRIP_PIXELS", 700)
+    monkeypatch.setattr("magnet.images.large._STRIP_PIXELS", 700)
     image = open_image(path)
     assert image.large and image.size == whole.shape[:2]
     height, width = image.size
@@ -126,7 +126,7 @@ def test_strips_are_resized_as_the_whole_would_be(
     assert np.array_equal(open_image(path).resized(size), expected)  # as a whole
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     for rows in (1, 2, 7, 64, 1000):
-        monkeypatch.setattr("magnet.windows._STRIP_PIXELS", rows * SIZE[1])
+        monkeypatch.setattr("magnet.images.large._STRIP_PIXELS", rows * SIZE[1])
         difference = open_image(path).resized(size).astype(int) - expected
         # Pillow rounds between the two directions, and takes them in the order that is faster
         assert np.abs(difference).max() <= 1 and abs(difference.mean()) < 0.05
@@ -182,7 +182,7 @@ def test_read_image_says_how_to_read_it(tmp_path: Path, picture: np.ndarray, mon
     path = _save(tmp_path, picture, "RGB.png")
     for limit in (1000, 10_000):  # Pillow raises beyond twice the limit, and warns below
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(LargeImageError, match=r"x\.png' has more pixels .*magnet\.windows"):
+        with pytest.raises(LargeImageError, match=r"x\.png' has more pixels .*magnet\.images"):
             read_image(path)
 
 
@@ -206,7 +206,7 @@ def test_without_libvips_the_extra_is_named(
 
 
 def test_labels_keep_their_values(tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magnet.windows._STRIP_PIXELS", 5 * SIZE[1])
+    monkeypatch.setattr("magnet.images.large._STRIP_PIXELS", 5 * SIZE[1])
     labels = picture[..., 0] // 32
     rows, columns = ((np.arange(n) + 0.5) * full / n for n, full in zip((31, 57), SIZE, strict=True))
     at = np.ix_(rows.astype(int), columns.astype(int))
@@ -248,7 +248,7 @@ _MEASURE = """
 import resource, sys
 import numpy as np, pyvips
 from magnet import MagNet
-from magnet.windows import open_image
+from magnet.images.large import open_image
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 1024)
 model = MagNet.from_pretrained(sys.argv[2])
 model.predict(np.zeros((64, 128, 3), np.uint8))

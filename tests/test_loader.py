@@ -26,8 +26,8 @@ from magnet.errors import MagNetError
 from magnet.training import loader as loader_module
 from magnet.training.chains import ChainSamples
 from magnet.training.config import AugmentConfig
-from magnet.training.engine import _parts
 from magnet.training.loader import Loader
+from magnet.training.loop import _parts
 from magnet.training.segmenter import SampleSource, SegmenterSamples
 from magnet.training.signals import Interrupted, StopSignal
 

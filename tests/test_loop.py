@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from magnet.data import IGNORE_INDEX
 from magnet.errors import MagNetError
-from magnet.training import engine, loop
+from magnet.training import loop as engine
+from magnet.training import optimiser as loop
 from magnet.training.board import check_tensorboard
 from magnet.training.config import DataConfig, OptimConfig, SegmenterConfig, TrainConfig, WalkConfig
-from magnet.training.loop import Loss, autocast, check_amp
+from magnet.training.optimiser import Loss, autocast, check_amp
 from magnet.training.pictures import sheet
 from magnet.training.runlog import RunLog
 from magnet.training.signals import Interrupted, StopSignal

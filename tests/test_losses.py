@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from seeded import golden, probs, randint, randn, seed_module
 
-from magnet.losses import cross_entropy, ohem_cross_entropy
 from magnet.networks import RefinementModule
+from magnet.training.losses import cross_entropy, ohem_cross_entropy
 
 
 def sample(name: str = "ops.ohem", num_classes: int = 19) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from seeded import golden, randint, randn
 
-from magnet.metrics import (
+from magnet.evaluation.metrics import (
     accuracy_per_class,
     confusion_matrix,
     frequency_weighted_iou,

@@ -13,9 +13,10 @@ from PIL import Image
 from seeded import probs, rand, seed_module
 from torch import Tensor, nn
 
-from magnet import MagNet, MagNetError, RefinementModule, refine_step, walk
-from magnet.grid import patch_grid
-from magnet.images import normalize, resize, to_tensor
+from magnet import MagNet, MagNetError, RefinementModule, refine_step
+from magnet.images.read import normalize, resize, to_tensor
+from magnet.walk import paper as walk
+from magnet.walk.grid import patch_grid
 from magnet_kernels import confidence
 
 SCALES = [(12, 16), (24, 32), (50, 62)]

@@ -10,9 +10,9 @@ from seeded import DATA, golden, probs, seed_module, seeded_state
 from torch import Tensor, nn
 
 from magnet import MagNet, RefinementModule
-from magnet.fixed_point import resize_uint8
-from magnet.images import read_image, to_tensor
-from magnet.official import count_points, official_walk, stitch
+from magnet.images.opencv_resize import resize_uint8
+from magnet.images.read import read_image, to_tensor
+from magnet.walk.official import count_points, official_walk, stitch
 
 # Figures of the release itself with ties broken by the lowest index: what an exact reproduction reaches.
 AGREEMENT = {
@@ -93,7 +93,7 @@ def test_float_images_match_bytes() -> None:
 def test_forward_differs_only_by_the_rounding_of_the_image() -> None:
     model, image = _case("full_frac", n_patches=0)
     expected = model.predict(image).probabilities
-    from magnet.images import normalize
+    from magnet.images.read import normalize
 
     torch.testing.assert_close(model(normalize(to_tensor(image))[None])[0], expected, rtol=0, atol=0.05)
 

@@ -21,12 +21,13 @@ from tiny_data import tiny_folder
 from tiny_model import save_tiny_model
 
 import magnet
-from magnet import cli, locks
+from magnet.cli import main as cli
 from magnet.errors import MagNetError, printable
-from magnet.files import atomic_path, errors_name, remove_leftovers, save_image
-from magnet.locks import LOCK, folder_lock
-from magnet.outputs import RECORD, Outputs
-from magnet.pretrained import CONFIG, WEIGHTS
+from magnet.files import locks
+from magnet.files.atomic import atomic_path, errors_name, remove_leftovers, save_image
+from magnet.files.locks import LOCK, folder_lock
+from magnet.files.outputs import RECORD, Outputs
+from magnet.model.pretrained import CONFIG, WEIGHTS
 
 
 def write(folder: Path, name: str, content: str, source: str = "a", **options: bool) -> None:
@@ -146,7 +147,7 @@ def test_the_record_does_not_grow_for_ever(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from magnet.outputs import Outputs
+from magnet.files.outputs import Outputs
 folder = Path(sys.argv[1])
 replace = Path.replace
 def killed(self, target):
@@ -234,7 +235,7 @@ def test_leftovers_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.
 def test_training_in_a_folder_that_is_trained_in(tmp_path: Path) -> None:
     from tiny_data import tiny_config
 
-    from magnet.train import parse_config, run_training
+    from magnet.training.run import parse_config, run_training
 
     config = parse_config(tiny_config(tmp_path / "absent", tmp_path))
     (tmp_path / "tiny").mkdir()
@@ -591,8 +592,9 @@ _SERVER = """
 import os, signal, sys, json
 import torch, torch._dynamo
 torch.set_num_threads(1)
-from magnet import cli, predict, evaluate, model
-import magnet.scenes.command
+from magnet.cli import main as cli, predict, evaluate
+from magnet.model import magnet as model
+import magnet.cli.scenes
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for line in sys.stdin:  # a command, seconds, signal -> exit code
     words, seconds, number = json.loads(line)
@@ -681,7 +683,9 @@ runpy.run_module("magnet", run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.parametrize("module", ["magnet.cli", "argparse", "magnet.predict", "numpy", "torch._C", "magnet.walk"])
+@pytest.mark.parametrize(
+    "module", ["magnet.cli.main", "argparse", "magnet.cli.predict", "numpy", "torch._C", "magnet.walk.paper"]
+)
 def test_interrupted_while_it_is_loaded(module: str, tmp_path: Path, model: Path) -> None:
     picture(tmp_path / "a.png")
     words = ["predict", str(tmp_path / "a.png"), "--model", str(model), "--out", str(tmp_path / "out")]

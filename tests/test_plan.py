@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import magnet
-from magnet.plan import Plan
+from magnet.walk.plan import Plan
 from magnet_kernels import confidence, median_blur
 
 
@@ -129,7 +129,7 @@ def _maps(model: magnet.MagNet, image: torch.Tensor) -> tuple[torch.Tensor, torc
 
 
 def test_the_options_of_a_command_are_arguments_of_the_model(tmp_path: Path) -> None:
-    from magnet.arguments import Parser, add_walk_options, walk_options
+    from magnet.cli.arguments import Parser, add_walk_options, walk_options
 
     make_model().save_pretrained(tmp_path)
     parser = Parser()

@@ -13,10 +13,11 @@ from PIL import Image
 from tiny_model import save_tiny_model
 
 import magnet
-from magnet import cli, predict
-from magnet.outputs import RECORD
-from magnet.prediction import Stage
-from magnet.walk import labels_at
+from magnet.cli import main as cli
+from magnet.cli import predict
+from magnet.files.outputs import RECORD
+from magnet.model.prediction import Stage
+from magnet.walk.paper import labels_at
 
 
 @pytest.fixture(scope="module")

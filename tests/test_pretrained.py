@@ -10,9 +10,11 @@ import torch
 from seeded import rand
 from torch import Tensor, nn
 
-from magnet import MagNet, MagNetError, RefinementModule, build_segmenter, checkpoints, pretrained
-from magnet.checkpoints import CheckpointError
-from magnet.images import normalize
+from magnet import MagNet, MagNetError, RefinementModule, build_segmenter
+from magnet.checkpoints import fit as checkpoints
+from magnet.checkpoints.fit import CheckpointError
+from magnet.images.read import normalize
+from magnet.model import pretrained
 
 SETTINGS: dict = {"scales": [(16, 24), (32, 48)], "patch_size": (16, 24), "n_points": 0.5}
 

@@ -21,10 +21,10 @@ from tiny_data import tiny_config, tiny_folder
 from torch import nn
 
 from magnet.errors import MagNetError
-from magnet.train import parse_config, run_training
 from magnet.training import segmenter
 from magnet.training.config import TrainConfig
 from magnet.training.loader import Loader
+from magnet.training.run import parse_config, run_training
 from magnet.training.runlog import RunLog
 from magnet.training.state import load_training_state, restore_optimiser
 
@@ -380,7 +380,7 @@ _SERVER = """
     import torch
     import torch._dynamo  # which optimisers import, for seconds
     torch.set_num_threads(1)  # no pool of threads, which a fork would break
-    from magnet.train import parse_config, run_training
+    from magnet.training.run import parse_config, run_training
     from magnet.training import refiner, segmenter
     from magnet import MagNet
     config = parse_config(sys.argv[1:])

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from magnet import cli, scenes
-from magnet.data import DataFolder, GeneratedScenes
+from magnet.cli import main as cli
+from magnet.data import DataFolder, GeneratedScenes, scenes
+from magnet.data.scenes import SCENE_CLASSES, generate_scene, write_dataset
+from magnet.data.scenes.random_numbers import Random
 from magnet.errors import MagNetError
-from magnet.images import read_image
-from magnet.metrics import confusion_matrix, iou_per_class, mean_iou
-from magnet.scenes import SCENE_CLASSES, generate_scene, write_dataset
-from magnet.scenes.random_numbers import Random
+from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
+from magnet.images.read import read_image
 
 SMALL = (256, 512)
 

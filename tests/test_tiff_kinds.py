@@ -16,8 +16,8 @@ from PIL import Image
 from tiff_files import write_packed, write_strips, write_tiles
 
 from magnet.errors import MagNetError
-from magnet.images import CorruptImageError, read_image, rgb_array
-from magnet.windows import open_image
+from magnet.images.large import open_image
+from magnet.images.read import CorruptImageError, read_image, rgb_array
 
 SIZE = (11, 13)
 GREY, RGB, CMYK = 1, 2, 5
@@ -93,7 +93,7 @@ def samples(kind: Kind) -> np.ndarray:
 
 
 def expected(kind: Kind, pixels: np.ndarray) -> np.ndarray:
-    """What the rules of ``magnet.images`` make of the samples, by numpy alone."""
+    """What the rules of ``magnet.images.read`` make of the samples, by numpy alone."""
     if kind.dtype == "u2":
         pixels = np.rint(pixels / 257) if kind.bands == 1 else pixels >> 8
     pixels = pixels.astype(np.float64)

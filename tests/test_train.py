@@ -13,16 +13,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_data import tiny_config, tiny_folder
 
-from magnet.colours import channel_statistics
 from magnet.data import IGNORE_INDEX, DataFolder, ScaleCache
 from magnet.errors import MagNetError
-from magnet.model import MagNet
+from magnet.images.match_colours import channel_statistics
+from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
-from magnet.train import RECIPES, build_train_parser, main, parse_config, run_training
-from magnet.training import engine
+from magnet.training import loop as engine
 from magnet.training.augment import Colour, cut, random_sample
 from magnet.training.config import AugmentConfig, OptimConfig
-from magnet.training.loop import Average, Optimiser, dice_loss
+from magnet.training.optimiser import Average, Optimiser, dice_loss
+from magnet.training.run import RECIPES, build_train_parser, main, parse_config, run_training
 from magnet.training.segmenter import SampleSource, start_from
 
 

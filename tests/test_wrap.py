@@ -15,8 +15,8 @@ from seeded import randn, seed_module
 from torch import Tensor, nn
 
 import magnet
-from magnet.images import IMAGENET_MEAN, IMAGENET_STD, normalize
-from magnet.wrapping import mask_log_probabilities
+from magnet.images.read import IMAGENET_MEAN, IMAGENET_STD, normalize
+from magnet.networks.wrap import mask_log_probabilities
 
 
 @pytest.fixture(autouse=True)

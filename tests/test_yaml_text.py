@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magnet import yaml_text
 from magnet.data import YamlData
 from magnet.errors import ArgumentError
-from magnet.yaml_text import YamlError, dump_yaml, parse_yaml, read_yaml
+from magnet.files import yaml_text
+from magnet.files.yaml_text import YamlError, dump_yaml, parse_yaml, read_yaml
 
 TIMES_NINE = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)

@@ -18,8 +18,8 @@ import torch
 from variants import Variant, build, variants
 
 import magnet
+from magnet.cli.evaluate import evaluate
 from magnet.data import DataFolder
-from magnet.evaluate import evaluate
 
 
 class Every:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 import magnet
-from magnet.choice import CHOICES
+from magnet.walk.points_by import CHOICES
 
 __all__ = ["Variant", "build", "variants"]
 
@@ -23,7 +23,7 @@ KEPT = ("n_points", "kernel_size", "points_by", "follow_image", "colour_statisti
 class Variant:
     """One row of a table: a walk that differs from the model's own.
 
-    group: the table; name: the row; mode: of ``magnet.evaluate.evaluate``; scales: indices into the model's scales,
+    group: the table; name: the row; mode: of ``magnet.cli.evaluate.evaluate``; scales: indices into the model's scales,
     None for all; settings: attributes of the model.
     """
 

@@ -15,8 +15,8 @@ from magnet.data.overlap import shared_labels
 from magnet.data.turns import turn_note
 from magnet.data.unreadable import each
 from magnet.errors import MagNetError
+from magnet.images.large import read_fitting_turned
 from magnet.notices import Notice, gathered
-from magnet.windows import read_fitting_turned
 
 __all__ = ["SplitReport", "check_split", "judge"]
 

@@ -21,8 +21,8 @@ from magnet.data.overlap import shared_note
 from magnet.data.unreadable import each
 from magnet.distributed import gather_objects, is_main, shard
 from magnet.errors import MagNetError
-from magnet.files import atomic_path
-from magnet.reading import read_json
+from magnet.files.atomic import atomic_path
+from magnet.files.reading import read_json
 
 __all__ = ["COUNTS", "check_labels", "check_scored_labels", "image_labels", "keep_counts"]
 

@@ -11,10 +11,10 @@ __all__ = ["GeneratedScenes"]
 
 
 class GeneratedScenes:
-    """Scenes of ``magnet.scenes``, each made from its own seed: ``first_seed``, ``first_seed + 1``, ..."""
+    """Scenes of ``magnet.data.scenes``, each made from its own seed: ``first_seed``, ``first_seed + 1``, ..."""
 
     def __init__(self, count: int, size: tuple[int, int], first_seed: int) -> None:
-        from magnet import scenes
+        from magnet.data import scenes
 
         if count < 1:
             raise MagNetError(f"data.generated: expected at least one scene in the split, got {count}")

@@ -14,8 +14,8 @@ from magnet.data.labels import Decoded, LabelCode, lossy_message
 from magnet.data.sizes import image_head, image_size
 from magnet.data.turns import turn_hint, turn_note
 from magnet.errors import MagNetError
-from magnet.images import IMAGE_SUFFIXES
-from magnet.windows import read_fitting_turned
+from magnet.images.large import read_fitting_turned
+from magnet.images.read import IMAGE_SUFFIXES
 
 __all__ = [
     "FilePair",

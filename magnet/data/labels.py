@@ -12,10 +12,10 @@ from PIL import Image
 
 from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.errors import MagNetError
-from magnet.images import checked_head, unturned
-from magnet.opening import FORMATS, CorruptImageError, quiet
-from magnet.png import check_checksums
-from magnet.windows import read_fitting_labels
+from magnet.images.large import read_fitting_labels
+from magnet.images.opening import FORMATS, CorruptImageError, quiet
+from magnet.images.png import check_checksums
+from magnet.images.read import checked_head, unturned
 
 __all__ = [
     "IN_YAML",

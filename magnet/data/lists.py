@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from magnet import reading
 from magnet.data.dataset import IGNORE_INDEX
 from magnet.data.labelled_files import FilePair, LabelledFiles
 from magnet.data.labels import IN_YAML, ClassIds
 from magnet.errors import MagNetError, printable
+from magnet.files import reading
 
 __all__ = ["Classes", "FileLists", "Line", "listed_pairs", "read_classes", "read_list", "read_text"]
 

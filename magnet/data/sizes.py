@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from magnet.images import is_large, orientation
-from magnet.opening import opened
-from magnet.tiff import read_head
-from magnet.windows import fitting_size, large_head
+from magnet.images.large import fitting_size, large_head
+from magnet.images.opening import opened
+from magnet.images.read import is_large, orientation
+from magnet.images.tiff import read_head
 
 __all__ = ["image_head", "image_size"]
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 from magnet.data.labelled_files import LabelledFiles
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
-from magnet.images import CorruptImageError
+from magnet.images.large import read_fitting
+from magnet.images.read import CorruptImageError
 from magnet.notices import gathered
-from magnet.windows import read_fitting
 
 __all__ = ["each", "leave_out_unreadable"]
 

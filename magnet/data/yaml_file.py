@@ -12,7 +12,7 @@ from magnet.data.labels import ClassIds
 from magnet.data.lists import listed_pairs
 from magnet.data.splits import check_split_name
 from magnet.errors import ArgumentError, shown
-from magnet.yaml_text import read_yaml
+from magnet.files.yaml_text import read_yaml
 
 __all__ = ["YamlData"]
 

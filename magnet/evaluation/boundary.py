@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from magnet.metrics import count_values
+from magnet.evaluation.metrics import count_values
 
 __all__ = ["boundary_counts", "boundary_iou_per_class", "boundary_pixels", "boundary_region", "check_boundary_width"]
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from magnet.conventions import Finite
 from magnet.evaluation.meter import free_memory, peak_memory, reset_peak_memory
-from magnet.images import normalize, resize, to_tensor
-from magnet.sliding import sliding_window
-from magnet.walk import labels_at, whole_image
+from magnet.images.read import normalize, resize, to_tensor
+from magnet.walk.paper import labels_at, whole_image
+from magnet.walk.sliding import sliding_window
 
 if TYPE_CHECKING:
-    from magnet.model import MagNet
+    from magnet.model.magnet import MagNet
 
 __all__ = ["ALL_MODES", "MODES", "WALKS", "NotEnoughMemory", "foresee_memory", "predict"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from magnet.draw import (
+from magnet.images.draw import (
     RIGHTED,
     SPOILT,
     STILL_WRONG,

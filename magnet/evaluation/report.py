@@ -15,8 +15,8 @@ from magnet.data import Dataset
 from magnet.evaluation.extremes import Extreme
 from magnet.evaluation.pictures import change_sheet, confusion_picture
 from magnet.evaluation.run import Evaluation
-from magnet.files import save_image
-from magnet.outputs import Outputs
+from magnet.files.atomic import save_image
+from magnet.files.outputs import Outputs
 from magnet_kernels import __version__
 
 __all__ = ["ReportFolder", "content_of", "markdown", "table", "to_json", "write_folder"]

@@ -23,7 +23,7 @@ from magnet.evaluation.scores import percent
 from magnet.evaluation.work import Work
 
 if TYPE_CHECKING:
-    from magnet.model import MagNet
+    from magnet.model.magnet import MagNet
 
 __all__ = ["Evaluation", "evaluate", "run_evaluation"]
 

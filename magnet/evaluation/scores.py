@@ -12,7 +12,7 @@ from torch import Tensor
 
 from magnet.data import IGNORE_INDEX
 from magnet.evaluation.boundary import boundary_counts, boundary_iou_per_class, boundary_pixels, boundary_region
-from magnet.metrics import (
+from magnet.evaluation.metrics import (
     accuracy_per_class,
     frequency_weighted_iou,
     iou_per_class,

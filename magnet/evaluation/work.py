@@ -15,13 +15,13 @@ from magnet import distributed
 from magnet.data import Dataset
 from magnet.errors import MagNetError
 from magnet.evaluation.meter import Meter
+from magnet.evaluation.metrics import frequency_weighted_iou, mean_iou
 from magnet.evaluation.modes import WALKS, NotEnoughMemory, foresee_memory, predict
 from magnet.evaluation.scores import Scorer, confusion_of, figures, is_bad, official_classes, percent
-from magnet.metrics import frequency_weighted_iou, mean_iou
-from magnet.walk import labels_at
+from magnet.walk.paper import labels_at
 
 if TYPE_CHECKING:
-    from magnet.model import MagNet
+    from magnet.model.magnet import MagNet
 
 __all__ = ["Work"]
 

@@ -42,7 +42,7 @@ def build_segmenter(name: str, num_classes: int, *, weights: str | os.PathLike[s
     module, factory = _FACTORIES[name]
     network: nn.Module = getattr(importlib.import_module(module), factory)(num_classes)
     if weights is not None:
-        from magnet.checkpoints import load_weights
+        from magnet.checkpoints.fit import load_weights
 
         load_weights(weights, network)
     return network

@@ -7,7 +7,7 @@ import os
 from torch import nn
 from tqdm import tqdm
 
-from magnet.checkpoints import CheckpointError, LoadReport, load_state, read_state_dict
+from magnet.checkpoints.fit import CheckpointError, LoadReport, load_state, read_state_dict
 from magnet.errors import MagNetError
 
 __all__ = ["BACKBONES", "load_backbone"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from magnet.errors import MagNetError
-from magnet.files import errors_name
+from magnet.files.atomic import errors_name
 
 __all__ = ["Board", "check_tensorboard"]
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from magnet import settings
 from magnet.data.open import check_data
 from magnet.errors import ArgumentError
 from magnet.networks import SEGMENTERS
@@ -21,6 +20,7 @@ from magnet.training.config import (
     TrainConfig,
 )
 from magnet.training.reading import check_values
+from magnet.walk import settings
 
 __all__ = ["check_config"]
 

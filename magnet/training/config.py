@@ -54,7 +54,7 @@ _Share = Annotated[float, number(0, 1, below=True, description="a fraction of th
 
 @dataclass
 class GeneratedConfig:
-    """Scenes made by ``magnet.scenes`` instead of files.
+    """Scenes made by ``magnet.data.scenes`` instead of files.
 
     Args:
         train: number of scenes to train on; 0 = read data folders instead.

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from magnet.choice import refine_step_by
 from magnet.networks import RefinementModule
 from magnet.training.chains import Chain
 from magnet.training.config import TrainConfig
-from magnet.training.loop import autocast
+from magnet.training.optimiser import autocast
 from magnet.training.parallel import has_sync_batch_norm
+from magnet.walk.points_by import refine_step_by
 
 __all__ = ["PairMaker", "Refiners", "build_refiners"]
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, cast
 from pydantic import TypeAdapter, ValidationError
 
 from magnet.errors import ArgumentError, printable, shown
+from magnet.files.yaml_text import YamlError, dump_yaml, parse_yaml, read_yaml
 from magnet.training.config import TrainConfig
 from magnet.training.keys import config_keys, expected, explanations, is_flag, is_section, is_text, suggest
-from magnet.yaml_text import YamlError, dump_yaml, parse_yaml, read_yaml
 
 __all__ = ["RECIPES", "ConfigParser", "check_values"]
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from magnet.data import ScaleCache
 from magnet.distributed import all_reduce_sum, barrier, global_max, shard
 from magnet.errors import MagNetError
-from magnet.metrics import confusion_matrix, mean_iou
+from magnet.evaluation.metrics import confusion_matrix, mean_iou
 from magnet.networks import build_segmenter
-from magnet.training import engine
+from magnet.training import loop as engine
 from magnet.training.chains import Chain, ChainBatch, ChainSamples, cropped, draw_chain
 from magnet.training.config import TrainConfig
-from magnet.training.loop import Loss, autocast, to_device
+from magnet.training.optimiser import Loss, autocast, to_device
 from magnet.training.pairs import PairMaker, Refiners, build_refiners
 from magnet.training.pictures import PICTURES, class_colours, rgb, sheet
 from magnet.training.runlog import RunLog
@@ -169,7 +169,7 @@ def train_refiner(
         log: of the run.
 
     Raises:
-        MagNetError, SystemExit: see :func:`magnet.training.engine.train`.
+        MagNetError, SystemExit: see :func:`magnet.training.loop.train`.
     """
     stage = config.refiner
     num_classes = val.dataset.num_classes

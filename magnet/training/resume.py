@@ -18,7 +18,7 @@ from magnet.distributed import gather_objects, is_main, rank
 from magnet.errors import MagNetError, printable, shown
 from magnet.training import state
 from magnet.training.config import TrainConfig
-from magnet.training.loop import Average, Optimiser
+from magnet.training.optimiser import Average, Optimiser
 from magnet.training.task import Progress, Task
 
 __all__ = ["Stage", "free_to_change"]

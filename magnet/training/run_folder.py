@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from magnet.errors import MagNetError
-from magnet.files import atomic_path
-from magnet.pretrained import check_model_folder
-from magnet.reading import read_json
+from magnet.files.atomic import atomic_path
+from magnet.files.reading import read_json
+from magnet.model.pretrained import check_model_folder
 from magnet.training.config import TrainConfig
 from magnet.training.resume import free_to_change
 

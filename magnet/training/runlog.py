@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from magnet.files import atomic_path, errors_name
-from magnet.reading import parse_json
+from magnet.files.atomic import atomic_path, errors_name
+from magnet.files.reading import parse_json
 
 __all__ = ["RunLog"]
 

@@ -16,19 +16,19 @@ from magnet.data import ScaleCache
 from magnet.data.names import compare_names
 from magnet.distributed import all_reduce_sum, is_main, shard
 from magnet.errors import MagNetError
-from magnet.images import to_tensor
-from magnet.metrics import confusion_matrix, iou_per_class, mean_iou
+from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
+from magnet.images.read import to_tensor
 from magnet.networks import build_segmenter
-from magnet.sliding import sliding_window
-from magnet.training import engine
+from magnet.training import loop as engine
 from magnet.training.augment import random_sample
 from magnet.training.backbone import load_backbone
 from magnet.training.config import AugmentConfig, TrainConfig
-from magnet.training.loop import Loss, autocast, predictor, to_device
+from magnet.training.optimiser import Loss, autocast, predictor, to_device
 from magnet.training.pictures import PICTURES, class_colours, sheet
 from magnet.training.runlog import RunLog
 from magnet.training.state import seed_everything
 from magnet.training.task import Validation
+from magnet.walk.sliding import sliding_window
 
 __all__ = ["SampleSource", "SegmenterTask", "train_segmenter", "validate_segmenter"]
 
@@ -122,7 +122,7 @@ def start_from(network: nn.Module, model: str, class_names: Sequence[str] | None
     Raises:
         MagNetError: no such model, none of its tensors fits, or its classes are in another order.
     """
-    from magnet.model import MagNet
+    from magnet.model.magnet import MagNet
 
     start = MagNet.from_pretrained(model)
     if class_names is not None and start.class_names is not None and len(start.class_names) == len(class_names):
@@ -243,7 +243,7 @@ def train_segmenter(
         log: of the run.
 
     Raises:
-        MagNetError, SystemExit: see :func:`magnet.training.engine.train`.
+        MagNetError, SystemExit: see :func:`magnet.training.loop.train`.
     """
     stage = config.segmenter
     seed_everything(config.seed)

@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from magnet.checkpoints import load_safetensors
+from magnet.checkpoints.fit import load_safetensors
 from magnet.errors import MagNetError, shown
-from magnet.files import atomic_path
-from magnet.reading import parse_json
+from magnet.files.atomic import atomic_path
+from magnet.files.reading import parse_json
 
 __all__ = [
     "load_training_state",
@@ -96,7 +96,7 @@ def restore_tensors(network: nn.Module, tensors: Mapping[str, Tensor], *, source
     Raises:
         CheckpointError: they do not fit.
     """
-    from magnet.checkpoints import load_state
+    from magnet.checkpoints.fit import load_state
 
     load_state(network, tensors, source=source)
 

@@ -31,7 +31,7 @@ def digest(*arrays: Any) -> str:
 
 def command(words: list[str]) -> dict[str, Any]:
     """What ``magnet WORDS`` does: its exit code and what it prints."""
-    from magnet.cli import main
+    from magnet.cli.main import main
 
     try:
         code = main(words)
@@ -41,7 +41,7 @@ def command(words: list[str]) -> dict[str, Any]:
 
 
 def read_image(path: str) -> dict[str, Any]:
-    from magnet.images import read_image
+    from magnet.images.read import read_image
 
     return {"digest": digest(read_image(path))}
 
@@ -61,7 +61,7 @@ def load_model(folder: str) -> dict[str, Any]:
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    from magnet.checkpoints import read_state_dict
+    from magnet.checkpoints.fit import read_state_dict
 
     return {"digest": digest(*[value.float().numpy() for _, value in sorted(read_state_dict(path).items())])}
 

@@ -1,0 +1,207 @@
+"""``magnet convert``: checkpoints of the public release become a folder that ``MagNet.from_pretrained`` loads."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from magnet.cli.arguments import Parser, count_between, kernel_size, n_patches, n_points, size
+from magnet.errors import MagNetError, printable
+from magnet.files.atomic import atomic_path, check_output_dir
+from magnet.files.outputs import OVERWRITE_HELP, check_json_target, check_targets
+from magnet.files.reading import sha256
+
+__all__ = ["convert", "main"]
+
+
+def convert(
+    backbone: str | Path,
+    refiners: Sequence[str | Path],
+    out: str | Path,
+    *,
+    network: str,
+    num_classes: int,
+    report: Any = None,
+    half: bool = False,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Any:
+    """Turn checkpoints into a folder. Either every key of every file is accounted for, or nothing is written.
+
+    Args:
+        backbone: checkpoint of the segmenter, a state dict.
+        refiners: checkpoints of the refinement modules: one for all scales, or one for each scale after the first.
+        out: folder to write.
+        network: what the backbone is, one of ``magnet.networks.SEGMENTERS``.
+        num_classes: number of classes.
+        report: called with the ``KeyReport`` of each file, whether it fits or not.
+        half: store the larger weights in half precision.
+        overwrite: replace a model in ``out`` that is not of the same checkpoints, and other files of these names.
+        settings: the other arguments of ``MagNet``: scales, patch_size, n_points, compat, ...
+
+    Returns:
+        The ``MagNet``, as it was saved.
+
+    Raises:
+        MagNetError: a file is missing, truncated, holds more than tensors or does not fit; the folder cannot be
+            written, or holds another model.
+        TypeError, ValueError: a setting is not valid; checked before any file is read.
+    """
+    import torch
+
+    from magnet.checkpoints.fit import KeyReport, load_state, match_official
+    from magnet.model.magnet import MagNet
+    from magnet.model.pretrained import CONFIG, WEIGHTS, check_model_folder
+    from magnet.networks import RefinementModule, build_segmenter
+
+    with torch.device("meta"):  # all of their weights will come from the files
+        segmenter = build_segmenter(network, num_classes)
+        modules = [RefinementModule(num_classes) for _ in refiners]
+        model = MagNet(segmenter, modules, **settings)
+    files = [Path(path) for path in (backbone, *refiners)]
+    check_targets([(Path(out) / name, "the checkpoints") for name in (CONFIG, WEIGHTS)], files, "--out")
+    origin = [{"file": path.name, "sha256": sha256(path)} for path in files if path.is_file()]
+    check_model_folder(
+        Path(out),
+        argument="--out",
+        overwrite=overwrite,
+        is_same=lambda config: (config.get("info") or {}).get("converted_from") == origin,
+    )
+    out = check_output_dir(out)
+    misfits: list[KeyReport] = []
+    for path, module in zip([backbone, *refiners], [segmenter, *modules], strict=True):
+        state, keys = match_official(path, module)
+        if report is not None:
+            report(keys)
+        if keys.fits:
+            load_state(module.to_empty(device="cpu"), state, source=path)
+        else:
+            misfits.append(keys)
+    if misfits:
+        told = "; ".join(f"'{keys.source}': {_counts(keys)}" for keys in misfits)
+        raise MagNetError(
+            f"convert: {len(misfits)} of {1 + len(refiners)} checkpoints do not fit ({told}), so no model was written; "
+            "check --network, --num-classes and which file is which"
+        )
+    model.save_pretrained(out, half=half, info={"converted_from": origin}, overwrite=overwrite)
+    return model.eval()
+
+
+def _counts(keys: Any) -> str:
+    return f"{len(keys.missing)} keys missing, {len(keys.unexpected)} unexpected, {len(keys.mismatched)} mis-shaped"
+
+
+def describe(keys: Any) -> str:
+    """A ``KeyReport`` as text: matched keys by number, all others by name."""
+    under = f" under '{keys.prefix}'" if keys.prefix else ""
+    lines = [f"{keys.source}: {len(keys.matched)} keys matched{under}, {len(keys.ignored)} ignored, {_counts(keys)}"]
+    lines += [f"  ignored     {key}: {reason}" for key, reason in keys.ignored.items()]
+    lines += [f"  missing     {key}" for key in keys.missing]
+    lines += [f"  unexpected  {key}" for key in keys.unexpected]
+    lines += [f"  mis-shaped  {key}: file {theirs}, network {own}" for key, (theirs, own) in keys.mismatched.items()]
+    return "\n".join(printable(line) for line in lines)  # keys come from the file
+
+
+def build_parser() -> Parser:
+    """The parser of ``magnet convert``."""
+    parser = Parser(
+        prog="magnet convert",
+        description="Turn a backbone and refinement modules of the public release into a folder that "
+        "MagNet.from_pretrained and --model take. Every key is accounted for; no code in a file is run.",
+    )
+    add = parser.add_argument
+    add("--backbone", required=True, metavar="FILE", help="checkpoint of the segmenter: .pth, .pt or .safetensors")
+    add(
+        "--refiners",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="checkpoints of the refinement modules: one for all scales, or one for each scale after the first",
+    )
+    add("--out", required=True, metavar="DIR", help="folder to write, made if it is not there")
+    add("--num-classes", required=True, type=count_between(2, 1000), help="number of classes, as 19 for Cityscapes")
+    add("--config", metavar="FILE", help="YAML or name of a recipe that gives network, scales, sizes and points")
+    add("--network", help="hrnet18+ocr, hrnet48+ocr, fpn or psp")
+    add("--scales", nargs="+", type=size, metavar="HxW", help="coarse to fine, as 128x256 256x512 512x1024")
+    add("--patch-size", type=size, metavar="HxW", help="of the patches cut at each later scale")
+    add("--input-size", type=size, metavar="HxW", help="that the networks see; default: as --patch-size")
+    add("--n-points", type=n_points, help="pixels replaced a scale: a count, or a fraction as 0.75")
+    add("--n-patches", type=n_patches, help="patches looked at a scale (MagNet-Fast); default: all")
+    add("--kernel-size", type=kernel_size, help="median filter of the scores (3; the release uses 5 or 11)")
+    add("--compat", choices=("official", "paper"), default="official", help="official: the release's own results")
+    add("--half", action="store_true", help="store the larger weights in half precision")
+    add("--report", metavar="FILE", help="JSON file for the report: every key of every checkpoint, matched ones too")
+    add("--overwrite", action="store_true", help=OVERWRITE_HELP)
+    return parser
+
+
+def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
+    """The options given, over those of the recipe."""
+    from magnet.networks import SEGMENTERS  # both need torch, which takes seconds to import
+    from magnet.walk import settings as checks
+
+    names = ("network", "scales", "patch_size", "input_size", "n_points", "kernel_size")
+    given: dict[str, Any] = {}
+    if args.config:
+        from magnet.training.run import parse_config
+
+        config = parse_config(["--config", args.config])
+        given = {name: getattr(config.walk, name) for name in names[1:]} | {"network": config.segmenter.network}
+    given |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    lacking = [f"--{name.replace('_', '-')}" for name in ("network", "scales", "patch_size", "n_points")]
+    lacking = [option for option in lacking if option[2:].replace("-", "_") not in given]
+    if lacking:
+        parser.error(f"expected {', '.join(lacking)}, or a --config that gives them")
+    if given["network"] not in SEGMENTERS:
+        parser.error(f"argument --network: expected one of {', '.join(SEGMENTERS)}, got '{given['network']}'")
+    try:
+        scales = checks.check_scales(given["scales"])
+        checks.check_patch_size(given["patch_size"], scales, official=args.compat == "official")
+        checks.check_n_patches(args.n_patches, len(scales))
+    except ValueError as error:
+        parser.error(str(error))
+    return {**given, "n_patches": args.n_patches, "compat": args.compat}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns 0 once the folder is written; raises MagNetError; exits with 2 on wrong arguments."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    settings = _settings(args, parser)
+    reports: list[Any] = []
+
+    def tell(keys: Any) -> None:
+        reports.append(keys)
+        print(describe(keys))
+
+    if args.report:
+        files = [args.backbone, *args.refiners]
+        check_targets([(Path(args.report), "the report")], map(Path, files), "--report")
+        check_json_target(
+            Path(args.report),
+            "--report",
+            lambda content: bool(content) and all(entry["source"] in files for entry in content),
+            what="a report",
+            overwrite=args.overwrite,
+        )
+    try:
+        convert(
+            args.backbone,
+            args.refiners,
+            args.out,
+            num_classes=args.num_classes,
+            report=tell,
+            half=args.half,
+            overwrite=args.overwrite,
+            **settings,
+        )
+    finally:
+        if args.report and reports:
+            with atomic_path(args.report) as temporary:
+                temporary.write_text(json.dumps([asdict(keys) for keys in reports], indent=2) + "\n", encoding="utf-8")
+    print(f"written: {args.out}; use it with --model {args.out}, or MagNet.from_pretrained({args.out!r})")
+    return 0

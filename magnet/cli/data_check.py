@@ -1,0 +1,147 @@
+"""``magnet data check``: what a data set holds, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from magnet.cli.arguments import Parser
+from magnet.cli.data_options import data_config
+from magnet.data.check import SplitReport, check_split, judge
+from magnet.data.labelled_files import LabelledFiles
+from magnet.data.open import open_files
+from magnet.data.overlap import shared_images
+from magnet.errors import MagNetError
+from magnet.files.atomic import atomic_path
+from magnet.files.outputs import OVERWRITE_HELP, check_json_target
+from magnet.training.config import DataConfig
+from magnet.training.run import build_train_parser, parse_config
+
+__all__ = ["main"]
+
+_SPLITS = ("train", "val", "test")
+_SHOWN = 20  # messages of one kind; --json has all
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns 0 if all is well, 1 if something is wrong; raises MagNetError, or exits with 2 on wrong arguments."""
+    args, rest = _parser().parse_known_args(argv)
+    config = _config(args, rest)
+    if config.generated.train > 0:
+        raise MagNetError("data.generated: these scenes are made by the program; there are no files to check")
+    out = Path(args.json) if args.json else None
+    datasets, missing, notes = _open(config, args.split)
+    if out:
+        places = [[dataset.split, str(dataset.place)] for dataset in datasets]
+        check_json_target(
+            out,
+            "--json",
+            lambda content: [[part["split"], part["place"]] for part in content["splits"]] == places,
+            what="a check",
+            overwrite=args.overwrite,
+        )
+    reports = [check_split(dataset) for dataset in datasets]
+    judge(reports, config.accept)
+    shared = shared_images(datasets)
+    wrong = {**missing, **({"images in several splits": shared} if shared else {})}
+    print(_text(reports, wrong, notes))
+    if out:
+        content = {"splits": [report.content() for report in reports], "wrong": wrong, "notes": notes}
+        with atomic_path(out) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        print(f"written: {out}")
+    return 1 if wrong or any(report.wrong for report in reports) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="magnet data check",
+        usage="magnet data check (--config FILE | DIR) [--data.KEY VALUE ...] [--split NAMES] [--json FILE]",
+        description="Read every image and label file of a data set; print what they hold and all that is wrong with "
+        "them. Exit code 1 if something is.",
+    )
+    parser.add_argument("command", choices=["check"], help=argparse.SUPPRESS)
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="a data set; its layout is recognised")
+    parser.add_argument("--config", help="a training YAML or the name of a recipe, whose keys can be set too")
+    parser.add_argument("--split", type=_splits, help="comma-separated, of train, val, test (default: all)")
+    parser.add_argument("--json", metavar="FILE", help="JSON file to write, with every message")
+    parser.add_argument("--overwrite", action="store_true", help=OVERWRITE_HELP)
+    return parser
+
+
+def _splits(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or set(names) - set(_SPLITS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(_SPLITS)}, got '{text}'")
+    return list(dict.fromkeys(names))
+
+
+def _config(args: argparse.Namespace, rest: list[str]) -> DataConfig:
+    if bool(args.config) == bool(args.folder):
+        _parser().error("expected --config FILE or a folder DIR, one of them")
+    if args.folder:
+        return data_config(args.folder, rest, "magnet data check")
+    return parse_config(["--config", args.config, *rest], build_train_parser("magnet data check")).data
+
+
+def _open(config: DataConfig, wanted: list[str] | None) -> tuple[list[LabelledFiles], dict[str, list[str]], list[str]]:
+    """The data sets of the splits, messages of those that cannot be opened, and notes."""
+    datasets: list[LabelledFiles] = []
+    missing: list[str] = []
+    notes: list[str] = []
+    for split in wanted or _SPLITS:
+        try:
+            opened = open_files(config, split, extra=split == "train", strict=False)
+        except MagNetError as error:
+            # many data sets come without one, and training does not need it
+            (notes if split == "test" and not wanted else missing).append(f"{split}: {error}")
+            continue
+        datasets += opened
+    if not datasets:
+        raise MagNetError([*missing, *notes][0].partition(": ")[2])
+    return datasets, {"splits": missing} if missing else {}, notes
+
+
+def _text(reports: Sequence[SplitReport], wrong: dict[str, list[str]], notes: Sequence[str]) -> str:
+    lines = []
+    for report in reports:
+        sizes = [f"{h}x{w}" for h, w in report.sizes.values()]
+        size = "none readable"
+        if sizes:
+            low, median, high = sizes
+            size = f"{low} (HxW)" if len(set(sizes)) == 1 else f"HxW min {low}, median {median}, max {high}"
+        lines.append(f"{report.split}: {report.images} images, {size}  {report.place}")
+        lines += _class_table(report)
+        lines += _messages(report.notes, "  note: ")
+        for kind, messages in report.wrong.items():
+            lines += _messages(messages, f"  wrong, {kind}: ")
+    lines += _messages(notes, "note: ")
+    for kind, messages in wrong.items():
+        lines += _messages(messages, f"wrong, {kind}: ")
+    count = sum(len(messages) for part in (wrong, *(r.wrong for r in reports)) for messages in part.values())
+    noted = bool(notes) or any(report.notes for report in reports)
+    well = "nothing has to be mended; see the notes" if noted else "all is well"
+    return "\n".join([*lines, f"{count} things are wrong" if count > 1 else "1 thing is wrong" if count else well])
+
+
+def _class_table(report: SplitReport) -> list[str]:
+    counts = report.counts
+    width = max(len(name) for name in counts.class_names)
+    lines = [f"  {'id':>3} {'class':{width}} {'% of pixels':>12} {'images':>7}"]
+    for i, name in enumerate(counts.class_names):
+        lines.append(f"  {i:>3} {name:{width}} {report.percent(i):12.3f} {counts.images_with[i]:7}")
+    total = max(sum(counts.pixels) + counts.ignored, 1)
+    lines.append(f"  {'':>3} {'ignored':{width}} {100 * counts.ignored / total:12.3f}  of all pixels")
+    found = list(report.strange.items())
+    if found:
+        shown = ", ".join(f"{value}: {pixels}" for value, pixels in found[:_SHOWN])
+        more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        lines.append(f"  pixels of values that are of no class: {shown}{more}")
+    return lines
+
+
+def _messages(messages: Sequence[str], start: str) -> list[str]:
+    shown = [f"{start}{message}" for message in messages[:_SHOWN]]
+    return shown + ([f"{start}and {len(messages) - _SHOWN} more"] if len(messages) > _SHOWN else [])

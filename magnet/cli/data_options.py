@@ -1,0 +1,44 @@
+"""``--data.KEY VALUE`` words beside the path of a data set, as ``magnet data check`` and ``magnet eval`` take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from magnet.data.open import detect_format
+from magnet.errors import ArgumentError
+from magnet.training.config import DataConfig
+from magnet.training.run import build_train_parser, parse_config
+
+__all__ = ["data_config"]
+
+# a run's required keys have no bearing on its data
+_RUN = ("--name=data", "--walk.scales=[[1,1]]", "--walk.patch_size=[1,1]")
+
+
+def data_config(path: str, words: Sequence[str], prog: str) -> DataConfig:
+    """The configuration of the data set at ``path``, whose layout is recognised, with keys set by ``words``.
+
+    Exits with code 2 on wrong words.
+
+    Raises:
+        ArgumentError: nothing there, or a layout that is not recognised.
+    """
+    parser = build_train_parser(prog)
+    for word in words:
+        if word.startswith("--") and not word.startswith("--data."):
+            raise ArgumentError(
+                f"argument {word}: expected keys of the data alone beside its path; give them as --data.KEY VALUE"
+            )
+    parse_config([*_RUN, *words], parser)  # wrong words are told first
+    where = _where(Path(path), words)
+    return parse_config([*_RUN, *(f"--data.{key}={value}" for key, value in where.items()), *words], parser).data
+
+
+def _where(path: Path, words: Sequence[str]) -> dict[str, str]:
+    """The keys of the data set at ``path``; one of --data.format is taken as given."""
+    given = any(word == "--data.format" or word.startswith("--data.format=") for word in words)
+    name = "" if given else detect_format(path)
+    if name == "yaml":
+        return {"root": str(path.parent), "file": path.name, "format": name}
+    return {"root": str(path), **({"format": name} if name else {})}

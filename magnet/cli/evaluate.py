@@ -1,0 +1,244 @@
+"""``magnet eval``: what refinement gains over the coarse prediction and over a sliding window, and what it costs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from magnet import distributed
+from magnet.cli import arguments
+from magnet.cli.arguments import Parser
+from magnet.cli.data_options import data_config
+from magnet.data import Dataset, colours_of, open_split
+from magnet.data.counting import check_scored_labels
+from magnet.errors import ArgumentError
+from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
+from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
+from magnet.files.atomic import atomic_path
+from magnet.files.outputs import OVERWRITE_HELP, check_json_target
+from magnet.images.draw import default_colours
+from magnet.training.optimiser import pick_device, to_device
+
+if TYPE_CHECKING:
+    from magnet.training.config import TrainConfig
+
+__all__ = ["MODES", "add_eval_arguments", "build_eval_parser", "evaluate", "main"]
+
+
+def build_eval_parser(prog: str = "magnet eval") -> argparse.ArgumentParser:
+    """The parser of ``magnet eval``."""
+    parser = Parser(
+        prog=prog,
+        description="Accuracy, time and memory of a model: coarse, sliding window, MagNet and MagNet-Fast side by "
+        "side, and after every scale. Under torchrun the images are shared out.",
+    )
+    add_eval_arguments(parser)
+    return parser
+
+
+def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``magnet eval`` to a parser."""
+    add = parser.add_argument
+    add(
+        "--config",
+        help="a training YAML or the name of a recipe: gives the data, and the model unless --model is given; "
+        "its keys can be set too, as --data.root DIR",
+    )
+    add("--model", help="folder of a model, or the name of a bundled one")
+    add(
+        "--data",
+        help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set; its "
+        "keys can be set too, as --data.accept '[ignored]'",
+    )
+    add("--split", default="test", help="test (default), val or train")
+    add(
+        "--modes",
+        type=_modes,
+        default=list(MODES),
+        help=f"comma-separated, of {', '.join(ALL_MODES)}; the last, which is left out unless asked for, is one pass "
+        "over the whole image as large as the last scale sees it",
+    )
+    add(
+        "--n-patches",
+        type=arguments.n_patches,
+        help="patches of MagNet-Fast: one number, or one for each later scale, as 4,12,16",
+    )
+    add("--n-points", type=arguments.n_points, help="pixels replaced at each scale: a count, or a fraction like 0.5")
+    add("--kernel-size", type=arguments.kernel_size, help="median filter of the score")
+    arguments.add_walk_options(parser)
+    add(
+        "--boundary-width",
+        type=_boundary_width,
+        default=0.02,
+        help="of the boundary IoU: pixels, or a fraction of the image diagonal (default 0.02); 0 leaves it out",
+    )
+    add("--limit", type=arguments.count, default=0, help="first images only")
+    add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
+    add("--device", type=arguments.device_name, default="auto")
+    add(
+        "--out",
+        help="a folder for metrics.json, report.md, confusion.png and pictures of the images where refinement gained "
+        "and lost most; or a file FILE.json, which is metrics.json alone",
+    )
+    add("--overwrite", action="store_true", help=OVERWRITE_HELP)
+
+
+def _modes(text: str) -> list[str]:
+    modes = [mode.strip() for mode in text.split(",") if mode.strip()]
+    if not modes or set(modes) - set(ALL_MODES):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(ALL_MODES)}, got '{text}'")
+    return list(dict.fromkeys(modes))
+
+
+def _boundary_width(text: str) -> float:
+    try:
+        value: float = int(text) if text.isdigit() else float(text)
+    except ValueError:
+        value = -1.0
+    if not (isinstance(value, int) or 0 <= value < 1):
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, or a fraction in (0, 1) as 0.02, got '{text}'")
+    return value
+
+
+def main(argv: Sequence[str]) -> int:
+    """``magnet eval``: returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
+    parser = build_eval_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and not args.config and not any(word.startswith("--data.") for word in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if not args.config and not (args.model and args.data):
+        parser.error("expected --config FILE, or --model DIR and --data DIR")
+    with distributed.session(args.device):
+        return _run(args, rest, parser.prog)
+
+
+def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
+    config, amp, n_patches = None, args.amp or "none", args.n_patches
+    if args.config:
+        from magnet.training.run import build_train_parser, parse_config
+
+        config = parse_config(["--config", args.config, *rest], build_train_parser(prog))
+        amp = args.amp or config.amp
+        n_patches = config.walk.n_patches if n_patches is None else n_patches
+    name = args.model
+    if not name:
+        assert config is not None
+        trained = Path(config.out) / config.name / "model"
+        name = str(trained) if trained.is_dir() else config.name  # a shipped one of that name
+    # what an evaluation is of: another one is not replaced by it
+    subject = {"model": name, "data": _place(args.data, config), "split": args.split}
+    with contextlib.ExitStack() as stack:
+        file, folder = None, None
+        if args.out:
+            out = Path(args.out)
+            # a path without .json, or a folder that is there, is a folder
+            if out.suffix.lower() == ".json" and not out.is_dir():
+                file = out
+                check_json_target(file, "--out", _is_of(subject), what="an evaluation", overwrite=args.overwrite)
+            elif distributed.is_main():
+                folder = stack.enter_context(ReportFolder(out, subject, overwrite=args.overwrite))
+        return _evaluate(args, rest, config, amp, n_patches, subject, file, folder)
+
+
+def _is_of(subject: dict[str, Any]) -> Callable[[Any], bool]:
+    """Whether the content of a metrics.json is of the same model and data."""
+    return lambda content: "results" in content and all(content[key] == value for key, value in subject.items())
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    rest: list[str],
+    config: TrainConfig | None,
+    amp: str,
+    n_patches: int | Sequence[int | None] | None,
+    subject: dict[str, Any],
+    file: Path | None,
+    folder: ReportFolder | None,
+) -> int:
+    """Evaluate, and write to ``file`` or ``folder``; the exit code."""
+    dataset = _open(args, rest, config)
+    check_scored_labels(dataset, args.limit)
+    from magnet.model.magnet import MagNet
+
+    model = MagNet.from_pretrained(subject["model"], amp=amp, **arguments.walk_options(args))
+    to_device(model, pick_device(args.device))
+    if args.n_points is not None:
+        model.n_points = args.n_points
+    if args.kernel_size is not None:
+        model.kernel_size = args.kernel_size
+    if n_patches is None:  # 0 is a number of patches
+        n_patches = 4 if model.n_patches is None else model.n_patches
+    evaluation = run_evaluation(
+        model,
+        dataset,
+        modes=args.modes,
+        n_patches=n_patches,
+        limit=args.limit,
+        report=tqdm.write,
+        boundary_width=args.boundary_width,
+        # every process keeps its own, of which the main one draws some
+        extremes=EXTREMES if args.out and not file else 0,
+    )
+    print(table(evaluation.results))
+    if args.out and distributed.is_main():
+        settings: dict[str, Any] = {
+            **subject,
+            "images": len(evaluation.images),
+            "amp": amp,
+            "device": str(model.device),
+            "processes": distributed.world_size(),
+            "scales": [list(s) for s in model.scales],
+            "patch_size": list(model.patch_size),
+            "input_size": list(model.input_size),
+            "n_points": model.n_points,
+            "n_patches": n_patches,
+            "kernel_size": model.kernel_size,
+            "follow_image": model.follow_image,
+            "points_by": model.points_by,
+            "match_colours": model.match_colours,
+            "compat": model.compat,
+            "boundary_width": args.boundary_width,
+        }
+        content = content_of(evaluation, settings)
+        if file:
+            with atomic_path(file) as temporary:
+                temporary.write_text(to_json(content), encoding="utf-8")
+        else:
+            assert folder is not None
+            colours = model.colours or colours_of(dataset) or default_colours(dataset.num_classes)
+            write_folder(folder, evaluation, content, dataset, colours)
+        print(f"written: {args.out}")
+    return 0
+
+
+def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None) -> Dataset:
+    """The data set of --data, or that of a configuration. The keys of a configuration that say how files are read
+    (exif, accept, corrupt) count for --data, too."""
+    split: str = args.split
+    if not args.data:
+        assert config is not None
+        return open_split(config.data, split)[0]
+    data = data_config(args.data, [] if config else rest, "magnet eval")
+    if config:
+        data = replace(data, exif=config.data.exif, accept=config.data.accept, corrupt=config.data.corrupt)
+    if data.format == "folder" and not os.path.lexists(Path(args.data) / f"{split}.txt"):
+        lists = [path.stem for path in sorted(Path(args.data).glob("*.txt")) if path.name != "classes.txt"]
+        raise ArgumentError(
+            f"--split: expected a list of '{args.data}' ({', '.join(lists) or 'none'}), got '{split}'; name one"
+        )
+    return open_split(data, split)[0]
+
+
+def _place(data: str | None, config: TrainConfig | None) -> Any:
+    """Where the images come from, for the record."""
+    if data:
+        return data
+    assert config is not None
+    return config.data.folders or config.data.root or "generated"

@@ -1,0 +1,7 @@
+"""Images as files, arrays and pictures."""
+
+from magnet.images.large import open_image
+from magnet.images.match_colours import channel_statistics
+from magnet.images.read import IMAGE_SUFFIXES, normalize, read_image, resize, to_tensor
+
+__all__ = ["IMAGE_SUFFIXES", "channel_statistics", "normalize", "open_image", "read_image", "resize", "to_tensor"]

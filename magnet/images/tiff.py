@@ -1,0 +1,296 @@
+"""What the head of a TIFF says of its pixels, and whether they can be read as they are meant.
+
+TIFF holds far more than pictures: measurements of any type and range, many bands, stacks. Decoders open much of that
+and give pixels that look like an image and are not the file's. Both decoders, Pillow and libvips, are asked only for
+what they were seen to decode right (tests/test_tiff_kinds.py); all else is refused in the words of the file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+from PIL import TiffImagePlugin
+
+from magnet.images.opening import CorruptImageError, quiet
+
+__all__ = ["TiffHead", "head_of", "read_head"]
+
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
+_STRIPS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_BYTES, _MIN, _MAX, _PLANAR = (
+    273,
+    274,
+    277,
+    278,
+    279,
+    280,
+    281,
+    284,
+)
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _SMIN, _SMAX = 322, 323, 324, 325, 338, 339, 340, 341
+_SUBFILE, _REDUCED_OR_MASK = 254, 0b101
+_OLD_JPEG = 6  # a compression
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    ZeroDivisionError,
+    struct.error,
+)
+_WHITE_IS_ZERO, _YCBCR = 0, 6  # of photometric
+_MEANINGS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
+_COLOURS = {"grey": 1, "RGB": 3, "palette": 1, "CMYK": 4, "YCbCr": 3, "Lab": 3}
+_TYPES = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex", 6: "complex"}
+_FULL = 0xFFFF
+
+
+@dataclass(frozen=True)
+class TiffHead:
+    """A page of a TIFF, by its tags.
+
+    Args:
+        size: (H, W) of the rows and columns in the file.
+        bands: samples a pixel.
+        bits: of a sample, the most of all bands.
+        kind: "unsigned", "signed", "float", "untyped" or "complex".
+        meaning: of the colours: "grey", "RGB", "palette", "CMYK", "YCbCr", "Lab", or a number.
+        white_is_zero: grey whose 0 is white.
+        separate: each band in a plane of its own.
+        compression: its number; 1 = none.
+        extra: what ExtraSamples says of the bands beyond the colours: 0 nothing, 1 or 2 alpha.
+        limits: least and largest value of a grey sample, where the file says so (or its samples have odd bits).
+        turned: the orientation tag.
+        pieces: strips or tiles that the pixels need, the entries of their table, and how many of these are empty.
+        missing: bytes that strips or tiles lack: of what uncompressed pixels need, or of what the table promises.
+        pages: of one size, this one included; 2 stands for all more.
+    """
+
+    size: tuple[int, int]
+    bands: int
+    bits: int
+    kind: str
+    meaning: str
+    white_is_zero: bool
+    separate: bool
+    compression: int
+    extra: tuple[int, ...]
+    limits: tuple[float, float] | None
+    turned: int
+    pieces: tuple[int, int, int]
+    missing: int
+    pages: int = 1
+
+    @property
+    def packed(self) -> bool:
+        """Compressed, in whatever way."""
+        return self.compression != 1
+
+    @property
+    def colours(self) -> int:
+        """Bands that are colours."""
+        return _COLOURS.get(self.meaning, self.bands)
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the band after the colours is said to be alpha."""
+        return self.bands > self.colours and self.extra[:1] in ((1,), (2,))
+
+    @property
+    def left_out(self) -> list[int]:
+        """Numbers, from 1, of the bands that are neither colour nor alpha, such as near infrared."""
+        return list(range(self.colours + self.alpha + 1, self.bands + 1))
+
+    def __str__(self) -> str:
+        bands = "1 band" if self.bands == 1 else f"{self.bands} bands{' in separate planes' if self.separate else ''}"
+        kind = "" if self.kind == "unsigned" else f"{self.kind} "
+        return f"a TIFF of {bands} of {self.bits} {kind}bits ({self.meaning})"
+
+    def check(self) -> None:
+        """Refuse what is decoded wrongly, or has no known range.
+
+        Raises:
+            CorruptImageError: says what the file holds and what is wanted; the caller adds its name.
+        """
+        needed, entries, empty = self.pieces
+        if entries < needed or empty:
+            missing = f"{entries - empty} of its {needed} strips or tiles" if entries else "none of its strips or tiles"
+            raise CorruptImageError(f"image: expected a whole TIFF, got {missing}; write the file anew")
+        if self.missing:
+            raise CorruptImageError(
+                f"image: expected a whole TIFF, got {self.missing} bytes fewer than its pixels need; write it anew"
+            )
+        if self.pages > 1:
+            raise CorruptImageError(
+                "image: expected one picture, got a TIFF of several pages or planes of one size, of which only the "
+                "first is read; save the one that is meant, or the bands as one RGB image"
+            )
+        if self.kind in ("complex", "untyped") or self.meaning not in _COLOURS:
+            raise self._refusal("8 or 16 bits of grey, RGB or CMYK")
+        extras = self.bands - self.colours
+        most = {"RGB": 1 if self.bits > 8 else self.bands, "CMYK": int(self.bits <= 8), "grey": int(self.bits <= 8)}
+        if not 0 <= extras <= most.get(self.meaning, 0) or (extras and self.meaning == "grey" and not self.extra):
+            raise self._refusal("grey, RGB or CMYK", "save the three bands that the model knows as RGB")
+        if self.kind != "unsigned" or self.bits > 16:
+            fix = "scale the values to 0..255"
+            if self.meaning != "grey" or self.bands > 1 or self.bits > 32:
+                raise self._refusal("8 or 16 bits a channel", fix)
+            if self.limits is None:
+                said = "SMinSampleValue and SMaxSampleValue"
+                raise self._refusal("8 or 16 bits a channel", f"{fix}, or say their range in {said}")
+        if self.white_is_zero and (self.limits or self.kind != "unsigned"):
+            raise self._refusal("grey whose 0 is black (photometric 1)", "invert the values")
+        if self.bands > 1 and self.bits > 8 and self.limits and self.limits[1] <= _FULL // 2:
+            raise self._refusal(
+                f"colours that use their 16 bits, but the file says {_range(self.limits)}", "scale the values to 0..255"
+            )
+        self._check_planes()
+
+    def _check_planes(self) -> None:
+        if not self.separate:
+            return
+        if self.bands == 1:
+            right = self.packed or (self.bits <= 8 and not self.white_is_zero)
+        else:
+            right = self.meaning in ("RGB", "CMYK") and (self.packed or self.bits == 8)
+            right = right and (self.bands == self.colours or self.extra in ((2,), (0,), (0, 0)))
+            right = (
+                right
+                and (self.packed or 0 not in self.extra)
+                and not (self.alpha and self.bits > 8 and not self.packed)
+            )
+        if not right:
+            raise CorruptImageError(
+                f"image: expected a TIFF of interleaved channels, got separate planes of {self.bits} bits ({self}), "
+                "which are not decoded right; save it with interleaved channels (planar configuration 1)"
+            )
+
+    def _refusal(self, expected: str, fix: str = "save it as an 8-bit RGB image") -> CorruptImageError:
+        return CorruptImageError(f"image: expected {expected}, got {self}; {fix}")
+
+
+def _range(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:g}..{limits[1]:g}"
+
+
+def head_of(tags: Mapping[int, Any]) -> TiffHead:
+    """The head that Pillow's tags describe; raises what a damaged one makes it raise."""
+    bands = int(tags.get(_BANDS, 1))
+    bits = max(_numbers(tags, _BITS, (1,)))
+    kinds = {_TYPES.get(int(code), "untyped") for code in _numbers(tags, _FORMAT, (1,))}
+    photometric = int(tags.get(_PHOTOMETRIC, 1))
+    height, width = int(tags[_HEIGHT]), int(tags[_WIDTH])
+    separate = int(tags.get(_PLANAR, 1)) == 2
+    turned = int(tags.get(_ORIENTATION, 1))
+    description = str(tags.get(_DESCRIPTION, ""))
+    return TiffHead(
+        size=(height, width),
+        bands=bands,
+        bits=int(bits),
+        kind=kinds.pop() if len(kinds) == 1 else "untyped",
+        meaning=_MEANINGS.get(photometric, f"photometric {photometric}"),
+        white_is_zero=photometric == _WHITE_IS_ZERO,
+        separate=separate,
+        compression=int(tags.get(_COMPRESSION, 1)),
+        extra=tuple(int(v) for v in _numbers(tags, _EXTRA, ())),
+        limits=_limits(tags, int(bits)),
+        turned=turned if 1 <= turned <= 8 else 1,
+        pieces=_pieces(tags, (height, width), bands if separate else 1),
+        missing=_missing(tags, (height, width), bands, int(bits), separate),
+        pages=2 if description.startswith("ImageJ=") and "\nimages=" in description else 1,
+    )
+
+
+def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
+    """The head of a TIFF; None where the file is none, or where its head is damaged: its decoder says how."""
+    with open(path, "rb") as file, quiet():
+        prefix = file.read(8)
+        if prefix[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return None
+        if prefix[2:4] in (b"+\0", b"\0+"):
+            prefix += file.read(8)
+        try:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(prefix)
+            first = tags.next
+            file.seek(first)
+            tags.load(file)
+            head = head_of(tags)
+            head = replace(head, missing=head.missing + _beyond(tags, head, os.fstat(file.fileno()).st_size))
+        except _DAMAGE:
+            return None
+        if head.pages == 1 and tags.next not in (0, first) and _is_another_page(file, prefix, tags.next, head.size):
+            return replace(head, pages=2)
+        return head
+
+
+def _is_another_page(file: BinaryIO, prefix: bytes, position: int, size: tuple[int, int]) -> bool:
+    """Whether a directory is of a picture of this size: overviews are smaller, masks and copies say so."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(prefix)
+        file.seek(position)
+        tags.load(file)
+        return (tags.get(_HEIGHT), tags.get(_WIDTH)) == size and not int(tags.get(_SUBFILE, 0)) & _REDUCED_OR_MASK
+    except _DAMAGE:
+        return False
+
+
+def _numbers(tags: Mapping[int, Any], tag: int, default: tuple[int, ...]) -> tuple[float, ...]:
+    value = tags.get(tag, default)
+    return tuple(value) if isinstance(value, tuple) else (value,)
+
+
+def _limits(tags: Mapping[int, Any], bits: int) -> tuple[float, float] | None:
+    """The range of samples past 8 bits; the tags of floating values go first."""
+    if bits <= 8:
+        return None
+    for low, high in ((_SMIN, _SMAX), (_MIN, _MAX)):
+        if high in tags:
+            least, most = min(_numbers(tags, low, (0,))), max(_numbers(tags, high, ()))
+            if math.isfinite(least) and math.isfinite(most) and least < most:
+                return float(least), float(most)
+    return (0.0, float((1 << bits) - 1)) if bits < 16 else None
+
+
+def _pieces(tags: Mapping[int, Any], size: tuple[int, int], planes: int) -> tuple[int, int, int]:
+    tiled = _TILE_WIDTH in tags
+    if tiled:
+        needed = -(-size[0] // int(tags[_TILE_HEIGHT])) * -(-size[1] // int(tags[_TILE_WIDTH]))
+    else:
+        needed = -(-size[0] // min(int(tags.get(_ROWS_PER_STRIP, size[0])), size[0]))
+    needed *= planes
+    entries = len(_numbers(tags, _TILES if tiled else _STRIPS, ()))
+    lengths = _numbers(tags, _TILE_BYTES if tiled else _STRIP_BYTES, ())[:needed]
+    if entries == 0 and int(tags.get(_COMPRESSION, 1)) == _OLD_JPEG:
+        return 0, 0, 0  # has its stream elsewhere
+    return needed, entries, sum(length == 0 for length in lengths)
+
+
+def _beyond(tags: Mapping[int, Any], head: TiffHead, end: int) -> int:
+    """Bytes of the strips or tiles that lie beyond the end of the file, for which libvips gives zeros."""
+    tiled = _TILE_WIDTH in tags
+    if not (tiled or head.packed):
+        return 0  # many writers count the last strip as if it were full
+    offsets = _numbers(tags, _TILES if tiled else _STRIPS, ())[: head.pieces[0]]
+    lengths = _numbers(tags, _TILE_BYTES if tiled else _STRIP_BYTES, ())
+    return sum(max(int(offset + length) - end, 0) for offset, length in zip(offsets, lengths, strict=False))
+
+
+def _missing(tags: Mapping[int, Any], size: tuple[int, int], bands: int, bits: int, separate: bool) -> int:
+    tiled = _TILE_WIDTH in tags
+    lengths = _numbers(tags, _TILE_BYTES if tiled else _STRIP_BYTES, ())
+    if int(tags.get(_COMPRESSION, 1)) != 1 or int(tags.get(_PHOTOMETRIC, 1)) == _YCBCR or not lengths:
+        return 0  # the colours of YCbCr may be stored at a lower resolution
+    height, width = size
+    planes, channels = (bands, 1) if separate else (1, bands)
+    if tiled:
+        tile_height, width = int(tags[_TILE_HEIGHT]), int(tags[_TILE_WIDTH])
+        height = -(-height // tile_height) * -(-size[1] // width) * tile_height
+    needed = planes * height * -(-width * channels * bits // 8)
+    return max(needed - int(sum(lengths)), 0)

@@ -1,0 +1,252 @@
+"""Models as folders: ``config.json`` (what to build) and ``model.safetensors`` (its weights)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from magnet.bounds import MAX_SCALES
+from magnet.checkpoints.fit import load_safetensors, load_state, save_safetensors
+from magnet.errors import ArgumentError, MagNetError, shown
+from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
+from magnet.files.locks import folder_lock
+from magnet.files.reading import read_json, sha256
+from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
+
+if TYPE_CHECKING:
+    from magnet.model.magnet import MagNet
+
+__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "check_model_folder", "from_pretrained", "save_pretrained", "shipped_models"]
+
+Model = TypeVar("Model", bound="MagNet")
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHIPPED = Path(__file__).parent.parent / "weights"
+_FORMAT = 1
+_SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "kernel_size", "compat", "batch_size")
+_LATER = ("follow_image", "points_by", "colour_statistics", "match_colours")  # not in folders of older versions
+_LOOKS = ("class_names", "colours")
+_METADATA = {"format": "pt", "library": "magnet-kernels"}
+_HASH = "weights_sha256"  # of the weights file; not in folders of older versions
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the library."""
+    return sorted(folder.parent.name for folder in SHIPPED.glob(f"*/{CONFIG}"))
+
+
+def save_pretrained(
+    model: MagNet,
+    folder: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    info: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """See :meth:`magnet.MagNet.save_pretrained`."""
+    config = {
+        "format": _FORMAT,
+        "segmenter": _segmenter_name(model.segmenter),
+        "num_classes": model.num_classes,
+        "refiners": _count_refiners(model),
+        **{name: getattr(model, name) for name in (*_SETTINGS, *_LATER, *_LOOKS)},
+        "info": {**(model.info or {}), **(info or {})},
+    }
+    try:
+        lines = [_line(key, value) for key, value in config.items()]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"info: expected values that JSON can hold ({error}); pass texts, numbers, lists and dicts"
+        ) from error
+    path = check_output_dir(folder, "folder")
+    check_model_folder(path, overwrite=overwrite)
+    try:
+        with folder_lock(path, "folder"):
+            remove_leftovers(path)
+            with atomic_path(path / CONFIG) as temporary:
+                save_safetensors(path / WEIGHTS, model.state_dict(), _METADATA, half=half)
+                lines.append(_line(_HASH, sha256(path / WEIGHTS)))
+                temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    except OSError as error:
+        raise MagNetError(
+            f"folder: '{path}' could not be written to ({error.strerror or error}); choose a folder with room"
+        ) from error
+
+
+def check_model_folder(
+    folder: Path,
+    *,
+    argument: str = "folder",
+    overwrite: bool = False,
+    is_same: Callable[[Mapping[str, Any]], bool] = lambda config: True,
+) -> None:
+    """Raise MagNetError if saving a model would replace files that are not of a model which save_pretrained wrote.
+
+    Args:
+        folder: of the model; it may not be there yet.
+        argument: what names it in the error.
+        overwrite: let them be replaced.
+        is_same: whether a model of this ``config.json`` may be replaced.
+    """
+    taken = next((path for path in (folder / CONFIG, folder / WEIGHTS) if os.path.lexists(path)), None)
+    if taken is None or overwrite:
+        return
+    other = "is not of a model that save_pretrained wrote"
+    try:
+        if taken.name == WEIGHTS:  # saving was killed before the configuration came to its place
+            with safe_open(taken, framework="pt") as file:
+                own = (file.metadata() or {}).get("library") == _METADATA["library"]
+        else:
+            config = read_json(taken, "config") if taken.is_file() else None
+            own = isinstance(config, dict) and {"format", "segmenter", "refiners"} <= set(config)
+            if isinstance(config, dict) and own and not is_same(config):
+                own, other = False, "is of another model"
+    except (OSError, ValueError, SafetensorError):
+        own = False
+    if not own:
+        raise MagNetError(
+            f"{argument}: '{taken}' is there already, and {other}; choose another folder, or replace it with "
+            "--overwrite (in Python overwrite=True)"
+        )
+
+
+def _line(key: str, value: Any) -> str:
+    return f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+
+
+def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: Mapping[str, Any]) -> Model:
+    """See :meth:`magnet.MagNet.from_pretrained`."""
+    path = _find(folder)
+    config = _read_config(path / CONFIG)
+    changes = dict(changes)
+    wanted = changes.pop("num_classes", None)
+    if wanted is not None and wanted != config["num_classes"]:
+        raise MagNetError(
+            f"num_classes: expected {wanted} classes, but the model '{path}' has {config['num_classes']}; "
+            "choose another model, or train one for your classes"
+        )
+    unknown = sorted(set(changes) - {*_SETTINGS, *_LATER, *_LOOKS, "amp", "progress"})
+    if unknown:
+        raise TypeError(f"from_pretrained: unknown arguments: {', '.join(unknown)}; the networks come from the files")
+    stored: dict[str, Any] = {name: config.get(name) for name in (*_SETTINGS, *_LATER, *_LOOKS) if name in config}
+    try:
+        segmenter, refiners = _build(config)
+        model = cls(segmenter, refiners, **stored)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise MagNetError(f"config: '{path / CONFIG}' is not valid ({error}); get the file again") from error
+    if changes:
+        model = cls(segmenter, refiners, **{**stored, **changes})
+    info = config.get("info")
+    model.info = info if isinstance(info, dict) and info else None
+    load_state(model, load_safetensors(path / WEIGHTS)[0], source=path / WEIGHTS)
+    _check_hash(path, config.get(_HASH))
+    return model.eval()
+
+
+def _check_hash(path: Path, expected: Any) -> None:
+    """Refuse weights that are not those that the configuration was written with."""
+    if expected is None:
+        return
+    found = sha256(path / WEIGHTS)
+    if found != expected:
+        raise MagNetError(
+            f"weights: '{path / WEIGHTS}' is not the file that '{CONFIG}' was written with (SHA-256 {found[:12]}..., "
+            f"expected {str(expected)[:12]}...); get both files again, or, if you changed the weights yourself, take "
+            f'"{_HASH}" out of {CONFIG}, or save the model with save_pretrained'
+        )
+
+
+def _find(folder: str | os.PathLike[str]) -> Path:
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    name = os.fspath(folder)
+    if name in shipped_models():
+        return SHIPPED / name
+    names = ", ".join(shipped_models()) or "none"
+    raise ArgumentError(
+        f"model: '{name}' is neither a folder nor a model that comes with the library ({names}); check the path"
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = read_json(path, "config")
+    except FileNotFoundError:
+        raise MagNetError(
+            f"model: expected '{path}', which does not exist; choose a folder that save_pretrained wrote"
+        ) from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise MagNetError(
+            f"config: expected a readable file, but '{path}' is not one ({error.strerror}); check the path"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise MagNetError(
+            f"config: '{path}' is truncated, corrupt or not JSON ({error}); get the file again"
+        ) from error
+    if not isinstance(config, dict) or "format" not in config:
+        raise MagNetError(
+            f"config: '{path}' is not the configuration of a MagNet; choose a folder that save_pretrained wrote"
+        )
+    if config["format"] != _FORMAT:
+        raise MagNetError(
+            f"config: '{path}' has format {shown(config['format'])}, and this version reads {_FORMAT}; "
+            "update the library"
+        )
+    needed = ("segmenter", "num_classes", "refiners", *_SETTINGS)
+    unknown = [name for name in config if name not in (*needed, *_LATER, *_LOOKS, _HASH, "format", "info")]
+    if unknown:
+        raise MagNetError(
+            f"config: '{path}' has keys that there are not: {', '.join(map(shown, unknown[:5]))}; mend their names, or "
+            "take them out"
+        )
+    missing = [name for name in needed if name not in config]
+    if missing:
+        raise MagNetError(f"config: '{path}' lacks {', '.join(missing)}; get the file again")
+    return config
+
+
+def _build(config: Mapping[str, Any]) -> tuple[nn.Module, list[nn.Module] | None]:
+    """The networks that a configuration names, with weights still to be loaded."""
+    num_classes, count = config["num_classes"], config["refiners"]
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_SCALES:
+        raise ValueError(f"refiners: expected how many there are, 0 to {MAX_SCALES}, got {shown(count)}")
+    segmenter = build_segmenter(config["segmenter"], num_classes)
+    return segmenter, [RefinementModule(num_classes) for _ in range(count)] or None
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+
+def _segmenter_name(segmenter: nn.Module) -> str:
+    """The name that builds this very network: same class, same keys, same shapes."""
+    num_classes = getattr(segmenter, "num_classes", None)
+    if isinstance(num_classes, int):
+        shapes = _shapes(segmenter)
+        for name in SEGMENTERS:
+            with torch.device("meta"):
+                network = build_segmenter(name, num_classes)
+            if type(network) is type(segmenter) and _shapes(network) == shapes:
+                return name
+    raise MagNetError(
+        f"segmenter: {type(segmenter).__name__} is not a network that build_segmenter makes, so a folder could "
+        "not say how to build it again; save its state dict with torch.save instead"
+    )
+
+
+def _count_refiners(model: MagNet) -> int:
+    for refiner in model.refiners:
+        if type(refiner) is not RefinementModule:
+            raise MagNetError(
+                f"refiner: expected magnet.RefinementModule, got {type(refiner).__name__}, and a folder could "
+                "not say how to build it again; save its state dict with torch.save instead"
+            )
+    return len(model.refiners)

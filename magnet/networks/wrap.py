@@ -1,0 +1,287 @@
+"""Anyone's segmentation network as a segmenter of MagNet, whatever it returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from magnet.errors import printable, shown
+from magnet.images.read import IMAGENET_MEAN, IMAGENET_STD
+from magnet.walk.settings import check_count
+
+__all__ = ["WrappedSegmenter", "wrap"]
+
+Output = str | int | Callable[[Any], Any]
+
+_LOGITS = ("out", "logits")
+_QUERIES = ("class_queries_logits", "masks_queries_logits")
+
+
+def wrap(
+    model: nn.Module,
+    *,
+    output: Output = "auto",
+    divisor: int = 1,
+    mean: Sequence[float] | None = IMAGENET_MEAN,
+    std: Sequence[float] | None = IMAGENET_STD,
+) -> WrappedSegmenter:
+    """Turn a segmentation network of any library into a segmenter for :class:`magnet.MagNet`.
+
+    What the network returns is told apart by its form, not by its class: logits (N, C, h, w) as a tensor, in a mapping
+    with "out" or "logits", or in an object with ``.logits`` or ``.out``; mask classification, a mapping or object with
+    ``class_queries_logits`` (N, Q, C + 1) and ``masks_queries_logits`` (N, Q, h, w); or the first of these in a tuple
+    or list. Maps of another size than the network's input are resized to it bilinearly.
+
+    Args:
+        model: called with images (N, 3, H, W); its parameters are shared, not copied.
+        output: "auto", or what to take of the result: a key or attribute name, an index, or a function of the result
+            that returns one of the forms above. A network of one logit for two classes:
+            ``output=lambda logits: torch.cat([torch.zeros_like(logits), logits], dim=1)``.
+        divisor: images are padded on the right and at the bottom to multiples of this, and the logits cropped again.
+        mean: what the network expects to be subtracted from RGB in [0, 1], one number of at most 1 a channel; None:
+            nothing. Numbers for RGB of 0 to 255 are to be divided by 255.
+        std: what it expects the rest to be divided by, at most 1; None: nothing. Both None: images in [0, 1].
+            For images in [0, 255]: ``mean=None, std=[1 / 255] * 3``.
+
+    Returns:
+        A module from images (N, 3, H, W), normalised with ImageNet's mean and deviation as MagNet does it, to logits
+        (N, C, H, W). Of mask classification these are the logarithms of class probabilities: the sum over the queries
+        of class probability times mask probability, normalised at each pixel.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above; when called, the network's result holds no such logits.
+    """
+    return WrappedSegmenter(model, output=output, divisor=divisor, mean=mean, std=std)
+
+
+class WrappedSegmenter(nn.Module):
+    """What :func:`magnet.wrap` returns: ``model`` is the network, and its state is all the state there is."""
+
+    scale: Tensor | None
+    shift: Tensor | None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        output: Output = "auto",
+        divisor: int = 1,
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model: expected a module that maps images to logits, got {type(model).__name__}")
+        if isinstance(output, bool) or not (isinstance(output, (str, int)) or callable(output)):
+            raise TypeError(
+                f"output: expected 'auto', a key or attribute name, an index, or a function, got {shown(output)}"
+            )
+        self.model = model
+        self.output = output
+        self.divisor = check_count("divisor", divisor)
+        means, deviations = _channels("mean", mean, 0.0), _channels("std", std, 1.0)
+        _check_range(means, deviations)
+        scale, shift = _renormalization(means, deviations)
+        same = scale == [1.0] * 3 and shift == [0.0] * 3
+        for name, values in (("scale", scale), ("shift", shift)):
+            self.register_buffer(name, None if same else torch.tensor(values).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) images, normalised as MagNet does it -> (N, C, H, W) logits.
+
+        Raises:
+            ValueError: ``images`` has another shape, or the network's result holds no logits.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] == 0 or images.shape[3] == 0:
+            raise ValueError(f"images: expected (N, 3, H, W), H and W at least 1, got {tuple(images.shape)}")
+        height, width = images.shape[2:]
+        seen = images
+        if self.scale is not None and self.shift is not None:
+            seen = torch.addcmul(self.shift.to(images.dtype), images, self.scale.to(images.dtype))
+        below, right = (-(-side // self.divisor) * self.divisor - side for side in (height, width))
+        if below or right:  # the border repeated: images of any size have one, and it adds no new structure
+            seen = F.pad(seen, (0, right, 0, below), mode="replicate")
+        result = self._choose(self.model(seen))
+        found = _find(result, images.shape[0])
+        if found is None:
+            raise ValueError(
+                f"model: expected logits ({images.shape[0]}, C, h, w) in a tensor, a mapping with 'out' or 'logits', "
+                "an object with .logits, as class_queries_logits and masks_queries_logits, or a tuple of these, "
+                f"got {describe(result)}; choose with output= (a key, attribute name, index or function)"
+            )
+        maps, classes = found
+        if maps.shape[2:] != seen.shape[2:]:
+            maps = F.interpolate(maps, seen.shape[2:], mode="bilinear", align_corners=False)
+        if below or right:
+            maps = maps[..., :height, :width]
+        return maps if classes is None else mask_log_probabilities(classes, maps)
+
+    def _choose(self, result: Any) -> Any:
+        """The part of the network's result that ``output`` names."""
+        key = self.output
+        if isinstance(key, str):
+            if key == "auto":
+                return result
+            if isinstance(result, Mapping) and key in result:
+                return result[key]
+            if not isinstance(result, Tensor) and hasattr(result, key):
+                return getattr(result, key)
+        elif isinstance(key, int):
+            if isinstance(result, (tuple, list)):
+                if -len(result) <= key < len(result):
+                    return result[key]
+            elif hasattr(result, "to_tuple"):  # transformers' outputs are counted without the fields that are None
+                values = result.to_tuple()
+                if -len(values) <= key < len(values):
+                    return values[key]
+        else:
+            return key(result)
+        raise ValueError(
+            f"output: expected a result of {type(self.model).__name__} with {shown(key)}, got {describe(result)}; "
+            "name a part that is there"
+        )
+
+    def extra_repr(self) -> str:
+        return f"output={self.output!r}, divisor={self.divisor}"
+
+
+def mask_log_probabilities(classes: Tensor, masks: Tensor) -> Tensor:
+    """Per-pixel class probabilities of mask classification, as logarithms, float32.
+
+    The sum over q of ``softmax(classes)[..., :-1]`` times ``sigmoid(masks)``, divided by its sum over the classes.
+
+    Args:
+        classes: logits (N, Q, C + 1); the last class is "no object".
+        masks: logits (N, Q, H, W).
+    """
+    # The quotient is a mean of the queries' class distributions, without "no object", weighted by sigmoid(mask) times
+    # the probability of an object. As a softmax over the queries the weights cannot all vanish in rounding.
+    with torch.autocast(masks.device.type, enabled=False):
+        classes, masks = classes.float(), masks.float()
+        objects = classes[..., :-1]
+        presence = objects.logsumexp(dim=-1) - classes.logsumexp(dim=-1)
+        weights = (F.logsigmoid(masks) + presence[..., None, None]).softmax(dim=1)
+        probabilities = torch.einsum("nqc,nqhw->nchw", objects.softmax(dim=-1), weights)
+        return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def describe(result: Any, depth: int = 2) -> str:
+    """What ``result`` is, for an error: types, keys and shapes."""
+    name = type(result).__name__
+    if isinstance(result, Tensor):
+        return f"{name} {tuple(result.shape)} of {str(result.dtype).removeprefix('torch.')}"
+    if depth == 0 or result is None or isinstance(result, (str, int, float)):
+        return name
+    if isinstance(result, Mapping):
+        return f"{name} {{{_join((f'{shown(key)}: {describe(value, depth - 1)}' for key, value in result.items()))}}}"
+    if isinstance(result, (tuple, list)):
+        return f"{name} ({_join(describe(one, depth - 1) for one in result)})"
+    fields = {key: value for key, value in getattr(result, "__dict__", {}).items() if not key.startswith("_")}
+    return f"{name} ({_join((f'.{printable(key)}: {describe(value, depth - 1)}' for key, value in fields.items()))})"
+
+
+def _join(parts: Any, most: int = 12) -> str:
+    parts = list(parts)
+    return ", ".join(parts if len(parts) <= most else [*parts[:most], f"{len(parts) - most} more"])
+
+
+def _channels(name: str, values: Any, default: float) -> list[float]:
+    """One number for each of red, green and blue."""
+    if values is None:
+        return [default] * 3
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name}: expected 3 numbers, one for each of R, G and B, or None, got {shown(values)}"
+        ) from error
+    if len(numbers) != 3:
+        raise ValueError(f"{name}: expected 3 numbers, one for each of R, G and B, got {len(numbers)}: {shown(values)}")
+    if not all(math.isfinite(number) for number in numbers) or (name == "std" and min(numbers) <= 0):
+        kind = "positive" if name == "std" else "finite"
+        raise ValueError(f"{name}: expected 3 {kind} numbers, got {shown(values)}")
+    return numbers
+
+
+def _check_range(mean: list[float], std: list[float]) -> None:
+    """Refuse numbers for RGB of 0 to 255: every pixel would look the same to the network, and none be told apart."""
+    wrong = [name for name, values in (("mean", mean), ("std", std)) if max(values) > 1 or min(values) < 0]
+    if not wrong:
+        return
+    mends = [f"mean={_divided(mean)}"] if "mean" in wrong else []
+    if "std" in wrong or std == [1.0] * 3:  # 1, too, is then meant for 0 to 255
+        mends.append(f"std={_divided(std)}")
+    raise ValueError(
+        f"{wrong[0]}: expected numbers for RGB in [0, 1], got {mean if wrong[0] == 'mean' else std}, which are for RGB "
+        f"of 0 to 255; divide by 255: {', '.join(mends)}"
+    )
+
+
+def _divided(values: list[float]) -> str:
+    return f"[{', '.join(f'{value / 255:.6g}' for value in values)}]"
+
+
+def _renormalization(mean: list[float], std: list[float]) -> tuple[list[float], list[float]]:
+    """Scale and shift from ImageNet's mean and deviation to others."""
+    scale = [old / new for old, new in zip(IMAGENET_STD, std, strict=True)]
+    shift = [(old - new) / deviation for old, new, deviation in zip(IMAGENET_MEAN, mean, std, strict=True)]
+    return scale, shift
+
+
+def _get(result: Any, name: str) -> Any:
+    """The value of a key or attribute; None where there is none."""
+    if isinstance(result, Mapping):
+        return result.get(name)
+    return getattr(result, name, None)
+
+
+def _is_map(value: Any, batch: int) -> bool:
+    """Whether ``value`` is (N, C, h, w) floats, C, h and w at least 1."""
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.ndim == 4
+        and value.shape[0] == batch
+        and 0 not in value.shape[1:]
+    )
+
+
+def _is_classes(value: Any, masks: Tensor) -> bool:
+    """Whether ``value`` is (N, Q, C + 1) floats for the queries of ``masks``, C at least 1."""
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.ndim == 3
+        and value.shape[:2] == masks.shape[:2]
+        and value.shape[2] >= 2
+    )
+
+
+def _find(result: Any, batch: int) -> tuple[Tensor, Tensor | None] | None:
+    """Logits and None, or the queries' masks and classes; None where ``result`` holds neither."""
+    if isinstance(result, Tensor):
+        return (result, None) if _is_map(result, batch) else None
+    classes, masks = (_get(result, name) for name in _QUERIES)
+    if masks is not None:
+        return (masks, classes) if _is_map(masks, batch) and _is_classes(classes, masks) else None
+    for name in _LOGITS:
+        value = _get(result, name)
+        if _is_map(value, batch):
+            return value, None
+    if isinstance(result, (tuple, list)):
+        for i, one in enumerate(result):
+            found = _find(one, batch)
+            if found is None:
+                continue
+            if any(_is_classes(before, found[0]) for before in result[:i]):
+                raise ValueError(
+                    "model: expected to tell logits from the masks of queries, but the network returned "
+                    f"{describe(result)}, which may be either; choose with output= (an index, or a function)"
+                )
+            return found
+    return None

@@ -1,0 +1,150 @@
+"""``magnet train``: a segmenter and its refiners from one YAML file."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magnet.data import ScaleCache
+from magnet.data.counting import check_labels, keep_counts
+from magnet.data.open import open_split
+from magnet.distributed import check_same, check_shared, is_main, session
+from magnet.errors import ArgumentError, MagNetError
+from magnet.files.atomic import check_output_dir, remove_leftovers
+from magnet.files.locks import folder_lock
+from magnet.notices import sum_up
+from magnet.training.checks import check_config
+from magnet.training.config import TrainConfig, with_steps
+from magnet.training.reading import RECIPES, ConfigParser
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["RECIPES", "TrainConfig", "build_train_parser", "main", "open_split", "parse_config", "run_training"]
+
+
+def run_training(config: TrainConfig, stage: str | None = None) -> Path:
+    """Train the segmenter, the refiners, or both, and return the folder of the model.
+
+    Files of ``<out>/<name>``: ``segmenter/`` and ``refiner/`` with ``last`` and ``best`` weights and the training
+    ``state`` (all safetensors), ``log.jsonl``, ``config.json``, ``labels.json`` (what the labels hold, and which files
+    they are: those are not read again), with ``config.tensorboard`` the folder ``tensorboard``, and after the refiner
+    stage ``model/``, which ``MagNet.from_pretrained`` reads. With ``config.resume`` each stage goes on from its
+    training state, as if it had never stopped. The folder is locked for as long as that takes.
+
+    Args:
+        config: the run.
+        stage: "segmenter", "refiner" (needs the segmenter's checkpoint in the folder) or "all"; default: config.stage.
+
+    Raises:
+        ArgumentError: a bad configuration.
+        MagNetError: bad data, an unwritable folder, one that another process trains in or that holds what would be
+            replaced without ``config.overwrite``, a loss that is not finite.
+        SystemExit: SIGTERM, SIGINT or SIGHUP came, and the training state is saved.
+    """
+    from magnet.training.board import check_tensorboard
+    from magnet.training.optimiser import check_amp, pick_device
+
+    stage = stage or config.stage
+    if stage not in ("segmenter", "refiner", "all"):
+        raise ArgumentError(f"stage: expected segmenter, refiner or all, got '{stage}'")
+    check_config(replace(config, stage=stage))  # type: ignore[arg-type]
+    device = pick_device(config.device)
+    check_amp(device, config.amp)
+    if config.tensorboard:
+        check_tensorboard()
+    folder = Path(config.out) / config.name
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        check_output_dir(folder, "--out")
+        with folder_lock(folder) if is_main() else contextlib.nullcontext():
+            return _train(config, stage, device, folder)
+    except Exception:
+        with contextlib.suppress(OSError):  # as soon as one holds something: then there was work
+            for path in made:
+                path.rmdir()
+        raise
+
+
+def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) -> Path:
+    """``run_training`` in its folder."""
+    from magnet.training.loop import check_parts
+    from magnet.training.optimiser import Loss
+    from magnet.training.run_folder import check_run_folder, write_config
+    from magnet.training.runlog import RunLog
+
+    best = folder / "segmenter" / "best.safetensors"
+    if stage == "refiner" and not best.is_file():
+        raise MagNetError(
+            f"stage: the refiner needs a trained segmenter, but '{best}' is missing; run --stage segmenter first"
+        )
+    stages = ["segmenter", "refiner"] if stage == "all" else [stage]
+    if is_main():
+        check_run_folder(folder, stages, config)
+    sizes = config.network_sizes
+    train = [ScaleCache(d, sizes, config.data.cache_mb) for d in open_split(config.data, "train", extra=True)]
+    val = ScaleCache(open_split(config.data, "val")[0], sizes, config.data.cache_mb)
+    check_same("data", [len(cache) for cache in [*train, val]])
+    for name in stages:  # before the data are read, and above all before a first stage of hours
+        Loss.of(getattr(config, name), val.dataset.num_classes, device)
+        check_parts(getattr(config, name), name)
+    go_on = config.resume or stage == "refiner"
+    counted = check_labels([cache.dataset for cache in train], val.dataset, folder, go_on=go_on)
+    for cache in [*train, val]:
+        cache.preload()
+    sum_up()
+    if "refiner" in stages:
+        from magnet.training.assemble import save_model
+        from magnet.training.refiner import check_scales, train_refiner
+
+        check_scales(config, train, val)
+    if is_main():
+        remove_leftovers(folder)
+        write_config(config, folder)
+        keep_counts(folder, counted)
+    check_shared("--out", folder / "config.json")
+    config = with_steps(config, sum(len(cache) for cache in train))
+    log = RunLog(folder / "log.jsonl" if is_main() else None)
+    try:
+        if "segmenter" in stages:
+            from magnet.training.segmenter import train_segmenter
+
+            train_segmenter(config, train, val, device, folder, log)
+        if "refiner" in stages:
+            train_refiner(config, train, val, device, folder, log)
+            if is_main():
+                save_model(config, val.dataset, train, folder)
+    finally:
+        log.close()
+    return folder / ("segmenter" if stage == "segmenter" else "model")
+
+
+def build_train_parser(prog: str = "magnet train") -> ConfigParser:
+    """What reads a configuration of words; messages begin with ``prog``."""
+    return ConfigParser(prog)
+
+
+def parse_config(arguments: Sequence[str], parser: ConfigParser | None = None) -> TrainConfig:
+    """Turn command-line arguments into a configuration. Exits with code 2 on wrong ones.
+
+    Every value by itself is checked; what a run needs besides is checked by ``run_training``.
+    """
+    parser = parser or build_train_parser()
+    try:
+        return parser.parse(arguments)
+    except ArgumentError as error:  # in one line, without the page of usage
+        print(f"{parser.prog}: error: {error}; see {parser.prog} --help", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def main(argv: Sequence[str]) -> int:
+    """``magnet train``: returns 0, or raises MagNetError for the command line to report."""
+    config = parse_config(argv)
+    with session(config.device):
+        folder = run_training(config)
+        print(f"done: {folder}")
+    return 0

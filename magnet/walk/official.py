@@ -1,0 +1,155 @@
+"""The inference of the public release (VinAIResearch/MagNet), number for number: ``compat="official"``.
+
+Where it differs from the paper: images are resized by OpenCV's rules without antialiasing; the last pixels of a scale
+may belong to no patch; MagNet-Fast takes the *least* uncertain patches and works on them without a ten-pixel rim;
+overlapping patches overwrite each other in the order of their uncertainty, and the sum is then divided by the number of
+interiors over it; coarse crops are half a pixel off (RoIAlign without alignment); scores are smoothed at the size of
+the network's input; ``n_points`` above 1 counts over the whole scale, capped at the pixels of the patches looked at,
+else it is a fraction of these pixels.
+
+``MagNet.predict`` is exact. ``MagNet.forward`` is given floats, so it resizes those and skips the rounding to 8 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from magnet.conventions import Finite
+from magnet.images.opencv_resize import resize_uint8
+from magnet.images.read import normalize, to_tensor
+from magnet.walk.grid import Box, as_boxes, patch_grid
+from magnet.walk.memory import check_memory
+from magnet.walk.paper import make_stage, upsample
+from magnet.walk.plan import plan_walk
+from magnet_kernels import confidence, crop_patches, median_blur, replace_points_, select_points
+
+if TYPE_CHECKING:
+    from magnet.model.magnet import MagNet
+    from magnet.model.prediction import Stage
+
+RIM = 10  # pixels at each side of a patch that do not count as covered
+
+
+def official_walk(
+    model: MagNet,
+    image: np.ndarray | Tensor,
+    bar: Any,
+    stages: list[Stage] | None,
+    *,
+    on_map: Callable[[Tensor], None] | None = None,
+) -> Tensor:
+    """The release's walk over one image.
+
+    Args:
+        model: the networks and settings.
+        image: (H, W, 3) uint8 RGB, (3, H, W) floats in [0, 1], or (1, 3, H, W) normalised floats.
+        bar: counts patches.
+        stages: appended to, if given.
+        on_map: called with the map (1, C, h, w) that each later scale starts from.
+
+    Returns:
+        (1, C, *scales[-1]) probabilities.
+
+    Raises:
+        MagNetError: a network gave NaN or infinity, or a scale takes more memory than the machine has; names the scale.
+    """
+    if isinstance(image, Tensor) and image.ndim == 3:
+        image = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    first = patch_grid(model.scales[0], model.patch_size, flush=False)[:1]
+    finite = Finite(model)
+    known = model.segment(_network_input(model, _resize(image, model.scales[0]), first))
+    finite.look(known, "scales[0]", model.scales[0])
+    check_memory(model, plan_walk(model, model.scales[-1]), known)
+    bar.update()
+    if stages is not None:
+        stages.append(make_stage(model.scales[0], known))
+    for scale, size in enumerate(model.scales[1:], start=1):
+        if on_map is not None:
+            on_map(known)
+        if model.patches_at(scale) == 0:
+            break
+        known, chosen, points = _step(model, known, _resize(image, size), scale, bar, finite)
+        if stages is not None:
+            stages.append(make_stage(size, known, points, chosen))
+    finite.finish()
+    return upsample(known, model.scales[-1])
+
+
+def _step(
+    model: MagNet, known: Tensor, image: np.ndarray | Tensor, scale: int, bar: Any, finite: Finite
+) -> tuple[Tensor, list[Box], Tensor]:
+    """One scale: the refined map (1, C, H, W), the boxes looked at, and the flat indices of the points replaced."""
+    height, width = size = model.scales[scale]
+    n_patches = model.patches_at(scale)
+    known = F.interpolate(known, size, mode="bilinear", align_corners=False)
+    uncertainty = 1 - confidence(known)
+    grid = patch_grid(size, model.patch_size, flush=False)
+    boxes = as_boxes(grid, known.device)
+    mean = crop_patches(uncertainty, boxes, model.input_size, aligned=False).mean(dim=(1, 2, 3))
+    order = mean.argsort(stable=True)[:n_patches].tolist()
+    chosen = [grid[i] for i in order]
+
+    patches = []
+    for first in range(0, len(order), model.patches_per_pass):
+        batch = order[first : first + model.patches_per_pass]
+        early = model.segment(_network_input(model, image, [grid[i] for i in batch]))
+        crops = crop_patches(known, boxes[batch], model.input_size, aligned=False)
+        patches.append(model.merge(early, crops, scale))
+        bar.update(len(batch))
+    looked_at = torch.cat(patches)
+    finite.look(looked_at, f"scales[{scale}]", size)
+    fine, covered = stitch(looked_at, chosen, size)
+
+    sure = confidence(fine)
+    if n_patches is not None:
+        sure = sure.masked_fill(covered, 0.0)  # so that in MagNet-Fast nearly all scores are 0
+    score = F.interpolate(sure * uncertainty, model.input_size, mode="nearest")
+    score = F.interpolate(median_blur(score, model.kernel_size), size, mode="nearest")
+    share = len(chosen) / len(grid)
+    points = select_points(score, count_points(model.n_points, height * width, share))
+    if n_patches is not None:
+        points = points[:, covered.flatten()[points[0]]]
+    return replace_points_(known, fine, points), chosen, points[0]
+
+
+def count_points(n_points: int | float, n_pixels: int, share: float) -> int:
+    """How many points are replaced in a scale of which ``share`` of the patches is looked at."""
+    if n_points > 1:
+        return int(min(int(n_points), n_pixels * share))
+    return int(n_pixels * n_points * share)
+
+
+def stitch(patches: Tensor, boxes: Sequence[Box], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(P, C, h, w) -> the map (1, C, *size), 0 where no patch lies, and where it is covered, (1, 1, *size) bool."""
+    x0, y0, x1, y1 = boxes[0]
+    fine = patches.new_zeros(1, patches.shape[1], *size)
+    count = patches.new_zeros(1, 1, *size)
+    patches = upsample(patches, (y1 - y0, x1 - x0))
+    for patch, (x0, y0, x1, y1) in zip(patches, boxes, strict=True):
+        fine[0, :, y0:y1, x0:x1] = patch
+        count[..., y0 + RIM : max(y1 - RIM, 0), x0 + RIM : max(x1 - RIM, 0)] += 1
+    return fine.div_(count.clamp(min=1)), count > 0
+
+
+def _resize(image: np.ndarray | Tensor, size: tuple[int, int]) -> np.ndarray | Tensor:
+    """Linear without antialiasing, as OpenCV does for 8 bits and for floats."""
+    return resize_uint8(image, size) if isinstance(image, np.ndarray) else _resize_floats(image, size)
+
+
+def _resize_floats(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(image, size, mode="bilinear", align_corners=False)
+
+
+def _network_input(model: MagNet, image: np.ndarray | Tensor, boxes: Sequence[Box]) -> Tensor:
+    """Patches of an image -> (P, 3, *input_size), normalised, on the device of the networks."""
+    if isinstance(image, np.ndarray):
+        parts = [resize_uint8(image[y0:y1, x0:x1], model.input_size) for x0, y0, x1, y1 in boxes]
+        return normalize(torch.stack([to_tensor(part) for part in parts]).to(model.device))
+    crops = [image[..., y0:y1, x0:x1] for x0, y0, x1, y1 in boxes]
+    return torch.cat([_resize_floats(crop, model.input_size) for crop in crops]).to(model.device)

@@ -25,7 +25,8 @@ __all__ = ["Finite", "can_look", "check_logits", "check_normalized", "check_prob
 _FEW = 16  # numbers: so few may fall into any range
 _SUM = 0.01  # how far from 1 probabilities in half precision may sum up
 _FAR = 10.0  # normalised images end below 3
-_WIDE = 0.75  # how much of [0, 1] is taken by what was made to lie in it
+_WIDE = 0.75  # how much of [0, 1] images take that were made to lie in it
+_SOME = 0.02  # how much of it a sigmoid of a network that is hardly trained takes, around a half
 
 
 def can_look(values: Tensor) -> bool:
@@ -58,7 +59,8 @@ def check_logits(name: str, logits: Tensor) -> None:
             "softmax is flat; leave the softmax of the network out, or return the logarithm of its output, as "
             "magnet.wrap(network, output=lambda p: p.clamp_min(1e-9).log()) does"
         )
-    if low >= 0 and high <= 1 and high - low > _WIDE:
+    wide = high - low > (_SOME if low < 0.5 < high else _WIDE)
+    if low >= 0 and high <= 1 and wide:
         warnings.warn(
             f"{name}: expected logits, got values between {low:.3g} and {high:.3g}, as after a sigmoid; leave it out, "
             "or return its inverse, as magnet.wrap(network, output=torch.logit) does",

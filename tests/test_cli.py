@@ -152,7 +152,7 @@ def test_demo_checks_the_folder_and_the_model_first(
 ) -> None:
     monkeypatch.setattr(demo, "generate_scene", raising(AssertionError("worked before it checked")))
     (tmp_path / "file").write_text("")
-    assert cli.main(["demo", "--model", str(model), "--out", str(tmp_path / "file")]) == 1
+    assert cli.main(["demo", "--model", str(model), "--out", str(tmp_path / "file")]) == 2
     assert "--out: expected a folder" in capsys.readouterr().err
     two = save_tiny_model(tmp_path / "two", num_classes=2)
     assert cli.main(["demo", "--model", str(two), "--out", str(tmp_path / "out")]) == 1

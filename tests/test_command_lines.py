@@ -179,6 +179,14 @@ def test_there_are_many() -> None:
             "--size: expected (H, W) of at most 268435456 pixels",
         ),
         (["scenes", "--out", "o", "--train", "2000000"], "--train: expected a whole number from 0 to 1000000, got"),
+        (["predict", "", "--model", "m", "--out", "o"], "argument IMAGE: expected a value, got an empty one; is a var"),
+        (["predict", "x", "--model", "m", "--out", ""], "argument --out: expected a value, got an empty one"),
+        (["eval", "--model", "m", "--data", "", "--out", "o"], "argument --data: expected a value, got an empty one"),
+        (
+            ["eval", "--model", "m", "--data", "d", "--limit", "0"],
+            "--limit: expected a whole number from 1 to 100",
+        ),
+        (["predict", "/dev/zero", "--model", "m", "--out", "o"], "but '/dev/zero' is a pipe, a socket or a device"),
         (["demo", "--seed", "9" * 30], "--seed: expected a whole number from 0 to 9223372036854775807, got"),
         (["demo", "--device", "meta"], "--device: expected auto, cpu, cuda or cuda:N, got 'meta'"),
         (

@@ -309,3 +309,18 @@ def test_kinds_in_words() -> None:
         is_text(config_keys()["amp"]) and is_text(config_keys()["out"]) and not is_text(config_keys()["data.annotator"])
     )
     assert not re.search(r"\d{11}", expected(config_keys()["data.workers"])) and list(RECIPES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--resume", "--overwrite"], "overwrite: expected none with --resume"),
+        (["--out", ""], "out: expected a folder, got ''"),
+        (["--segmenter.weights", "/dev/null"], "segmenter.weights: expected a file, but '/dev/null' is no file"),
+    ],
+)
+def test_what_contradicts_or_leads_nowhere(words: list[str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(f"{BASE}data: {{root: {tmp_path}}}\n")
+    config = ConfigParser().parse(["--config", str(tmp_path / "run.yaml"), *words])
+    with pytest.raises(ArgumentError, match=re.escape(told)):
+        check_config(config)

@@ -95,6 +95,19 @@ def test_every_refiner_is_looked_at() -> None:
         build(Ending(), nn.ModuleList([good, bad]))(image())
 
 
+def test_a_sigmoid_that_is_hardly_trained_is_told_too() -> None:
+    with pytest.warns(UserWarning, match=r"^segmenter: expected logits, got values between 0\.4.* sigmoid"):
+        build(Ending(lambda x: torch.sigmoid(0.01 * x)))(image())
+
+
+@pytest.mark.parametrize(("argument", "given"), [("class_names", ["a"]), ("colours", [(0, 0, 0)] * 4)])
+def test_names_and_colours_are_those_of_the_classes(argument: str, given: list) -> None:
+    network = Ending()
+    del network.num_classes  # the output alone can tell
+    with pytest.raises(ValueError, match=rf"^{argument}: expected one for each of the segmenter's 3 classes, got"):
+        build(network, **{argument: given})(image())
+
+
 def test_a_sigmoid_is_told_once() -> None:
     model = build(Ending(torch.sigmoid))
     with pytest.warns(

@@ -309,11 +309,13 @@ def test_predicting_onto_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixtu
             assert names(disk) == [RECORD, "a_labels.png"]
 
 
-def test_a_full_disk_under_the_output_is_told() -> None:
+@pytest.mark.parametrize("command", ["--version", "predict a.png --model MODEL --out out"])
+def test_a_full_disk_under_the_output_is_told(command: str, model: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
     with open("/dev/full", "w") as sink:
-        command = [sys.executable, "-P", "-m", "magnet", "--version"]
+        command = [sys.executable, "-P", "-m", "magnet", *command.replace("MODEL", str(model)).split()]
         environment = environment_of_a_program(PYTHONUNBUFFERED="")
-        done = subprocess.run(command, stdout=sink, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+        done = subprocess.run(command, stdout=sink, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "magnet: error: standard output: No space left on device\n")
 
 
@@ -360,10 +362,10 @@ def test_predict_keeps_images_and_ground_truth(
     for extra in ([], ["--overwrite"]):
         assert run("predict", data, *common, "--out", data, *extra) == 2
         assert "is a folder of the images" in told()
-        assert run("predict", data / "a.png", data / "a_labels.png", *common, "--out", data, *extra) == 1
+        assert run("predict", data / "a.png", data / "a_labels.png", *common, "--out", data, *extra) == 2
         assert "a_labels.png' would replace the input" in told()
         both = [data / "x.png", data / "x_full.png", *common, "--out", out, "--save", "labels,full_labels", *extra]
-        assert run("predict", *both) == 1
+        assert run("predict", *both) == 2
         assert "would both be" in told()
     assert run("predict", data / "a.png", *common, "--out", data) == 1
     assert "a_labels.png' is there already, and is not a result of 'magnet predict'" in told()
@@ -535,8 +537,8 @@ def test_eval_takes_no_patches_as_told(tmp_path: Path) -> None:
 def test_data_check_keeps_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, other = tiny_folder(tmp_path / "data", counts=(1, 1, 1)), tiny_folder(tmp_path / "other", counts=(1, 1, 1))
     before = contents(data)
-    assert run("data", "check", data, "--json", data / "classes.txt") == 1
-    assert "classes.txt' is there already, and is not a check of the same input" in capsys.readouterr().err
+    assert run("data", "check", data, "--json", data / "classes.txt") == 2
+    assert "classes.txt' would replace the input" in capsys.readouterr().err
     assert contents(data) == before
     (tmp_path / ".c.0123456789abcdef").mkdir()  # of a process that was killed
     for _ in range(2):
@@ -580,7 +582,7 @@ def test_convert_keeps_models_of_other_checkpoints(tmp_path: Path, capsys: pytes
     capsys.readouterr()
     assert run("convert", *words[:-1], tmp_path / "c.safetensors") == 1
     assert "config.json' is there already, and is of another model" in capsys.readouterr().err
-    assert run("convert", *words, "--report", tmp_path / "r.safetensors", "--overwrite") == 1
+    assert run("convert", *words, "--report", tmp_path / "r.safetensors", "--overwrite") == 2
     assert "would replace the input" in capsys.readouterr().err
     assert contents(out) == before
     assert run("convert", *words[:-1], tmp_path / "c.safetensors", "--overwrite") == 0

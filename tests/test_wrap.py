@@ -204,6 +204,18 @@ def test_queries(size: tuple[int, int], divisor: int) -> None:
     torch.testing.assert_close(logits.softmax(dim=1).double(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("stride", [1, 4])
+def test_channels_that_come_last_are_refused(stride: int) -> None:
+    """(N, h, w, C) has four dimensions, too, and would be resized to a picture of another thing."""
+    network = Net(stride=stride, classes=5)
+    last = magnet.wrap(network, output=lambda logits: logits.permute(0, 2, 3, 1))
+    expected = rf"^model: expected logits \(N, C, h, w\) of the aspect of the images, 32x96, got \(1, {32 // stride}, "
+    with pytest.raises(ValueError, match=expected):
+        last(torch.zeros(1, 3, 32, 96))
+    mended = magnet.wrap(network, output=lambda logits: logits.permute(0, 2, 3, 1).permute(0, 3, 1, 2))
+    assert mended(torch.zeros(1, 3, 32, 96)).shape == (1, 5, 32, 96)
+
+
 def test_queries_by_hand() -> None:
     """Two queries, two classes, one pixel: class probabilities 1/2, 1/4 and 1/8, 1/8; masks 1/2 and 4/5."""
     classes = torch.tensor([[[2.0, 1.0, 1.0], [1.0, 1.0, 6.0]]]).log()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from magnet.bounds import DEVICES, MAX_INT, MAX_SCALE_PIXELS, MAX_SCENE_PIXELS, MIN_SCENE_SIDE, check_pixels
@@ -23,6 +24,7 @@ __all__ = [
     "n_points",
     "size",
     "walk_options",
+    "wrong_values",
 ]
 
 
@@ -31,6 +33,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {printable(' '.join(message.split()), 2000)}; see '{self.prog} --help'\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but an empty value, as of a variable that is not set, is an error: a path of "" is here."""
+        found, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            if "" in (value if isinstance(value, list) else [value]):
+                name = action.option_strings[0] if action.option_strings else action.metavar or action.dest
+                self.error(f"argument {name}: expected a value, got an empty one; is a variable of the shell not set?")
+        return found, rest
 
 
 def _whole(text: str) -> int:
@@ -119,6 +131,15 @@ def check_scene_size(parser: argparse.ArgumentParser, size: Sequence[int]) -> No
         check_pixels((height, width), MAX_SCENE_PIXELS)
     except ValueError as error:
         parser.error(f"argument --{error}")
+
+
+@contextlib.contextmanager
+def wrong_values() -> Iterator[None]:
+    """A setting that the model does not take is a wrong argument."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(error) from error
 
 
 def add_walk_options(parser: argparse.ArgumentParser) -> None:

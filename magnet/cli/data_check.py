@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magnet.cli.arguments import Parser
-from magnet.cli.data_options import data_config
+from magnet.cli.data_options import data_config, files_of
 from magnet.data.check import SplitReport, check_split, judge
 from magnet.data.labelled_files import LabelledFiles
 from magnet.data.open import open_files
@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     out = Path(args.json) if args.json else None
     datasets, missing, notes = _open(config, args.split)
     if out:
+        named = [Path(path) for path in (args.config, args.folder) if path]
         places = [[dataset.split, str(dataset.place)] for dataset in datasets]
         check_json_target(
             out,
@@ -41,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
             lambda content: [[part["split"], part["place"]] for part in content["splits"]] == places,
             what="a check",
             overwrite=args.overwrite,
+            inputs=[*named, *(path for dataset in datasets for path in files_of(config, dataset))],
         )
     reports = [check_split(dataset) for dataset in datasets]
     judge(reports, config.accept)

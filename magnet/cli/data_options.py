@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from magnet.data import Dataset, LabelledFiles
 from magnet.data.open import detect_format
 from magnet.errors import ArgumentError
 from magnet.training.config import DataConfig
 from magnet.training.run import build_train_parser, parse_config
 
-__all__ = ["data_config"]
+__all__ = ["data_config", "files_of"]
 
 # a run's required keys have no bearing on its data
 _RUN = ("--name=data", "--walk.scales=[[1,1]]", "--walk.patch_size=[1,1]")
@@ -33,6 +35,19 @@ def data_config(path: str, words: Sequence[str], prog: str) -> DataConfig:
     parse_config([*_RUN, *words], parser)  # wrong words are told first
     where = _where(Path(path), words)
     return parse_config([*_RUN, *(f"--data.{key}={value}" for key, value in where.items()), *words], parser).data
+
+
+def files_of(config: DataConfig, dataset: Dataset) -> list[Path]:
+    """The files that a data set is read from: images, labels, and the lists that name them."""
+    root = Path(config.root or os.environ.get("MAGNET_DATA", "."))
+    lists = config.lists
+    named = [config.file, *config.classes[:1], lists.train, lists.val, lists.test]
+    files = [root / name for name in named if name]
+    if isinstance(dataset, LabelledFiles):
+        files += [path for pair in dataset.pairs for path in (pair.image, *pair.labels)]
+        place = Path(dataset.place)
+        files += [place / f"{name}.txt" for name in ("classes", dataset.split)] if place.is_dir() else [place]
+    return files
 
 
 def _where(path: Path, words: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from magnet import distributed
+from magnet.bounds import MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
-from magnet.cli.data_options import data_config
+from magnet.cli.data_options import data_config, files_of
 from magnet.data import Dataset, colours_of, open_split
 from magnet.data.counting import check_scored_labels
 from magnet.errors import ArgumentError
@@ -24,7 +25,10 @@ from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, 
 from magnet.files.atomic import atomic_path
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target
 from magnet.images.draw import default_colours
+from magnet.images.read import IMAGE_SUFFIXES
+from magnet.model.pretrained import CONFIG, WEIGHTS
 from magnet.training.optimiser import pick_device, to_device
+from magnet.walk.settings import check_n_patches
 
 if TYPE_CHECKING:
     from magnet.training.config import TrainConfig
@@ -79,7 +83,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.02,
         help="of the boundary IoU: pixels, or a fraction of the image diagonal (default 0.02); 0 leaves it out",
     )
-    add("--limit", type=arguments.count, default=0, help="first images only")
+    add("--limit", type=arguments.count_between(1, MAX_COUNT), default=0, help="this many images only, the first ones")
     add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
     add("--device", type=arguments.device_name, default="auto")
     add(
@@ -134,6 +138,8 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
         name = str(trained) if trained.is_dir() else config.name  # a shipped one of that name
     # what an evaluation is of: another one is not replaced by it
     subject = {"model": name, "data": _place(args.data, config), "split": args.split}
+    dataset, files = _open(args, rest, config)
+    inputs = [*files, *_files_of_model(name), *([Path(args.config)] if args.config else [])]
     with contextlib.ExitStack() as stack:
         file, folder = None, None
         if args.out:
@@ -141,10 +147,25 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
             # a path without .json, or a folder that is there, is a folder
             if out.suffix.lower() == ".json" and not out.is_dir():
                 file = out
-                check_json_target(file, "--out", _is_of(subject), what="an evaluation", overwrite=args.overwrite)
+                overwrite = args.overwrite
+                same = _is_of(subject)
+                check_json_target(file, "--out", same, what="an evaluation", overwrite=overwrite, inputs=inputs)
             elif distributed.is_main():
-                folder = stack.enter_context(ReportFolder(out, subject, overwrite=args.overwrite))
-        return _evaluate(args, rest, config, amp, n_patches, subject, file, folder)
+                _check_folder(out, files)
+                folder = stack.enter_context(ReportFolder(out, subject, overwrite=args.overwrite, inputs=inputs))
+        return _evaluate(args, dataset, amp, n_patches, subject, file, folder)
+
+
+def _files_of_model(name: str) -> list[Path]:
+    return [Path(name) / file for file in (CONFIG, WEIGHTS)] if Path(name).is_dir() else []
+
+
+def _check_folder(out: Path, files: Iterable[Path]) -> None:
+    """Refuse a report among the images or the labels, where its pictures would be taken for some."""
+    if out.is_dir() and out.resolve() in {
+        path.resolve().parent for path in files if path.suffix.lower() in IMAGE_SUFFIXES
+    }:
+        raise ArgumentError(f"--out: '{out}' is a folder of the data; choose another folder")
 
 
 def _is_of(subject: dict[str, Any]) -> Callable[[Any], bool]:
@@ -154,8 +175,7 @@ def _is_of(subject: dict[str, Any]) -> Callable[[Any], bool]:
 
 def _evaluate(
     args: argparse.Namespace,
-    rest: list[str],
-    config: TrainConfig | None,
+    dataset: Dataset,
     amp: str,
     n_patches: int | Sequence[int | None] | None,
     subject: dict[str, Any],
@@ -163,16 +183,15 @@ def _evaluate(
     folder: ReportFolder | None,
 ) -> int:
     """Evaluate, and write to ``file`` or ``folder``; the exit code."""
-    dataset = _open(args, rest, config)
     check_scored_labels(dataset, args.limit)
     from magnet.model.magnet import MagNet
 
-    model = MagNet.from_pretrained(subject["model"], amp=amp, **arguments.walk_options(args))
+    changes = {"n_points": args.n_points, "kernel_size": args.kernel_size, **arguments.walk_options(args)}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    with arguments.wrong_values():
+        model = MagNet.from_pretrained(subject["model"], amp=amp, **changes)
+        check_n_patches(n_patches, len(model.scales))
     to_device(model, pick_device(args.device))
-    if args.n_points is not None:
-        model.n_points = args.n_points
-    if args.kernel_size is not None:
-        model.kernel_size = args.kernel_size
     if n_patches is None:  # 0 is a number of patches
         n_patches = 4 if model.n_patches is None else model.n_patches
     evaluation = run_evaluation(
@@ -218,13 +237,16 @@ def _evaluate(
     return 0
 
 
-def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None) -> Dataset:
-    """The data set of --data, or that of a configuration. The keys of a configuration that say how files are read
-    (exif, accept, corrupt) count for --data, too."""
+def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None) -> tuple[Dataset, list[Path]]:
+    """The data set of --data, or that of a configuration, and the files that it is read from.
+
+    The keys of a configuration that say how files are read (exif, accept, corrupt) count for --data, too.
+    """
     split: str = args.split
     if not args.data:
         assert config is not None
-        return open_split(config.data, split)[0]
+        dataset = open_split(config.data, split)[0]
+        return dataset, files_of(config.data, dataset)
     data = data_config(args.data, [] if config else rest, "magnet eval")
     if config:
         data = replace(data, exif=config.data.exif, accept=config.data.accept, corrupt=config.data.corrupt)
@@ -233,7 +255,8 @@ def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None)
         raise ArgumentError(
             f"--split: expected a list of '{args.data}' ({', '.join(lists) or 'none'}), got '{split}'; name one"
         )
-    return open_split(data, split)[0]
+    dataset = open_split(data, split)[0]
+    return dataset, files_of(data, dataset)
 
 
 def _place(data: str | None, config: TrainConfig | None) -> Any:

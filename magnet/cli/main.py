@@ -112,7 +112,8 @@ def _describe(error: BaseException) -> str:
     """An error as one line."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+        where = os.fsdecode(error.filename) if error.filename else _full_output()
+        text = f"{where}: {error.strerror}" if where else error.strerror
     text = " ".join(text.split())
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "out of memory" in text.lower():
         text = "out of memory; use smaller images, fewer patches in a batch, or a smaller model"
@@ -120,6 +121,16 @@ def _describe(error: BaseException) -> str:
         text = f"{type(error).__name__}: {text}".rstrip(": ")  # no sentence for users: say what it is
     text = printable(text, 2000)
     return text if _is_meant(error, text) else f"{text}; this is a bug in magnet: --debug shows the traceback to report"
+
+
+def _full_output() -> str:
+    """ "standard output" where that is what cannot be written to: an error of it has no file name."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        return "standard output"
+    return ""
 
 
 def _is_meant(error: BaseException, text: str) -> bool:

@@ -23,6 +23,7 @@ from magnet.cli.arguments import (
     n_patches,
     n_points,
     walk_options,
+    wrong_values,
 )
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.files.atomic import save_image
@@ -84,10 +85,11 @@ def find_images(paths: Iterable[str]) -> list[Path]:
                     f"image: the folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}){_below(path)}"
                 )
             found.update(dict.fromkeys(inside))
-        elif path.exists():
+        elif path.is_file():
             found[path] = None
         else:
-            raise ArgumentError(f"image: expected a file or a folder, but '{path}' does not exist; check the path")
+            kind = "is a pipe, a socket or a device" if path.exists() else "does not exist"
+            raise ArgumentError(f"image: expected a file or a folder, but '{path}' {kind}; check the path")
     stems: dict[str, Path] = {}
     for path in found:
         other = stems.setdefault(path.stem, path)
@@ -250,7 +252,8 @@ def load_model(
         reason = str(error).splitlines()[0]
         raise MagNetError(f"--device: '{device}' cannot be used here ({reason}); leave it out") from error
     wanted = {key: value for key, value in changes.items() if value is not None}
-    model = MagNet.from_pretrained(name, amp=amp, **wanted)
+    with wrong_values():
+        model = MagNet.from_pretrained(name, amp=amp, **wanted)
     return model.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -161,19 +161,24 @@ class ReportFolder(Outputs):
         folder: made if it is not there.
         subject: what is evaluated, with "model", "data" and "split".
         overwrite: replace what is not an earlier report of the same subject.
+        inputs: files that are read, which nothing may replace.
 
     Raises:
         MagNetError: on entering: it holds other files of a report's names, or another process writes to it.
     """
 
-    def __init__(self, folder: Path, subject: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: Path, subject: Mapping[str, Any], *, overwrite: bool = False, inputs: Sequence[Path] = ()
+    ) -> None:
         super().__init__(folder, "magnet eval", overwrite=overwrite, inside=("gained", "lost"))
+        self._inputs = inputs
         self.source = f"an evaluation of the model '{subject['model']}' on {subject['data']}, {subject['split']}"
 
     def __enter__(self) -> ReportFolder:
         super().__enter__()
         try:
-            self.check((path, self.source) for path in (*(self.folder / name for name in _FILES), *self._pictures()))
+            paths = [*(self.folder / name for name in _FILES), *self._pictures()]
+            self.check([(path, self.source) for path in paths], self._inputs)
         except BaseException:
             self.__exit__(None, None, None)
             raise

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 from magnet.files.locks import lock_descriptor
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def check_output_dir(path: str | os.PathLike[str], argument: str = "--out") -> P
     """Create the folder ``path`` and prove that files can be written there, before any work starts.
 
     Raises:
+        ArgumentError: it is a file, or below one.
         MagNetError: the folder cannot be created or written to.
     """
     folder = Path(path)
@@ -115,7 +116,8 @@ def check_output_dir(path: str | os.PathLike[str], argument: str = "--out") -> P
             probe.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise MagNetError(
+        wrong = ArgumentError if isinstance(error, (FileExistsError, NotADirectoryError)) else MagNetError
+        raise wrong(
             f"{argument}: expected a folder that can be written to, got '{folder}' ({reason}); choose another folder"
         ) from error
     return folder

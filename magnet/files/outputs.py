@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 from magnet.files.atomic import atomic_path, check_output_dir, errors_name, remove_leftovers
 from magnet.files.locks import folder_lock
 
@@ -235,14 +235,15 @@ def _place(path: Path) -> Path:
 
 def _fits(entry: Mapping[str, Any], status: os.stat_result) -> bool:
     try:
-        same_time = abs(float(entry["time"]) - status.st_mtime) < _SECONDS
+        apart = abs(float(entry["time"]) - status.st_mtime)
+        same_time = apart == 0 or (apart < _SECONDS and status.st_mtime.is_integer())
         return bool(stat.S_ISREG(status.st_mode) and entry["size"] == status.st_size and same_time)
     except (KeyError, TypeError, ValueError):
         return False
 
 
 def check_targets(targets: Iterable[tuple[Path, str]], inputs: Iterable[Path], argument: str) -> None:
-    """Raise MagNetError where two results have the same path, or one would replace an input."""
+    """Raise ArgumentError where two results have the same path, or one would replace an input."""
     read: dict[Path, Path] = {}
     for path in inputs:
         read[path.resolve()] = read[_place(path)] = path
@@ -250,18 +251,26 @@ def check_targets(targets: Iterable[tuple[Path, str]], inputs: Iterable[Path], a
     for path, source in targets:
         place = _place(path)
         if place in read:
-            raise MagNetError(
+            raise ArgumentError(
                 f"{argument}: the result '{path}' would replace the input '{read[place]}'; choose another place for it"
             )
         if place in seen:
-            raise MagNetError(
+            raise ArgumentError(
                 f"{argument}: the results of {seen[place]} and of {source} would both be '{path}'; write them into two "
                 "folders"
             )
         seen[place] = source
 
 
-def check_json_target(path: Path, argument: str, is_same: Callable[[Any], bool], *, what: str, overwrite: bool) -> None:
+def check_json_target(
+    path: Path,
+    argument: str,
+    is_same: Callable[[Any], bool],
+    *,
+    what: str,
+    overwrite: bool,
+    inputs: Iterable[Path] = (),
+) -> None:
     """Refuse to replace a file that is not the same command's JSON, before any work.
 
     Args:
@@ -270,14 +279,17 @@ def check_json_target(path: Path, argument: str, is_same: Callable[[Any], bool],
         is_same: whether content read from JSON is of the same command with the same input; may raise what comes from
             content of another kind.
         what: what is written there, for the message.
-        overwrite: replace any file.
+        overwrite: replace any file but inputs.
+        inputs: files that are read.
 
     Raises:
-        MagNetError: there is a folder; without ``overwrite``, there is something else.
+        ArgumentError: there is a folder, or an input.
+        MagNetError: without ``overwrite``, there is something else.
     """
+    check_targets([(path, what)], inputs, argument)
     remove_leftovers(check_output_dir(path.parent, argument), alone=False)
     if path.is_dir():
-        raise MagNetError(f"{argument}: expected a JSON file to write, but '{path}' is a folder; add a file name")
+        raise ArgumentError(f"{argument}: expected a JSON file to write, but '{path}' is a folder; add a file name")
     if overwrite or not os.path.lexists(path):
         return
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):

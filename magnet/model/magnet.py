@@ -399,6 +399,11 @@ class MagNet(nn.Module):
                 f"{name}: expected logits of {classes or 'at least 2'} classes, got {logits.shape[1]}; "
                 "build segmenter and refiner with the same num_classes"
             )
+        for argument, given in (("class_names", self.class_names), ("colours", self.colours)):
+            if given is not None and len(given) != logits.shape[1]:
+                raise ValueError(
+                    f"{argument}: expected one for each of the {name}'s {logits.shape[1]} classes, got {len(given)}"
+                )
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -164,7 +164,12 @@ def _check_hash(path: Path, expected: Any) -> None:
 
 
 def _find(folder: str | os.PathLike[str]) -> Path:
-    path = Path(folder)
+    try:
+        path = Path(folder)
+    except TypeError as error:
+        raise TypeError(
+            f"folder: expected a folder, or the name of a model that comes with the library, got {shown(folder)}"
+        ) from error
     if path.is_dir():
         return path
     name = os.fspath(folder)

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from magnet.errors import printable, shown
 from magnet.images.read import IMAGENET_MEAN, IMAGENET_STD
-from magnet.walk.settings import check_count
+from magnet.checks import check_count
 
 __all__ = ["WrappedSegmenter", "wrap"]
 
 Output = str | int | Callable[[Any], Any]
 
 _LOGITS = ("out", "logits")
+_ASPECT = 4  # times: maps of strides of 32 of small images are farther from their aspect than one would think
 _QUERIES = ("class_queries_logits", "masks_queries_logits")
 
 
@@ -115,6 +116,8 @@ class WrappedSegmenter(nn.Module):
                 f"got {describe(result)}; choose with output= (a key, attribute name, index or function)"
             )
         maps, classes = found
+        if not torch.compiler.is_compiling():  # a graph for any size must not depend on it
+            _check_place_of_channels(maps, seen)
         if maps.shape[2:] != seen.shape[2:]:
             maps = F.interpolate(maps, seen.shape[2:], mode="bilinear", align_corners=False)
         if below or right:
@@ -183,6 +186,18 @@ def describe(result: Any, depth: int = 2) -> str:
         return f"{name} ({_join(describe(one, depth - 1) for one in result)})"
     fields = {key: value for key, value in getattr(result, "__dict__", {}).items() if not key.startswith("_")}
     return f"{name} ({_join((f'.{printable(key)}: {describe(value, depth - 1)}' for key, value in fields.items()))})"
+
+
+def _check_place_of_channels(maps: Tensor, seen: Tensor) -> None:
+    """Refuse (N, h, w, C), which as (N, C, h, w) has another aspect than what the network has seen."""
+    (height, width), (h, w) = seen.shape[2:], maps.shape[2:]
+    as_rows = h * width, w * height  # equal where the aspect is kept
+    last = maps.shape[1:3] == seen.shape[2:] and maps.shape[2:] != seen.shape[2:]
+    if last or max(as_rows) > _ASPECT * min(as_rows):
+        raise ValueError(
+            f"model: expected logits (N, C, h, w) of the aspect of the images, {height}x{width}, got "
+            f"{tuple(maps.shape)}; if the channels come last, use output=lambda logits: logits.permute(0, 3, 1, 2)"
+        )
 
 
 def _join(parts: Any, most: int = 12) -> str:

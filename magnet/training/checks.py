@@ -5,6 +5,7 @@ What one value may be stands beside it in ``magnet.training.config``; here is wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ def check_config(config: TrainConfig) -> None:
         ArgumentError: names the key, what was expected and what came.
     """
     check_values(config)
+    _need("out", config.out, config.out != "", "a folder")
+    if config.resume and config.overwrite:
+        raise ArgumentError("overwrite: expected none with --resume, which goes on with what is there; leave one out")
     _check_walk(config)
     check_data(config.data)
     for split in ("train", "val"):
@@ -104,7 +108,8 @@ def _check_segmenter(segmenter: SegmenterConfig, scales: int) -> None:
             f"segmenter.weights: expected none where segmenter.init starts from a whole model, got '{weights}'"
         )
     if weights and not Path(weights).is_file():
-        raise ArgumentError(f"segmenter.weights: expected a file, but '{weights}' does not exist; check the path")
+        kind = "is no file" if os.path.lexists(weights) else "does not exist"
+        raise ArgumentError(f"segmenter.weights: expected a file, but '{weights}' {kind}; check the path")
     if weights and segmenter.network not in BACKBONES:
         raise ArgumentError(
             f"segmenter.weights: expected none for '{segmenter.network}', only for {', '.join(BACKBONES)}; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from magnet.checks import Pair, is_int, as_number, is_list, check_size
+
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -14,30 +16,14 @@ from magnet.errors import shown
 from magnet.walk.grid import count_grid
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
-Pair = tuple[int, int]
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _as_number(value: Any) -> Any:
-    """numpy's numbers as Python's, which JSON can hold; anything else as it is."""
-    return value.item() if isinstance(value, np.number) else value
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def check_size(name: str, value: Any, *, most: int | None = MAX_MODEL_PIXELS) -> Pair:
-    """Two positive ints (H, W), of at most so many pixels; None: any."""
-    if not _is_list(value) or len(value) != 2 or not all(_is_int(_as_number(v)) and v > 0 for v in value):
-        raise ValueError(f"{name}: expected two positive ints (H, W), got {shown(value)}")
-    height, width = (_as_number(v) for v in value)
-    if most is not None and height * width > most:
-        raise ValueError(f"{name}: expected at most 2**{most.bit_length() - 1} pixels, got {shown((height, width))}")
-    return height, width
 
 
 def check_input_size(value: Any) -> Pair:
@@ -47,7 +33,7 @@ def check_input_size(value: Any) -> Pair:
 
 def check_scales(scales: Any) -> list[Pair]:
     """At least one size, each no smaller than the one before and not equal to it."""
-    if not _is_list(scales) or not scales:
+    if not is_list(scales) or not scales:
         raise ValueError(f"scales: expected a list of sizes (H, W), coarse to fine, got {shown(scales)}")
     if len(scales) > MAX_SCALES:
         raise ValueError(f"scales: expected at most {MAX_SCALES} sizes, got {len(scales)}")
@@ -81,8 +67,8 @@ def check_patch_size(patch_size: Any, scales: Sequence[Pair], *, official: bool)
 
 def check_n_points(value: Any) -> int | float:
     """An int >= 0, or a float in (0, 1]."""
-    value = _as_number(value)
-    if (_is_int(value) and value >= 0) or (isinstance(value, float) and 0.0 < value <= 1.0):
+    value = as_number(value)
+    if (is_int(value) and value >= 0) or (isinstance(value, float) and 0.0 < value <= 1.0):
         return value
     raise ValueError(
         "n_points: expected an int >= 0 (a count) or a float in (0, 1] (a fraction of the pixels), "
@@ -94,12 +80,12 @@ def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
     """None, an int >= 0, or a list of these with one for each scale after the first."""
 
     def fits(one: Any) -> bool:
-        return one is None or (_is_int(one) and one >= 0)
+        return one is None or (is_int(one) and one >= 0)
 
-    value = [_as_number(one) for one in value] if _is_list(value) else _as_number(value)
+    value = [as_number(one) for one in value] if is_list(value) else as_number(value)
     if fits(value):
         return value
-    if _is_list(value) and all(fits(one) for one in value):
+    if is_list(value) and all(fits(one) for one in value):
         if len(value) == n_scales - 1:
             return list(value)
         raise ValueError(
@@ -119,12 +105,6 @@ def check_paper_only(name: str, value: Any, default: Any, allowed: Sequence[Any]
     return value
 
 
-def check_count(name: str, value: Any) -> int:
-    """A positive int."""
-    value = _as_number(value)
-    if not _is_int(value) or value < 1:
-        raise ValueError(f"{name}: expected a positive int, got {shown(value)}")
-    return value
 
 
 def check_refiners(refiner: Any, n_scales: int) -> list[nn.Module]:
@@ -150,11 +130,11 @@ def find_num_classes(segmenter: Any, refiners: Sequence[nn.Module]) -> int | Non
     if not isinstance(segmenter, nn.Module):
         raise TypeError(f"segmenter: expected a module that maps images to logits, got {type(segmenter).__name__}")
     known = getattr(segmenter, "num_classes", None)
-    if not _is_int(known):
+    if not is_int(known):
         known = None
     for refiner in refiners:
         own = getattr(refiner, "num_classes", None)
-        if not _is_int(own):
+        if not is_int(own):
             continue
         if known is not None and own != known:
             raise ValueError(
@@ -171,7 +151,7 @@ def check_class_names(names: Any, num_classes: int | None) -> list[str] | None:
     """One text for each class."""
     if names is None:
         return None
-    if not _is_list(names) or not all(isinstance(name, str) for name in names):
+    if not is_list(names) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"class_names: expected a list of texts, got {shown(names)}")
     if num_classes is not None and len(names) != num_classes:
         raise ValueError(f"class_names: expected one for each of {num_classes} classes, got {len(names)}")

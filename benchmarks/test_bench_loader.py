@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from targets import MOST_DATA_WAIT
 
+from magnet.cli.config import parse_config
 from magnet.data.scenes import generate_scene
-from magnet.training.run import parse_config, run_training
+from magnet.training.run import run_training
 
 SIZE, IMAGES, STEPS = (1024, 2048), 4, 20
 CASES = {  # (data.workers, data.cache_mb); 0 MB: every sample decodes its image anew

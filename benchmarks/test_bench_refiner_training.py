@@ -18,14 +18,14 @@ from targets import LEAST_REFINER_TRAINING
 from torch import Tensor, nn
 
 import magnet
+from magnet.cli.config import parse_config
+from magnet.devices import to_device
 from magnet.training import loop as engine
 from magnet.training.chains import Chain, ChainBatch, ChainSamples
 from magnet.training.config import TrainConfig
 from magnet.training.losses import ohem_cross_entropy
-from magnet.training.optimiser import to_device
 from magnet.training.pairs import PairMaker, build_refiners
 from magnet.training.refiner import RefinerTask
-from magnet.training.run import parse_config
 from magnet.training.runlog import RunLog
 from magnet.training.task import Validation
 

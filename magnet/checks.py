@@ -1,14 +1,14 @@
 """Checks of single values, and what they have in common."""
 
 from __future__ import annotations
-import itertools
+
 from collections.abc import Sequence
 from typing import Any
+
 import numpy as np
-from torch import Tensor, nn
-from magnet.bounds import MAX_INPUT_PIXELS, MAX_MODEL_PIXELS, MAX_PATCHES, MAX_SCALES
+
+from magnet.bounds import MAX_MODEL_PIXELS
 from magnet.errors import shown
-from magnet.walk.grid import count_grid
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
 __all__ = ["Pair", "as_number", "check_count", "check_size", "is_int", "is_list"]

@@ -19,15 +19,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from magnet import distributed
+from magnet.cli.config import parse_config
 from magnet.cli.evaluate import evaluate
 from magnet.data import DataFolder
 from magnet.model.magnet import MagNet
 from magnet.training.config import TrainConfig
 from magnet.training.loader import Loader
-from magnet.training.losses import cross_entropy, ohem_cross_entropy
-from magnet.training.optimiser import dice_loss
+from magnet.training.losses import cross_entropy, dice_loss, ohem_cross_entropy
 from magnet.training.parallel import average_buffers, wrap
-from magnet.training.run import parse_config, run_training
+from magnet.training.run import run_training
 from magnet.training.sync_batch_norm import sync_batch_norm
 
 CPU = torch.device("cpu")

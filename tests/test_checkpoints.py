@@ -12,15 +12,10 @@ import torch
 from seeded import seed_module, seeded_state
 from torch import nn
 
-from magnet.checkpoints.fit import (
-    CheckpointError,
-    load_official,
-    load_safetensors,
-    load_state,
-    load_weights,
-    read_state_dict,
-    save_safetensors,
-)
+from magnet.checkpoints.errors import CheckpointError
+from magnet.checkpoints.fit import load_official, load_state, load_weights
+from magnet.checkpoints.safetensors_files import load_safetensors, save_safetensors
+from magnet.checkpoints.state_dicts import read_state_dict
 from magnet.errors import MagNetError
 from magnet.networks import RefinementModule, build_segmenter
 
@@ -230,7 +225,7 @@ def test_failed_save_keeps_the_old_file(tmp_path, state, monkeypatch):
         name.write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("magnet.checkpoints.fit.save_file", full_disk)
+    monkeypatch.setattr("magnet.checkpoints.safetensors_files.save_file", full_disk)
     with pytest.raises(MagNetError, match=r"could not be written.*No space left"):
         save_safetensors(path, {"other": torch.zeros(1)})
     assert path.read_bytes() == before

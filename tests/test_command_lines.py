@@ -9,8 +9,8 @@ import pytest
 from magnet.cli import main as cli
 from magnet.cli.predict import load_model
 from magnet.data.scenes import generate_scene
+from magnet.devices import pick_device
 from magnet.errors import ArgumentError
-from magnet.training.optimiser import pick_device
 
 # what each command needs, so that one more word is what is wrong
 COMMANDS = {

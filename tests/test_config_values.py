@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
+from magnet import kinds
 from magnet.cli import main as cli
+from magnet.cli.config import RECIPES, ConfigParser
 from magnet.errors import ArgumentError
-from magnet.training import kinds
 from magnet.training.checks import check_config
 from magnet.training.config import OptimConfig, SegmenterConfig, TrainConfig
 from magnet.training.keys import config_keys, expected, explanations, is_flag, is_section, is_text
-from magnet.training.reading import ConfigParser, check_values
-from magnet.training.run import RECIPES
+from magnet.training.values import check_values
 
 BASE = """
 name: a

@@ -19,6 +19,7 @@ from tiff_files import write_packed, write_strips
 from tiny_data import tiny_config, tiny_folder
 
 from magnet.cli import main as cli
+from magnet.cli.config import parse_config
 from magnet.data import Cityscapes, DataFolder, DeepGlobe, YamlData, counting, read_labels
 from magnet.data.labels import ClassColours
 from magnet.data.meaning import ImageLabels, LabelCounts, judge_scored, judge_trained
@@ -27,7 +28,7 @@ from magnet.errors import MagNetError
 from magnet.evaluation import run_evaluation
 from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
-from magnet.training.run import parse_config, run_training
+from magnet.training.run import run_training
 from magnet.training.segmenter import start_from
 
 

@@ -25,6 +25,7 @@ from sample_data import (
 )
 from tiny_data import tiny_folder
 
+from magnet.cli.config import parse_config
 from magnet.data import (
     Cityscapes,
     DataFolder,
@@ -38,13 +39,12 @@ from magnet.data import (
     detect_format,
     open_split,
 )
+from magnet.data.config import DataConfig, ListsConfig
 from magnet.data.gleason import majority
 from magnet.data.labels import ClassColours, ClassIds
 from magnet.data.lists import read_list
 from magnet.data.splits import seeded_split
 from magnet.errors import MagNetError
-from magnet.training.config import DataConfig, ListsConfig
-from magnet.training.run import parse_config
 
 RUN = ["--name", "x", "--walk.scales", "[[32,48],[64,96]]", "--walk.patch_size", "[32,48]"]
 WHAT = {  # what ``disc`` was given, and the classes that must come of it

@@ -22,14 +22,15 @@ from safetensors.torch import load_file
 from tiny_data import tiny_config, tiny_folder
 
 from magnet import distributed
+from magnet.cli.config import parse_config
 from magnet.data import DataFolder, ScaleCache
 from magnet.errors import MagNetError
 from magnet.networks import build_segmenter
-from magnet.training import loop as engine
+from magnet.training import loop
 from magnet.training.config import TrainConfig
 from magnet.training.pairs import build_refiners
 from magnet.training.refiner import RefinerTask, load_segmenter
-from magnet.training.run import parse_config, run_training
+from magnet.training.run import run_training
 from magnet.training.segmenter import validate_segmenter
 from magnet.training.sync_batch_norm import SyncBatchNorm2d, sync_batch_norm
 
@@ -169,13 +170,13 @@ def test_sync_batch_norm_of_one_process_is_batch_norm() -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_an_error(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (distributed, engine):
+    for module in (distributed, loop):
         monkeypatch.setattr(module, "world_size", lambda: 4)
-    engine.check_parts(dataclasses.replace(config.refiner, accumulate=1), "refiner")
+    loop.check_parts(dataclasses.replace(config.refiner, accumulate=1), "refiner")
     with pytest.raises(MagNetError, match=r"refiner\.batch_size: expected a multiple of the 4 processes.*set it to 8"):
-        engine.check_parts(dataclasses.replace(config.refiner, batch_size=6), "refiner")
+        loop.check_parts(dataclasses.replace(config.refiner, batch_size=6), "refiner")
     with pytest.raises(MagNetError, match=r"refiner\.accumulate: expected at most the 1 images .* each of 4 processes"):
-        engine.check_parts(config.refiner, "refiner")
+        loop.check_parts(config.refiner, "refiner")
 
 
 # two processes

@@ -14,6 +14,7 @@ from tiny_data import tiny_folder
 
 from magnet.data import DataFolder, ScaleCache
 from magnet.data.check import check_split
+from magnet.data.config import DataConfig
 from magnet.data.labels import read_labels
 from magnet.data.open import open_files
 from magnet.data.sizes import image_size
@@ -21,7 +22,6 @@ from magnet.errors import MagNetError
 from magnet.images.large import open_image, read_fitting_turned
 from magnet.images.read import read_image
 from magnet.notices import sum_up
-from magnet.training.config import DataConfig
 
 SIZE = (30, 40)
 

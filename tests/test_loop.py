@@ -18,13 +18,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from magnet import devices
 from magnet.data import IGNORE_INDEX
+from magnet.data.config import DataConfig
+from magnet.devices import autocast, check_amp
 from magnet.errors import MagNetError
-from magnet.training import loop as engine
-from magnet.training import optimiser as loop
+from magnet.training import loop, losses
 from magnet.training.board import check_tensorboard
-from magnet.training.config import DataConfig, OptimConfig, SegmenterConfig, TrainConfig, WalkConfig
-from magnet.training.optimiser import Loss, autocast, check_amp
+from magnet.training.config import OptimConfig, SegmenterConfig, TrainConfig, WalkConfig
+from magnet.training.losses import Loss
 from magnet.training.pictures import sheet
 from magnet.training.runlog import RunLog
 from magnet.training.signals import Interrupted, StopSignal
@@ -116,7 +118,7 @@ def train(
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = RunLog(folder.parent / "log.jsonl")
     try:
-        engine.train(NoiseTask(config, network, scores, wrong_at), config, CPU, folder, log)
+        loop.train(NoiseTask(config, network, scores, wrong_at), config, CPU, folder, log)
     finally:
         log.close()
     return folder
@@ -162,7 +164,7 @@ def test_terms_that_a_part_lacks_count_as_in_the_whole_batch(tmp_path: Path) -> 
     for parts in (1, 4):
         config = config_of(tmp_path, accumulate=parts, optim=OptimConfig(name="sgd", lr=0.1, ema=0))
         task = TwoTerms(config, network_of(norm=False))
-        engine.train(task, config, CPU, tmp_path / str(parts), RunLog(None))
+        loop.train(task, config, CPU, tmp_path / str(parts), RunLog(None))
         states.append(task.network.state_dict())
     for key, value in states[0].items():
         torch.testing.assert_close(states[1][key], value, rtol=1e-5, atol=1e-6)
@@ -199,7 +201,7 @@ def test_a_precision_that_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("could not create a primitive\nwith more lines")
 
     check_amp(CPU, "fp16")
-    monkeypatch.setattr(loop, "autocast", fails)
+    monkeypatch.setattr(devices, "autocast", fails)
     check_amp(CPU, "none")
     with pytest.raises(MagNetError, match=r"^amp: torch cannot compute convolutions in fp16 on this cpu .*primitive\)"):
         check_amp(CPU, "fp16")
@@ -230,7 +232,7 @@ def test_the_pair_of_a_network_with_an_auxiliary_head_is_trained() -> None:
     for kind in ("ce", "ohem"):
         loss = Loss.of(SegmenterConfig(loss=kind, aux_weight=0.4, dice=0.5, ohem_min_kept=20), 2, CPU)  # type: ignore[arg-type]
         alone = [loss._pixels(one, labels, ignore_index=IGNORE_INDEX) for one in logits]
-        expected = alone[0] + 0.4 * alone[1] + 0.5 * loop.dice_loss(logits[0], labels)
+        expected = alone[0] + 0.4 * alone[1] + 0.5 * losses.dice_loss(logits[0], labels)
         torch.testing.assert_close(loss(logits, labels), expected)
 
 

@@ -235,7 +235,8 @@ def test_leftovers_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.
 def test_training_in_a_folder_that_is_trained_in(tmp_path: Path) -> None:
     from tiny_data import tiny_config
 
-    from magnet.training.run import parse_config, run_training
+    from magnet.cli.config import parse_config
+    from magnet.training.run import run_training
 
     config = parse_config(tiny_config(tmp_path / "absent", tmp_path))
     (tmp_path / "tiny").mkdir()

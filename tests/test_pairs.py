@@ -11,10 +11,10 @@ from tiny_data import tiny_config, tiny_folder
 
 import magnet
 import magnet_kernels
+from magnet.cli.config import parse_config
 from magnet.data import DataFolder, ScaleCache
 from magnet.training.chains import draw_chain
 from magnet.training.pairs import PairMaker, _enlarge
-from magnet.training.run import parse_config
 from magnet.walk.points_by import CHOICES, refine_step_by
 
 SIZES = [(16, 24), (32, 48), (64, 96)]

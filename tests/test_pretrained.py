@@ -11,8 +11,8 @@ from seeded import rand
 from torch import Tensor, nn
 
 from magnet import MagNet, MagNetError, RefinementModule, build_segmenter
-from magnet.checkpoints import fit as checkpoints
-from magnet.checkpoints.fit import CheckpointError
+from magnet.checkpoints import safetensors_files
+from magnet.checkpoints.errors import CheckpointError
 from magnet.images.read import normalize
 from magnet.model import pretrained
 
@@ -206,7 +206,7 @@ def test_an_interrupted_save_leaves_the_old_model(saved: Path, tmp_path: Path, m
     def interrupt(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "save_file", interrupt)
+    monkeypatch.setattr(safetensors_files, "save_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tiny(num_classes=4).save_pretrained(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -237,7 +237,7 @@ def test_other_weights_are_an_error_that_says_how_to_take_them(saved: Path, tmp_
     copy_of(saved, tmp_path)
     other = tiny().state_dict()
     other["segmenter.head.bias"] += 1  # as tuned by hand
-    checkpoints.save_safetensors(tmp_path / "model.safetensors", other)
+    safetensors_files.save_safetensors(tmp_path / "model.safetensors", other)
     with pytest.raises(
         MagNetError, match=r"^weights: .* is not the file that 'config\.json' was written with"
     ) as caught:
@@ -255,7 +255,7 @@ def test_weights_that_are_not_finite_are_named(saved: Path, tmp_path: Path) -> N
     model = tiny()
     with torch.no_grad():
         model.segmenter.head.bias[1] = torch.nan
-    checkpoints.save_safetensors(tmp_path / "model.safetensors", model.state_dict())
+    safetensors_files.save_safetensors(tmp_path / "model.safetensors", model.state_dict())
     with pytest.raises(MagNetError, match=r"model\.safetensors' holds NaN or infinity in segmenter\.head\.bias; train"):
         MagNet.from_pretrained(tmp_path)
 

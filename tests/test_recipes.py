@@ -13,16 +13,18 @@ from safetensors.torch import load_file
 from sample_data import SAMPLES
 from tiny_data import tiny_config, tiny_folder
 
-from magnet.checkpoints.fit import CheckpointError
+from magnet.checkpoints.errors import CheckpointError
+from magnet.cli.config import RECIPES, ConfigParser, build_train_parser, parse_config
+from magnet.cli.train import main
 from magnet.errors import MagNetError
 from magnet.networks import build_segmenter
 from magnet.training.backbone import load_backbone
 from magnet.training.checks import check_config
 from magnet.training.config import OptimConfig, TrainConfig, with_steps
 from magnet.training.keys import config_keys, suggest
-from magnet.training.optimiser import Loss, Optimiser
-from magnet.training.reading import ConfigParser
-from magnet.training.run import RECIPES, build_train_parser, main, parse_config, run_training
+from magnet.training.losses import Loss
+from magnet.training.optimiser import Optimiser
+from magnet.training.run import run_training
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 PUBLISHED = ["cityscapes", "cityscapes_hrnet48", "deepglobe", "gleason"]

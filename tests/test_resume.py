@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from tiny_data import tiny_config, tiny_folder
 from torch import nn
 
+from magnet.cli.config import parse_config
 from magnet.errors import MagNetError
 from magnet.training import segmenter
 from magnet.training.config import TrainConfig
 from magnet.training.loader import Loader
-from magnet.training.run import parse_config, run_training
+from magnet.training.run import run_training
 from magnet.training.runlog import RunLog
 from magnet.training.state import load_training_state, restore_optimiser
 
@@ -380,7 +381,8 @@ _SERVER = """
     import torch
     import torch._dynamo  # which optimisers import, for seconds
     torch.set_num_threads(1)  # no pool of threads, which a fork would break
-    from magnet.training.run import parse_config, run_training
+    from magnet.cli.config import parse_config
+    from magnet.training.run import run_training
     from magnet.training import refiner, segmenter
     from magnet import MagNet
     config = parse_config(sys.argv[1:])

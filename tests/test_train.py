@@ -13,16 +13,19 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_data import tiny_config, tiny_folder
 
+from magnet.cli.config import RECIPES, build_train_parser, parse_config
+from magnet.cli.train import main
 from magnet.data import IGNORE_INDEX, DataFolder, ScaleCache
 from magnet.errors import MagNetError
 from magnet.images.match_colours import channel_statistics
 from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
-from magnet.training import loop as engine
+from magnet.training import loop
 from magnet.training.augment import Colour, cut, random_sample
 from magnet.training.config import AugmentConfig, OptimConfig
-from magnet.training.optimiser import Average, Optimiser, dice_loss
-from magnet.training.run import RECIPES, build_train_parser, main, parse_config, run_training
+from magnet.training.losses import dice_loss
+from magnet.training.optimiser import Average, Optimiser
+from magnet.training.run import run_training
 from magnet.training.segmenter import SampleSource, start_from
 
 
@@ -231,13 +234,13 @@ def test_a_whole_run_leaves_a_model_that_predicts(folder: Path, tmp_path: Path, 
 def test_pictures_of_both_stages_are_shown(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: dict[str, tuple[int, ...]] = {}
 
-    class Board(engine.Board):
+    class Board(loop.Board):
         live = True
 
         def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
             shown.update({f"{name} {step}": picture.shape for name, picture in pictures.items()})
 
-    monkeypatch.setattr(engine, "Board", Board)
+    monkeypatch.setattr(loop, "Board", Board)
     run_training(parse_config(tiny_config(folder, tmp_path)), "all")
     assert shown == {  # image, labels, coarse and last scale; image, labels, coarse, fine and refined
         "segmenter/p4 4": (64, 4 * 100 - 4, 3),

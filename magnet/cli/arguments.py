@@ -14,7 +14,6 @@ from magnet.errors import ArgumentError, printable
 __all__ = [
     "Parser",
     "add_walk_options",
-    "check_device",
     "check_scene_size",
     "count",
     "count_between",
@@ -75,12 +74,6 @@ def device_name(text: str) -> str:
     if not re.fullmatch(DEVICES, text):
         raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, got '{text}'")
     return text
-
-
-def check_device(argument: str, text: str) -> None:
-    """Raises ArgumentError for anything but auto, cpu, cuda and cuda:N, as for "meta", on which nothing is computed."""
-    if not re.fullmatch(DEVICES, text):
-        raise ArgumentError(f"{argument}: expected auto, cpu, cuda or cuda:N, got '{text}'")
 
 
 def n_points(text: str) -> int | float:

@@ -147,7 +147,7 @@ def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
     names = ("network", "scales", "patch_size", "input_size", "n_points", "kernel_size")
     given: dict[str, Any] = {}
     if args.config:
-        from magnet.training.run import parse_config
+        from magnet.cli.config import parse_config
 
         config = parse_config(["--config", args.config])
         given = {name: getattr(config.walk, name) for name in names[1:]} | {"network": config.segmenter.network}

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magnet.cli.arguments import Parser
+from magnet.cli.config import build_train_parser, parse_config
 from magnet.cli.data_options import data_config, files_of
 from magnet.data.check import SplitReport, check_split, judge
+from magnet.data.config import DataConfig
 from magnet.data.labelled_files import LabelledFiles
 from magnet.data.open import open_files
 from magnet.data.overlap import shared_images
 from magnet.errors import MagNetError
 from magnet.files.atomic import atomic_path
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target
-from magnet.training.config import DataConfig
-from magnet.training.run import build_train_parser, parse_config
 
 __all__ = ["main"]
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from magnet.cli.config import build_train_parser, parse_config
 from magnet.data import Dataset, LabelledFiles
+from magnet.data.config import DataConfig
 from magnet.data.open import detect_format
 from magnet.errors import ArgumentError
-from magnet.training.config import DataConfig
-from magnet.training.run import build_train_parser, parse_config
 
 __all__ = ["data_config", "files_of"]
 

@@ -19,6 +19,7 @@ from magnet.cli.arguments import Parser
 from magnet.cli.data_options import data_config, files_of
 from magnet.data import Dataset, colours_of, open_split
 from magnet.data.counting import check_scored_labels
+from magnet.devices import pick_device, to_device
 from magnet.errors import ArgumentError
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
@@ -27,7 +28,6 @@ from magnet.files.outputs import OVERWRITE_HELP, check_json_target
 from magnet.images.draw import default_colours
 from magnet.images.read import IMAGE_SUFFIXES
 from magnet.model.pretrained import CONFIG, WEIGHTS
-from magnet.training.optimiser import pick_device, to_device
 from magnet.walk.settings import check_n_patches
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
     config, amp, n_patches = None, args.amp or "none", args.n_patches
     if args.config:
-        from magnet.training.run import build_train_parser, parse_config
+        from magnet.cli.config import build_train_parser, parse_config
 
         config = parse_config(["--config", args.config, *rest], build_train_parser(prog))
         amp = args.amp or config.amp

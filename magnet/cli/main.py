@@ -32,7 +32,7 @@ _COMMANDS = {
     ),
     "demo": _Command("magnet.cli.demo", "refine a generated high-resolution scene, offline, and draw what happened"),
     "predict": _Command("magnet.cli.predict", "segment images"),
-    "train": _Command("magnet.training.run", "train a segmenter and its refiner on a folder of images and labels"),
+    "train": _Command("magnet.cli.train", "train a segmenter and its refiner on a folder of images and labels"),
     "eval": _Command("magnet.cli.evaluate", "coarse and refined mIoU, time and memory on labelled images"),
     "data": _Command("magnet.cli.data_check", "check labelled images: counts, sizes, classes, and all that is wrong"),
     "convert": _Command("magnet.cli.convert", "turn checkpoints of the public release into a model folder"),

@@ -17,7 +17,6 @@ from tqdm import tqdm
 from magnet.cli.arguments import (
     Parser,
     add_walk_options,
-    check_device,
     device_name,
     kernel_size,
     n_patches,
@@ -25,6 +24,7 @@ from magnet.cli.arguments import (
     walk_options,
     wrong_values,
 )
+from magnet.devices import check_device
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.files.atomic import save_image
 from magnet.files.outputs import OVERWRITE_HELP, Outputs, results_in

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from magnet.data.labelled_files import (
 )
 from magnet.data.labels import ClassIds
 from magnet.data.lists import read_classes, read_text
+from magnet.data.unread import more, unread_faults, unread_files
 from magnet.errors import MagNetError, printable
 
 __all__ = ["DataFolder"]
@@ -57,16 +60,18 @@ class DataFolder(LabelledFiles):
         stems = _stems(self.path / f"{split}.txt", split)
         images, labels = images_in(self.path / "images"), _label_files(self.path / "labels")
         faults = _faults(self.path / f"{split}.txt", stems, images, labels)
+        for part, found in (("images", images), ("labels", labels)):
+            faults += unread_faults(dict.fromkeys(stems), self.path / part, found, part)
         pairs, without_labels, without_image = [], [], []
         for stem in dict.fromkeys(stems):
             if stem not in images:
-                if _as_stem(stem) not in images and "\t" not in stem:  # those are told of once
-                    without_image.append(self.path / "labels" / f"{stem}.png")
+                if stem in labels:  # the others are faults of the list
+                    without_image.append(labels[stem])
             elif stem not in labels:
                 without_labels.append(images[stem])
             elif _is_png(labels[stem]):
                 pairs.append(FilePair(stem, images[stem], (labels[stem],)))
-        if strict and without_image:
+        if strict and without_image and not faults:
             raise MagNetError(
                 f"data: {split}.txt of '{self.path}' lists '{printable(without_image[0].stem)}', which is not in "
                 "images/; add the image, or take it out of the list"
@@ -125,32 +130,59 @@ def _faults(path: Path, stems: Sequence[str], images: Mapping[str, Path], labels
     listed = f"data: {path.name} of '{path.parent}' lists "
     twice = [stem for stem, count in Counter(stems).items() if count > 1]
     if twice:
-        faults.append(f"{listed}'{twice[0]}' twice{_more(twice)}; remove one")
+        faults.append(f"{listed}'{twice[0]}' twice{more(twice)}; remove one")
     longer = [stem for stem in stems if stem not in images and _as_stem(stem) in images]
     if longer:
         faults.append(
-            f"{listed}'{longer[0]}'{_more(longer)}; stems, without suffix and folder, are wanted: "
+            f"{listed}'{longer[0]}'{more(longer)}; stems, without suffix and folder, are wanted: "
             f"'{_as_stem(longer[0])}'"
         )
     columns = [stem for stem in stems if "\t" in stem and stem not in longer]
     if columns:
-        faults.append(f"{listed}'{columns[0]}'{_more(columns)}; stems are wanted, or set data.format list")
+        faults.append(f"{listed}'{columns[0]}'{more(columns)}; stems are wanted, or set data.format list")
+    told = {*images, *labels, *longer, *columns}
+    nowhere = [stem for stem in stems if stem not in told]
+    unread = unread_files(path.parent / "images") if nowhere else {}
+    faults += _nowhere(listed, [stem for stem in nowhere if stem not in unread], images)
     others = [labels[stem] for stem in stems if stem in images and stem in labels and not _is_png(labels[stem])]
     if others:
         lossy = others[0].suffix.lower() in (".jpg", ".jpeg")
         faults.append(
-            f"data: '{others[0]}'{_more(others)}: PNG is wanted; save the labels as '{others[0].stem}.png', 8-bit ids"
+            f"data: '{others[0]}'{more(others)}: PNG is wanted; save the labels as '{others[0].stem}.png', 8-bit ids"
             + (", from their source, as JPEG changes ids" if lossy else "")
         )
     unlabelled = [stem for stem in stems if stem in images and stem not in labels]
     like = named_otherwise(unlabelled[0], labels) if unlabelled else None
     if like:
         faults.append(
-            f"data: the labels of '{images[unlabelled[0]].name}'{_more(unlabelled)} seem to be '{like}'; image and "
+            f"data: the labels of '{images[unlabelled[0]].name}'{more(unlabelled)} seem to be '{like}'; image and "
             f"labels have one name: rename it to '{unlabelled[0]}.png', or list the pairs (data.format list)"
         )
     return faults
 
 
-def _more(items: Sequence[object]) -> str:
-    return f" and {len(items) - 1} more" if len(items) > 1 else ""
+def _nowhere(listed: str, stems: Sequence[str], images: Mapping[str, Path]) -> list[str]:
+    """What to tell of lines that are the stem of no file, once of each kind of line."""
+    lower = {name.casefold(): name for name in images}
+    columns, comments, slips, others = [], [], [], []
+    for stem in stems:
+        parts = re.split(r"[\s,;]+", stem)
+        if parts[1:] and _as_stem(parts[0]) in images:
+            columns.append(stem)
+        elif stem.startswith("#"):
+            comments.append(stem)
+        else:
+            (slips if stem.casefold() in lower else others).append(stem)
+    faults = []
+    if columns:
+        stem = _as_stem(re.split(r"[\s,;]+", columns[0])[0])
+        faults.append(f"{listed}'{columns[0]}'{more(columns)}; stems, one a line, are wanted: '{stem}'")
+    if comments:
+        faults.append(f"{listed}'{comments[0]}'{more(comments)}; stems, one a line, are wanted: take the line out")
+    for found in (slips, others):
+        if found:
+            near = difflib.get_close_matches(found[0], images, 1)
+            like = lower.get(found[0].casefold(), near[0] if near else "")
+            fix = f"did you mean '{like}'?" if like else "add the files, or take it out of the list"
+            faults.append(f"{listed}'{found[0]}'{more(found)}, which is neither in images/ nor in labels/; {fix}")
+    return faults

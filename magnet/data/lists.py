@@ -8,6 +8,7 @@ from typing import NamedTuple
 from magnet.data.dataset import IGNORE_INDEX
 from magnet.data.labelled_files import FilePair, LabelledFiles
 from magnet.data.labels import IN_YAML, ClassIds
+from magnet.data.unread import refuse_no_file
 from magnet.errors import MagNetError, printable
 from magnet.files import reading
 
@@ -78,6 +79,8 @@ def listed_pairs(root: Path, path: Path) -> tuple[list[FilePair], list[Path], li
                 f"data: '{path}': '{printable(image)}' is listed as its own label; list lines image<TAB>label"
             )
         files = root / image, root / labels
+        for file in files:
+            refuse_no_file(file)
         if not files[0].is_file():
             without_image.append(files[0])
         elif not files[1].is_file():

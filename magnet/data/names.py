@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from magnet.errors import MagNetError
 
-__all__ = ["compare_names"]
+__all__ = ["compare_names", "plain_name"]
 
 
 def compare_names(expected: Sequence[str] | None, names: Sequence[str], of_expected: str, of_names: str) -> str | None:
@@ -33,7 +33,7 @@ def compare_names(expected: Sequence[str] | None, names: Sequence[str], of_expec
             f"classes: {of_expected} has {len(expected)} ({_shown(expected)}), but {of_names} {len(names)} "
             f"({_shown(names)}); give both the same classes"
         )
-    first, second = [_plain(name) for name in expected], [_plain(name) for name in names]
+    first, second = [plain_name(name) for name in expected], [plain_name(name) for name in names]
     moved = [i for i, name in enumerate(first) if name != second[i] and (name in second or second[i] in first)]
     if moved:
         i = moved[0]
@@ -53,7 +53,8 @@ def compare_names(expected: Sequence[str] | None, names: Sequence[str], of_expec
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """What of a name makes a difference: upper case, blanks at its ends, and which of blank, ``_`` and ``-`` do not."""
     return "".join(" " if letter in "_- " else letter for letter in name.casefold().strip())
 
 

@@ -19,7 +19,7 @@ from magnet.data.yaml_file import YamlData
 from magnet.errors import ArgumentError, MagNetError, shown
 
 if TYPE_CHECKING:
-    from magnet.training.config import DataConfig
+    from magnet.data.config import DataConfig
 
 __all__ = ["check_data", "detect_format", "open_files", "open_split"]
 
@@ -138,6 +138,11 @@ def detect_format(root: Path) -> str:
     """
     if root.suffix.lower() in (".yaml", ".yml") and root.is_file():
         return "yaml"
+    if root.is_file():
+        raise ArgumentError(
+            f"data: expected a data folder, or a YAML file that describes the data, got the file '{root}'; give the folder "
+            "that it is in, or set data.format and its keys with --config"
+        )
     if not root.is_dir():
         raise ArgumentError(f"data: expected a folder, but '{root}' does not exist; check the path")
     if found := _layout(root):

@@ -11,6 +11,7 @@ from magnet.data.labelled_files import FilePair, LabelledFiles, images_in, pair_
 from magnet.data.labels import ClassIds
 from magnet.data.lists import listed_pairs
 from magnet.data.splits import check_split_name
+from magnet.data.unread import unread_faults
 from magnet.errors import ArgumentError, shown
 from magnet.files.yaml_text import read_yaml
 
@@ -48,7 +49,7 @@ class YamlData(LabelledFiles):
         if unknown:
             raise ArgumentError(f"data.file: '{path}' has the unknown key '{unknown[0]}'; known are {', '.join(_KEYS)}")
         class_names = _class_names(path, content.get("classes"))
-        pairs, without_labels, without_image = _find(path, content, split)
+        (pairs, without_labels, without_image), faults = _find(path, content, split)
         super().__init__(
             split,
             path,
@@ -58,6 +59,7 @@ class YamlData(LabelledFiles):
             colours=_colours(path, content.get("colours"), len(class_names)),
             without_labels=without_labels,
             without_image=without_image,
+            faults=faults,
             strict=strict,
         )
 
@@ -112,7 +114,8 @@ def _colours(path: Path, colours: Any, num_classes: int) -> list[Colour] | None:
     return [(r, g, b) for r, g, b in colours]
 
 
-def _find(path: Path, content: Mapping[str, Any], split: str) -> _Found:
+def _find(path: Path, content: Mapping[str, Any], split: str) -> tuple[_Found, list[str]]:
+    """Files of a split, and messages of what is there and not read."""
     check_split_name(split)
     root = path.parent / str("." if content.get("root") is None else content["root"])
     part = content.get(split)
@@ -122,7 +125,7 @@ def _find(path: Path, content: Mapping[str, Any], split: str) -> _Found:
     listed = isinstance(part, dict) and set(part) == {"list"}
     _need(path, split, part, folders or listed, "{images: FOLDER, labels: FOLDER} or {list: FILE}")
     if listed:
-        return listed_pairs(root, root / str(part["list"]))
+        return listed_pairs(root, root / str(part["list"])), []
     images, labels = root / str(part["images"]), root / str(part["labels"])
     # splits may share a folder of labels: those of the others' images are not without an image
     elsewhere: set[str] = set()
@@ -130,5 +133,9 @@ def _find(path: Path, content: Mapping[str, Any], split: str) -> _Found:
         found = content.get(other)
         if other != split and isinstance(found, dict) and found.get("labels") == part["labels"] and "images" in found:
             elsewhere.update(images_in(root / str(found["images"])))
-    pairs, without_labels, without_image = pair_by_name(images_in(images), images_in(labels))
-    return pairs, without_labels, [p for p in without_image if p.stem not in elsewhere]
+    of_images, of_labels = images_in(images), images_in(labels)
+    pairs, without_labels, without_image = pair_by_name(of_images, of_labels)
+    without_image = [p for p in without_image if p.stem not in elsewhere]
+    faults = unread_faults([p.stem for p in without_labels], labels, of_labels, "labels")
+    faults += unread_faults([p.stem for p in without_image], images, of_images, "images")
+    return (pairs, without_labels, without_image), faults

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from magnet.checks import check_count, check_size
 from magnet.conventions import can_look, check_logits, check_normalized
 from magnet.errors import shown
 from magnet.images.large import open_image
@@ -195,7 +196,7 @@ class MagNet(nn.Module):
 
     @batch_size.setter
     def batch_size(self, value: int | None) -> None:
-        self._batch_size = None if value is None else settings.check_count("batch_size", value)
+        self._batch_size = None if value is None else check_count("batch_size", value)
 
     @property
     def patches_per_pass(self) -> int:
@@ -226,7 +227,7 @@ class MagNet(nn.Module):
 
     def plan(self, size: Size) -> Plan:
         """The sizes that the walk takes for an image of ``size`` (H, W)."""
-        return plan_walk(self, settings.check_size("size", size, most=None))
+        return plan_walk(self, check_size("size", size, most=None))
 
     def refiner_at(self, scale: int) -> nn.Module | None:
         """The refiner of ``scale``; None where there is none."""

@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from magnet.bounds import MAX_SCALES
-from magnet.checkpoints.fit import load_safetensors, load_state, save_safetensors
+from magnet.checkpoints.fit import load_state
+from magnet.checkpoints.safetensors_files import load_safetensors, save_safetensors
 from magnet.errors import ArgumentError, MagNetError, shown
 from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
 from magnet.files.locks import folder_lock

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.checks import check_count
 from magnet.errors import printable, shown
 from magnet.images.read import IMAGENET_MEAN, IMAGENET_STD
-from magnet.checks import check_count
 
 __all__ = ["WrappedSegmenter", "wrap"]
 

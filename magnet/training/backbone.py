@@ -7,7 +7,9 @@ import os
 from torch import nn
 from tqdm import tqdm
 
-from magnet.checkpoints.fit import CheckpointError, LoadReport, load_state, read_state_dict
+from magnet.checkpoints.errors import CheckpointError
+from magnet.checkpoints.fit import LoadReport, load_state
+from magnet.checkpoints.state_dicts import read_state_dict
 from magnet.errors import MagNetError
 
 __all__ = ["BACKBONES", "load_backbone"]

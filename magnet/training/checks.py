@@ -20,7 +20,7 @@ from magnet.training.config import (
     SegmenterConfig,
     TrainConfig,
 )
-from magnet.training.reading import check_values
+from magnet.training.values import check_values
 from magnet.walk import settings
 
 __all__ = ["check_config"]

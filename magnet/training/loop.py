@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from magnet.checkpoints.fit import save_safetensors
+from magnet.checkpoints.safetensors_files import save_safetensors
 from magnet.distributed import (
     all_reduce_sum,
     any_rank,

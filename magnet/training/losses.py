@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magnet.data import IGNORE_INDEX
 from magnet.distributed import all_reduce_sum, global_kth_smallest, global_sum, world_size
+from magnet.errors import ArgumentError
+from magnet.training.config import RefinerConfig, SegmenterConfig
 
 
 def _check(logits: Tensor, target: Tensor, ignore_index: int, weight: Tensor | None) -> Tensor:
@@ -180,3 +184,91 @@ def ohem_cross_entropy(
     if weight is not None:
         losses = losses * weight.float()[target[valid].long()]
     return _ratio(losses[hard].sum(), hard.sum(), True) if several else losses[hard].mean()
+
+
+class Loss:
+    """Cross-entropy (all pixels, or the hard ones) plus a soft Dice loss."""
+
+    def __init__(
+        self,
+        kind: str,
+        class_weights: Sequence[float],
+        dice: float,
+        num_classes: int,
+        device: torch.device,
+        *,
+        aux_weight: float = 0.4,
+        ohem_threshold: float = 0.7,
+        ohem_min_kept: int = 100_000,
+    ) -> None:
+        self.dice = dice
+        self._pixels: Callable[..., Tensor] = cross_entropy
+        if kind == "ohem":
+            self._pixels = partial(ohem_cross_entropy, threshold=ohem_threshold, min_kept=ohem_min_kept)
+        self._aux_weight = aux_weight
+        self.weight = torch.tensor(list(class_weights), device=device) if class_weights else None
+
+    @classmethod
+    def of(cls, stage: SegmenterConfig | RefinerConfig, num_classes: int, device: torch.device) -> Loss:
+        """The loss of a stage. Raises ArgumentError where its class weights are not one for each class."""
+        weights = stage.class_weights
+        if weights and len(weights) != num_classes:
+            name = "segmenter" if isinstance(stage, SegmenterConfig) else "refiner"
+            raise ArgumentError(
+                f"{name}.class_weights: expected one for each of {num_classes} classes, got {len(weights)}; give each "
+                "class a weight, or leave the key out"
+            )
+        return cls(
+            stage.loss,
+            stage.class_weights,
+            stage.dice,
+            num_classes,
+            device,
+            aux_weight=stage.aux_weight if isinstance(stage, SegmenterConfig) else 0.0,
+            ohem_threshold=stage.ohem_threshold,
+            ohem_min_kept=stage.ohem_min_kept,
+        )
+
+    def __call__(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
+        """Of logits (N, C, H, W) or, with an auxiliary head, of the pair (main, auxiliary); Dice is of main alone.
+
+        With several processes, of their images together: all must call, and all get the same.
+        """
+        loss = self._pixels(
+            logits,
+            target,
+            ignore_index=IGNORE_INDEX,
+            weight=self.weight,
+            aux_weight=self._aux_weight,
+            all_ranks=True,
+        )
+        if self.dice > 0:
+            main = logits if isinstance(logits, Tensor) else logits[0]
+            loss = loss + self.dice * dice_loss(main, target, all_ranks=True)
+        return loss
+
+    def weight_of(self, target: Tensor) -> Tensor:
+        """What the mean over the pixels of ``target`` divides by, a scalar: their number, or the sum of their weights.
+
+        A mean over several parts is the sum of the parts' means, each times its share of this.
+        """
+        valid = target != IGNORE_INDEX
+        if self.weight is None:
+            return valid.sum().float()
+        return (self.weight.float()[target.masked_fill(~valid, 0)] * valid).sum()
+
+
+def dice_loss(logits: Tensor, target: Tensor, *, all_ranks: bool = False) -> Tensor:
+    """1 - soft Dice over the batch (with ``all_ranks``, of all processes), mean over the classes that labels hold."""
+    valid = target != IGNORE_INDEX
+    num_classes = logits.shape[1]
+    truth = F.one_hot(target.masked_fill(~valid, 0), num_classes).permute(0, 3, 1, 2) * valid[:, None]
+    probabilities = logits.float().softmax(dim=1) * valid[:, None]
+    overlap, mass = (probabilities * truth).sum(dim=(0, 2, 3)), probabilities.sum(dim=(0, 2, 3))
+    counts = truth.sum(dim=(0, 2, 3))
+    if all_ranks:
+        overlap, mass = global_sum(torch.stack((overlap, mass)))
+        counts = all_reduce_sum(counts)
+    dice = (2 * overlap + 1) / (mass + counts + 1)
+    present = counts > 0
+    return ((1 - dice) * present).sum() / present.sum().clamp(min=1)

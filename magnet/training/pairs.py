@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.devices import autocast
 from magnet.networks import RefinementModule
 from magnet.training.chains import Chain
 from magnet.training.config import TrainConfig
-from magnet.training.optimiser import autocast
 from magnet.training.parallel import has_sync_batch_norm
 from magnet.walk.points_by import refine_step_by
 

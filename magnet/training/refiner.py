@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from magnet.data import ScaleCache
+from magnet.devices import autocast, to_device
 from magnet.distributed import all_reduce_sum, barrier, global_max, shard
 from magnet.errors import MagNetError
 from magnet.evaluation.metrics import confusion_matrix, mean_iou
 from magnet.networks import build_segmenter
-from magnet.training import loop as engine
+from magnet.training import loop
 from magnet.training.chains import Chain, ChainBatch, ChainSamples, cropped, draw_chain
 from magnet.training.config import TrainConfig
-from magnet.training.optimiser import Loss, autocast, to_device
+from magnet.training.losses import Loss
 from magnet.training.pairs import PairMaker, Refiners, build_refiners
 from magnet.training.pictures import PICTURES, class_colours, rgb, sheet
 from magnet.training.runlog import RunLog
@@ -185,6 +186,6 @@ def train_refiner(
     with weights.open("rb") as file:
         origin = {"segmenter": hashlib.file_digest(file, "sha256").hexdigest()}
     task = RefinerTask(config, refiners, segmenter, train, val, device, origin)
-    trained = engine.train(task, config, device, folder / task.name, log)
+    trained = loop.train(task, config, device, folder / task.name, log)
     assert isinstance(trained, Refiners)
     return trained

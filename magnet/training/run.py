@@ -1,10 +1,8 @@
-"""``magnet train``: a segmenter and its refiners from one YAML file."""
+"""A whole run: a segmenter and its refiners, by a configuration."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,19 +10,18 @@ from typing import TYPE_CHECKING
 from magnet.data import ScaleCache
 from magnet.data.counting import check_labels, keep_counts
 from magnet.data.open import open_split
-from magnet.distributed import check_same, check_shared, is_main, session
+from magnet.distributed import check_same, check_shared, is_main
 from magnet.errors import ArgumentError, MagNetError
 from magnet.files.atomic import check_output_dir, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.notices import sum_up
 from magnet.training.checks import check_config
 from magnet.training.config import TrainConfig, with_steps
-from magnet.training.reading import RECIPES, ConfigParser
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RECIPES", "TrainConfig", "build_train_parser", "main", "open_split", "parse_config", "run_training"]
+__all__ = ["run_training"]
 
 
 def run_training(config: TrainConfig, stage: str | None = None) -> Path:
@@ -46,8 +43,8 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
             replaced without ``config.overwrite``, a loss that is not finite.
         SystemExit: SIGTERM, SIGINT or SIGHUP came, and the training state is saved.
     """
+    from magnet.devices import check_amp, pick_device
     from magnet.training.board import check_tensorboard
-    from magnet.training.optimiser import check_amp, pick_device
 
     stage = stage or config.stage
     if stage not in ("segmenter", "refiner", "all"):
@@ -73,7 +70,7 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
 def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) -> Path:
     """``run_training`` in its folder."""
     from magnet.training.loop import check_parts
-    from magnet.training.optimiser import Loss
+    from magnet.training.losses import Loss
     from magnet.training.run_folder import check_run_folder, write_config
     from magnet.training.runlog import RunLog
 
@@ -121,30 +118,3 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     finally:
         log.close()
     return folder / ("segmenter" if stage == "segmenter" else "model")
-
-
-def build_train_parser(prog: str = "magnet train") -> ConfigParser:
-    """What reads a configuration of words; messages begin with ``prog``."""
-    return ConfigParser(prog)
-
-
-def parse_config(arguments: Sequence[str], parser: ConfigParser | None = None) -> TrainConfig:
-    """Turn command-line arguments into a configuration. Exits with code 2 on wrong ones.
-
-    Every value by itself is checked; what a run needs besides is checked by ``run_training``.
-    """
-    parser = parser or build_train_parser()
-    try:
-        return parser.parse(arguments)
-    except ArgumentError as error:  # in one line, without the page of usage
-        print(f"{parser.prog}: error: {error}; see {parser.prog} --help", file=sys.stderr)
-        raise SystemExit(2) from error
-
-
-def main(argv: Sequence[str]) -> int:
-    """``magnet train``: returns 0, or raises MagNetError for the command line to report."""
-    config = parse_config(argv)
-    with session(config.device):
-        folder = run_training(config)
-        print(f"done: {folder}")
-    return 0

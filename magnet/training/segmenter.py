@@ -14,16 +14,17 @@ from torch import Tensor, nn
 
 from magnet.data import ScaleCache
 from magnet.data.names import compare_names
+from magnet.devices import autocast, predictor, to_device
 from magnet.distributed import all_reduce_sum, is_main, shard
 from magnet.errors import MagNetError
 from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
 from magnet.images.read import to_tensor
 from magnet.networks import build_segmenter
-from magnet.training import loop as engine
+from magnet.training import loop
 from magnet.training.augment import random_sample
 from magnet.training.backbone import load_backbone
 from magnet.training.config import AugmentConfig, TrainConfig
-from magnet.training.optimiser import Loss, autocast, predictor, to_device
+from magnet.training.losses import Loss
 from magnet.training.pictures import PICTURES, class_colours, sheet
 from magnet.training.runlog import RunLog
 from magnet.training.state import seed_everything
@@ -254,4 +255,4 @@ def train_segmenter(
         start_from(network, stage.init, val.dataset.class_names)
     source = SampleSource(train, stage.scale_weights)
     task = SegmenterTask(config, to_device(network, device), source, val, device)
-    return engine.train(task, config, device, folder / task.name, log)
+    return loop.train(task, config, device, folder / task.name, log)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from magnet.checkpoints.fit import load_safetensors
+from magnet.checkpoints.safetensors_files import load_safetensors
 from magnet.errors import MagNetError, shown
 from magnet.files.atomic import atomic_path
 from magnet.files.reading import parse_json

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from magnet.training.config import RefinerConfig, SegmenterConfig
 from magnet.training.loader import Samples
-from magnet.training.optimiser import Loss
+from magnet.training.losses import Loss
 
 __all__ = ["Logits", "Progress", "Task", "Validation"]
 

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from magnet.checks import Pair, is_int, as_number, is_list, check_size
-
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from magnet.bounds import MAX_INPUT_PIXELS, MAX_MODEL_PIXELS, MAX_PATCHES, MAX_SCALES
+from magnet.bounds import MAX_INPUT_PIXELS, MAX_PATCHES, MAX_SCALES
+from magnet.checks import Pair, as_number, check_size, is_int, is_list
 from magnet.errors import shown
 from magnet.walk.grid import count_grid
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
-
-
-
-
-
-
-
-
-
 
 
 def check_input_size(value: Any) -> Pair:
@@ -103,8 +92,6 @@ def check_paper_only(name: str, value: Any, default: Any, allowed: Sequence[Any]
     if compat == "official" and value != default:
         raise ValueError(f"{name}: expected {default!r} with compat='official', got {shown(value)}; use compat='paper'")
     return value
-
-
 
 
 def check_refiners(refiner: Any, n_scales: int) -> list[nn.Module]:

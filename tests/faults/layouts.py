@@ -111,9 +111,95 @@ def folder_lists_a_name_twice(path: Path) -> list[str]:
     return _write(_folder(path), "train.txt", "p0\np1\np0\np2\n")
 
 
-@layout("labels without an image: ", "ghost.png")
+@layout("train.txt of '", "lists 'ghost', which is neither in images/ nor in labels/", "take it out of the list")
 def folder_lists_what_is_not_there(path: Path) -> list[str]:
     return _write(_folder(path), "train.txt", "p0\np1\nghost\np2\n")
+
+
+@layout("lists 'P0' and 2 more, which is neither in images/ nor in labels/; did you mean 'p0'?")
+def folder_lists_names_in_upper_case(path: Path) -> list[str]:
+    return _write(_folder(path), "train.txt", "P0\nP1\nP2\n")
+
+
+@layout("lists 'pp0', which is neither in images/ nor in labels/; did you mean 'p0'?")
+def folder_lists_a_slip(path: Path) -> list[str]:
+    return _write(_folder(path), "train.txt", "pp0\np1\np2\n")
+
+
+@layout("lists 'p0.jpg,p0.png' and 1 more; stems, one a line, are wanted: 'p0'")
+def folder_lists_pairs_by_commas(path: Path) -> list[str]:
+    return _write(_folder(path), "train.txt", "p0.jpg,p0.png\np1.jpg, p1.png\np2\n")
+
+
+@layout("lists 'images/p0.jpg labels/p0.png' and 2 more; stems, without suffix and folder, are wanted: 'p0'")
+def folder_lists_pairs_by_blanks(path: Path) -> list[str]:
+    lines = [f"images/p{i}.jpg labels/p{i}.png\n" for i in range(3)]
+    return _write(_folder(path), "train.txt", "".join(lines))
+
+
+@layout("lists '# train'; stems, one a line, are wanted: take the line out")
+def folder_lists_begin_with_a_comment(path: Path) -> list[str]:
+    return _write(_folder(path), "train.txt", "# train\np0\np1\np2\n")
+
+
+@layout("labels/p0.npy' and 2 more: .npy is not read; save the labels as 'p0.png', 8-bit ids")
+def folder_labels_are_arrays(path: Path) -> list[str]:
+    return _rename(_folder(path), "labels", lambda file: f"{file.stem}.npy")
+
+
+@layout("labels/p0.txt' and 2 more: .txt is not read; save the labels as 'p0.png', 8-bit ids")
+def folder_labels_are_boxes(path: Path) -> list[str]:
+    folder = _folder(path)
+    for file in sorted((folder / "labels").iterdir()):
+        file.with_suffix(".txt").write_text("0 0.5 0.5 0.2 0.2\n")
+        file.unlink()
+    return [str(folder)]
+
+
+@layout("images/p0.gif' and 2 more: .gif is not read; save the images as PNG or JPEG")
+def folder_images_are_gif(path: Path) -> list[str]:
+    return _rename(_folder(path), "images", lambda file: f"{file.stem}.gif")
+
+
+@layout("labels/p0.png' is a link to what is not there; put the file itself there (3 of these)")
+def folder_labels_are_dead_links(path: Path) -> list[str]:
+    folder = _folder(path)
+    for number in range(3):
+        (folder / "labels" / f"p{number}.png").unlink()
+        (folder / "labels" / f"p{number}.png").symlink_to(f"elsewhere/p{number}.png")
+    return [str(folder)]
+
+
+@layout("images/p1.jpg' is a pipe; copy what comes from it to a file")
+def folder_image_is_a_pipe(path: Path) -> list[str]:
+    folder = _folder(path)
+    (folder / "images" / "p1.jpg").unlink()
+    os.mkfifo(folder / "images" / "p1.jpg")
+    return [str(folder)]
+
+
+@layout("the class name 'Road' twice (as 'road', which makes no difference), for 0 and 1", "a name of its own")
+def folder_class_name_twice_but_for_upper_case(path: Path) -> list[str]:
+    return _write(_folder(path), "classes.txt", "0 Road\n1 road\n255 ignore\n")
+
+
+@layout("palette whose entry 0 is the grey 1", "save the ids as 8-bit grey, without a palette")
+def folder_labels_with_quantised_greys(path: Path) -> list[str]:
+    folder = _folder(path)
+    for file in sorted((folder / "labels").iterdir()):
+        ids = np.array(Image.open(file))
+        image = Image.fromarray((ids == 0).astype(np.uint8), mode="P")  # entry 1 is the grey 0
+        image.putpalette([1, 1, 1, 0, 0, 0])
+        image.save(file)
+    return [str(folder)]
+
+
+@layout("train/ids/n0.npy' and ", "more: .npy is not read; save the labels as 'n0.png'")
+def yaml_labels_are_arrays(path: Path) -> list[str]:
+    yaml_sample(path / "d")
+    for file in sorted((path / "d" / "train" / "ids").iterdir()):
+        file.rename(file.with_suffix(".npy"))
+    return [str(path / "d" / "data.yaml")]
 
 
 @layout("train.txt' is not UTF-8", "save it as UTF-8")
@@ -283,7 +369,7 @@ def folder_labels_are_no_images(path: Path) -> list[str]:
     return [str(folder)]
 
 
-@layout("images without labels: ", "pictures/n0.jpg")
+@layout("labels/p1.png' is a pipe", "copy what comes from it to a file")
 def list_with_a_pipe(path: Path) -> list[str]:
     keys = list_sample(path / "d")
     label = path / "d" / "annotations" / "n0_ids.png"

@@ -61,7 +61,7 @@ def load_model(folder: str) -> dict[str, Any]:
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    from magnet.checkpoints.fit import read_state_dict
+    from magnet.checkpoints.state_dicts import read_state_dict
 
     return {"digest": digest(*[value.float().numpy() for _, value in sorted(read_state_dict(path).items())])}
 

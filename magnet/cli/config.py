@@ -9,19 +9,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
-from magnet.errors import ArgumentError, printable, shown
+from magnet.errors import ArgumentError, shown
 from magnet.files.yaml_text import YamlError, dump_yaml, parse_yaml, read_yaml
 from magnet.training.config import TrainConfig
 from magnet.training.keys import config_keys, expected, explanations, is_flag, is_section, is_text, suggest
+from magnet.training.values import in_file, told_value, validated
 
-__all__ = ["RECIPES", "ConfigParser", "check_values"]
+__all__ = ["RECIPES", "ConfigParser", "build_train_parser", "parse_config"]
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 _TEXTS = "info."  # a dictionary, whose names are anyone's
@@ -53,13 +52,13 @@ class ConfigParser:
                 path = _recipe_path(option.value)
                 content = read_yaml(path, "--config", f"recipes are {_recipes()}")
                 if not isinstance(content, dict):
-                    raise ArgumentError(f"--config: expected keys and values in '{path}', got {_told(content)}")
+                    raise ArgumentError(f"--config: expected keys and values in '{path}', got {told_value(content)}")
                 layers.lay(content, path)
         for option in given:
             if option.name not in ("config", "print_config"):
                 layers.lay_word(option)
         layers.one_length()
-        config = _validated(layers.values, layers.sources)
+        config = validated(layers.values, layers.sources)
         if any(option.name == "print_config" for option in given):
             print(dump_yaml(dataclasses.asdict(config)), end="")
             raise SystemExit(0)
@@ -93,7 +92,7 @@ def _add_help(group: Any, section: Any, prefix: str) -> None:
         default: Any = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
-        told = "must be given" if default is dataclasses.MISSING else f"default: {_told(default)}"
+        told = "must be given" if default is dataclasses.MISSING else f"default: {told_value(default)}"
         text = f"{about[field.name]} ({expected(kind)}; {told})"
         group.add_argument(f"--{prefix}{field.name}", metavar="VALUE", help=text.replace("%", "%%"))
 
@@ -153,7 +152,7 @@ class _Layers:
             elif isinstance(value, dict):
                 self.lay(value, source, f"{key}.")
             else:
-                raise ArgumentError(f"{key}: expected {expected(kind)}, got {_told(value)}{_in(source)}")
+                raise ArgumentError(f"{key}: expected {expected(kind)}, got {told_value(value)}{in_file(source)}")
 
     def lay_word(self, option: _Option) -> None:
         """Lay a key of the command line over what is there; texts are taken as they are, all else as YAML."""
@@ -183,56 +182,6 @@ class _Layers:
                 self.lay({key.rpartition(".")[2]: 0 for key in keys if key not in own}, "", f"{stage}.")
 
 
-@cache
-def _adapter() -> TypeAdapter[TrainConfig]:
-    return TypeAdapter(TrainConfig)
-
-
-def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> TrainConfig:
-    try:
-        return _adapter().validate_python(values)
-    except ValidationError as error:
-        faults = cast(Any, error.errors(include_url=False))
-        fault = next((one for one in faults if one["type"] != "missing"), faults[0])  # what is there goes first
-        raise ArgumentError(_message(fault, values, sources)) from error
-
-
-def check_values(config: TrainConfig) -> None:
-    """Check a configuration that was made in Python.
-
-    Raises:
-        ArgumentError: a value that its type does not allow.
-    """
-    _validated(dataclasses.asdict(config), {})
-
-
-def _message(fault: Mapping[str, Any], values: Any, sources: Mapping[str, str]) -> str:
-    """One of pydantic's findings in our words: the key, what it may be, and what it is."""
-    key, value, known = "", values, config_keys()
-    for name in fault["loc"]:
-        inner = f"{key}.{name}" if key else str(name)
-        if inner not in known:  # an item of a list, or a part of a kind
-            break
-        key, value = inner, value.get(name) if isinstance(value, dict) else None
-    words = expected(known[key])
-    if fault["type"] == "missing" and value is None:
-        return f"{key}: expected {words}, got nothing; add it to the file of --config, or give --{key}"
-    fix = ""
-    if value is None:
-        fix = "; drop the line or fill it"
-    elif is_text(known[key]) and not isinstance(value, str):
-        fix = "; put it in quotes"
-    return f"{key}: expected {words}, got {_told(value)}{_in(sources.get(key, ''))}{fix}"
-
-
-def _in(source: str) -> str:
-    return f", in '{printable(source)}'" if source else ""
-
-
-def _told(value: Any) -> str:
-    return "nothing" if value is None else shown(value)
-
-
 def _recipes() -> str:
     return ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 
@@ -245,3 +194,21 @@ def _recipe_path(value: str) -> str:
     if not os.path.lexists(value):
         raise ArgumentError(f"--config: expected a YAML file or a recipe ({_recipes()}), got '{value}'")
     return value
+
+
+def build_train_parser(prog: str = "magnet train") -> ConfigParser:
+    """What reads a configuration of words; messages begin with ``prog``."""
+    return ConfigParser(prog)
+
+
+def parse_config(arguments: Sequence[str], parser: ConfigParser | None = None) -> TrainConfig:
+    """Turn command-line arguments into a configuration. Exits with code 2 on wrong ones.
+
+    Every value by itself is checked; what a run needs besides is checked by ``run_training``.
+    """
+    parser = parser or build_train_parser()
+    try:
+        return parser.parse(arguments)
+    except ArgumentError as error:  # in one line, without the page of usage
+        print(f"{parser.prog}: error: {error}; see {parser.prog} --help", file=sys.stderr)
+        raise SystemExit(2) from error

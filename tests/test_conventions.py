@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import magnet
 from magnet import MagNet, MagNetError, RefinementModule
 from magnet.conventions import not_finite
-from magnet.evaluation.modes import predict
+from magnet.evaluation.modes import WALKS, predict, walk
 from magnet.images.read import normalize
 from magnet.walk import memory
 
@@ -215,8 +215,7 @@ def test_scales_beyond_the_memory_are_refused_before_they_are_made(
         MagNetError, match=r"^scales: expected scales that fit .* of scales\[2\], \(48, 64\), take 0 GiB"
     ):
         model(image())
-    model.n_patches = 15
-    model(image())
+    model.with_settings(n_patches=15)(image())
 
 
 def test_the_machine_has_memory() -> None:
@@ -277,7 +276,10 @@ def test_no_mode_of_the_evaluation_takes_nan(mode: str) -> None:
     model = build(Ending(spoil(float("nan"), 0))).eval()
     pixels = (255 * rand("conventions.image", 48, 64, 3)).byte().numpy()
     with torch.inference_mode(), pytest.raises(MagNetError, match="expected finite logits, got NaN or infinity"):
-        predict(model, pixels, mode, 2)
+        if mode in WALKS:
+            list(walk(model, pixels, mode, 2))
+        else:
+            predict(model, pixels, mode)
 
 
 def test_what_is_not_finite_is_found() -> None:

@@ -155,7 +155,7 @@ def test_a_recipe_gives_the_settings(release: Path, tmp_path: Path) -> None:
     )
     assert run(release, tmp_path / "model", "--config", tmp_path / "my.yaml", "--n-points", 0.5) == 0
     model = MagNet.from_pretrained(tmp_path / "model")
-    assert model.scales == SETTINGS["scales"] and model.kernel_size == 7
+    assert list(model.scales) == SETTINGS["scales"] and model.kernel_size == 7
     assert model.n_points == 0.5 and model.n_patches is None
 
 

@@ -195,7 +195,9 @@ def test_a_configuration_says_what_is_checked(tmp_path: Path, capsys: pytest.Cap
         (["DIR", "--data.frmat", "x"], 2, "data.frmat"),
         (["DIR", "--split", ","], 2, "--split: expected some of train,val,test"),
         (["DIR/nowhere"], 2, "does not exist"),
-        (["DIR", "--json", "DIR"], 1, "--json: expected a JSON file"),
+        (["DIR/classes.txt"], 2, "expected a data folder, or a YAML file that describes the data, got the file '"),
+        (["DIR", "--json", "DIR"], 2, "--json: the result"),
+        (["DIR", "--json", "DIR/images"], 2, "--json: expected a JSON file"),
         (["--config", "scenes"], 1, "no files to check"),
     ],
 )

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from faults.layouts import LAYOUTS, Layout
+from tiny_data import tiny_folder
 
 from magnet.cli import main as cli
+from magnet.data import DataFolder
+from magnet.errors import MagNetError
 
 
 def test_there_are_fifty_of_all_formats() -> None:
@@ -35,3 +38,23 @@ def test_what_mends_it_is_named(layout: Layout, tmp_path: Path, capsys: pytest.C
         assert part in shown
     assert "Traceback" not in shown and "Error:" not in shown and "all is well" not in shown
     assert before == {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("images/p1.jpg", "images/p1.jpg' is a link to what is not there; put the file itself there"),
+        ("labels/p1.png", "labels/p1.png' is a link to what is not there; put the file itself there"),
+        ("train.txt", "lists 'P1', which is neither in images/ nor in labels/; did you mean 'p1'?"),
+    ],
+)
+def test_training_says_the_same(name: str, told: str, tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "d", size=(32, 48), counts=(3, 1, 1))
+    (folder / name).unlink()
+    if name == "train.txt":
+        (folder / name).write_text("p0\nP1\np2\n")
+    else:
+        (folder / name).symlink_to("elsewhere")
+    with pytest.raises(MagNetError) as caught:
+        DataFolder(folder, "train")
+    assert told in str(caught.value)

@@ -81,7 +81,6 @@ def test_every_mode_is_scored_as_its_own_prediction_is(folder: Path) -> None:
 def test_coarse_is_the_first_stage_of_the_walk(folder: Path) -> None:
     model, data = make_model(), DataFolder(folder, "test")
     coarse = evaluate(model, data, modes=["coarse"])["coarse"]["mean_iou"]
-    model.n_patches = 0
     stopped = evaluate(model, data, modes=["fast"], n_patches=0)["fast"]["mean_iou"]
     assert coarse == pytest.approx(stopped, abs=1e-3)
 
@@ -101,13 +100,12 @@ def test_every_scale_is_scored_as_its_stage_is(tmp_path: Path, compat: str) -> N
     data, model = DataFolder(folder, "test"), make_model(scales=[(32, 48), (48, 72), (64, 96)], compat=compat)
     results = evaluate(model, data, modes=["coarse", "magnet", "fast"], n_patches=[1, 0])
     for mode, n_patches in (("magnet", None), ("fast", [1, 0])):
-        model.n_patches = n_patches
         scales = results[mode]["scales"]
-        assert [tuple(scale["scale"]) for scale in scales] == model.scales
+        assert [tuple(scale["scale"]) for scale in scales] == list(model.scales)
         for number in range(2):
 
-            def stage(image: np.ndarray, number: int = number) -> torch.Tensor:
-                stages = model.predict(image, return_stages=True).stages
+            def stage(image: np.ndarray, number: int = number, n_patches: Any = n_patches) -> torch.Tensor:
+                stages = model.predict(image, return_stages=True, n_patches=n_patches).stages
                 assert stages is not None
                 return stages[number].labels((71, 105))
 
@@ -150,9 +148,9 @@ def test_a_pass_that_needs_more_memory_than_there_is_is_left_out(folder: Path, m
     monkeypatch.setattr(modes, "peak_memory", lambda device: readings[0])
     segment = MagNet.segment
 
-    def growing(self: MagNet, images: torch.Tensor) -> torch.Tensor:
+    def growing(self: MagNet, images: torch.Tensor, *precision: Any) -> torch.Tensor:
         monkeypatch.setattr(modes, "peak_memory", lambda device: readings[1])
-        return segment(self, images)
+        return segment(self, images, *precision)
 
     monkeypatch.setattr(MagNet, "segment", growing)
     monkeypatch.setattr(modes, "free_memory", lambda: 159.0)
@@ -176,10 +174,10 @@ def test_the_allocator_may_say_so_too(folder: Path, monkeypatch: pytest.MonkeyPa
     data, model = DataFolder(folder, "test"), make_model()
     segment = MagNet.segment
 
-    def refuse(self: MagNet, images: torch.Tensor) -> torch.Tensor:
+    def refuse(self: MagNet, images: torch.Tensor, *precision: Any) -> torch.Tensor:
         if images.shape[-2:] == (64, 96):
             raise error
-        return segment(self, images)
+        return segment(self, images, *precision)
 
     monkeypatch.setattr(MagNet, "segment", refuse)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**33))
@@ -227,8 +225,7 @@ def test_figures_by_the_releases_definitions(tmp_path: Path) -> None:
     each = []
     for index in range(2):
         image, labels = data.load(index)
-        model.n_patches = 0
-        predicted = model.predict(image).labels
+        predicted = model.predict(image, n_patches=0).labels
         each.append(frequency_weighted_iou(confusion_matrix(predicted, labels, 3), [1, 2]) * 100)
     assert coarse["official_frequency_weighted_iou"] == pytest.approx(sum(each) / 2, abs=0.01)
     shown = [record["coarse"]["official_frequency_weighted_iou"] for record in evaluation.images]

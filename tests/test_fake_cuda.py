@@ -193,9 +193,7 @@ def test_exports_a_model() -> None:
 
 def test_a_model_runs() -> None:
     def call() -> Tensor:
-        model = small_model()
-        model.n_patches = None  # the choice of patches needs values, or a graph
-        return model(maps(2, 3, 40, 70))
+        return small_model()(maps(2, 3, 40, 70))
 
     refined = in_fake_cuda(call)
     assert refined.device.type == "cuda" and refined.shape == (2, 3, 32, 64)

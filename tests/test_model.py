@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,12 @@ from torch import Tensor, nn
 
 from magnet import MagNet, MagNetError, RefinementModule, refine_step
 from magnet.images.read import normalize, resize, to_tensor
-from magnet.walk import paper as walk
-from magnet.walk.grid import patch_grid
+from magnet.walk.grid import count_covered, patch_grid
+from magnet.walk.look import choose_boxes, look
+from magnet.walk.maps import labels_at
+from magnet.walk.paper import paper_walk
+from magnet.walk.plan import count_patches
+from magnet.walk.traced import traced_walk
 from magnet_kernels import confidence
 
 SCALES = [(12, 16), (24, 32), (50, 62)]
@@ -119,7 +125,8 @@ def test_input_larger_than_the_scales(input_size: tuple[int, int]) -> None:
         for size in model.scales[1:]:
             known = F.interpolate(known, size, mode="bilinear", align_corners=False)
     torch.testing.assert_close(model(image), known, rtol=0, atol=1e-5)
-    torch.testing.assert_close(walk.traced_walk(model, image), known, rtol=0, atol=1e-5)
+    traced = traced_walk(model, model.settings, model.plan(image.shape[-2:]), image)
+    torch.testing.assert_close(traced, known, rtol=0, atol=1e-5)
 
 
 def test_count_of_points_is_per_scale() -> None:
@@ -174,8 +181,7 @@ def test_fast_takes_the_most_uncertain_patches_and_touches_nothing_else() -> Non
 def test_fast_with_every_patch_is_the_whole_walk() -> None:
     model, image = build(), image_of()
     whole = model(image)
-    model.n_patches = [4, 1000]
-    torch.testing.assert_close(model(image), whole, rtol=0, atol=0)
+    torch.testing.assert_close(model.with_settings(n_patches=[4, 1000])(image), whole, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("n_points", [0.4, 300, 5000])
@@ -186,12 +192,16 @@ def test_a_fast_stage_is_what_its_operators_give(n_points: int | float) -> None:
     fine, count = torch.zeros_like(known), torch.zeros(1, 1, 50, 62)
     assert len(after.boxes) == 2
     with torch.inference_mode():
-        patches = walk._patches(model, model.plan((8, 8)), known, resize(image, (50, 62)), after.boxes, 2)
+        # the refined patches of the grid, of which the walk looks at two
+        every = model.settings.changed(n_patches=None)
+        boxes, looked_at = look(model, every, model.plan((8, 8)), known, resize(image, (50, 62)), 2)
+        grid = [tuple(map(int, box[1:])) for box in boxes[0].tolist()]
+        patches = looked_at[[grid.index(box) for box in after.boxes]]
         for patch, (x0, y0, x1, y1) in zip(patches, after.boxes, strict=True):
             fine[0, :, y0:y1, x0:x1] += patch
             count[..., y0:y1, x0:x1] += 1
         n_covered = int((count > 0).sum())
-        assert walk.count_covered(after.boxes) == n_covered
+        assert count_covered(after.boxes) == n_covered
         expected, points = refine_step(
             known,
             fine / count.clamp(min=1),
@@ -216,7 +226,7 @@ def test_count_covered(boxes: list[tuple[int, int, int, int]]) -> None:
     covered = torch.zeros(13, 13, dtype=torch.bool)
     for x0, y0, x1, y1 in boxes:
         covered[y0:y1, x0:x1] = True
-    assert walk.count_covered(boxes) == int(covered.sum())
+    assert count_covered(boxes) == int(covered.sum())
 
 
 @pytest.mark.parametrize("scales", [SCALES, SCALES[-1:]])
@@ -247,9 +257,11 @@ def test_labels_without_probabilities_as_the_release_does() -> None:
 def test_ties_go_to_the_first_patch() -> None:
     known = torch.full((1, 3, 24, 32), 1 / 3)
     grid = patch_grid((24, 32), (12, 16))
-    assert walk.most_uncertain(known, grid, 2) == [0, 1]
-    assert walk.most_uncertain(known, grid, 0) == []
-    assert walk.most_uncertain(known, grid, None) == walk.most_uncertain(known, grid, 9) == [0, 1, 2, 3]
+    for count in (2, 0, 4):
+        boxes = choose_boxes(known.expand(2, 3, 24, 32), grid, count)
+        assert boxes.shape == (2, count, 5)
+        for image in range(2):
+            assert [tuple(box) for box in boxes[image].tolist()] == [(image, *box) for box in grid[:count]]
 
 
 def test_no_patches_leave_the_coarse_prediction() -> None:
@@ -272,7 +284,7 @@ def test_batches_of_images_and_patches_change_nothing(n_patches: int | None) -> 
     model, images = build(n_patches=n_patches, batch_size=1), image_of(n=2)
     one_by_one = torch.cat([model(images[:1]), model(images[1:])])
     torch.testing.assert_close(model(images), one_by_one, rtol=0, atol=0)
-    model.batch_size = 7
+    model = model.with_settings(batch_size=7)
     assert model.patches_per_pass == 7
     close = ((model(images) - one_by_one).abs() < 1e-5).all(dim=1).float().mean()
     assert close > 0.995
@@ -318,9 +330,8 @@ def test_modes_are_restored_after_an_error() -> None:
 def test_bfloat16_stays_close() -> None:
     model, image = build(n_points=1.0, amp="bf16"), image_of()
     half = model(image)
-    model.amp = "none"
     assert half.dtype == torch.float32
-    assert (half - model(image)).abs().mean() < 0.02
+    assert (half - model.with_settings(amp="none")(image)).abs().mean() < 0.02
 
 
 # predict
@@ -366,7 +377,7 @@ def test_stages_are_kept_apart() -> None:
 def test_labels_at_the_size_of_the_image(size: tuple[int, int]) -> None:
     maps = probs("model.labels", 1, 4, 50, 62)
     whole = F.interpolate(maps, size, mode="bilinear", align_corners=False)[0]
-    labels = walk.labels_at(maps[0], size)
+    labels = labels_at(maps[0], size)
     assert labels.shape == size
     top = whole.topk(2, dim=0).values
     assert (labels == whole.argmax(dim=0))[top[0] - top[1] > 1e-5].all()
@@ -462,11 +473,67 @@ def test_bad_arguments(changes: dict, message: str) -> None:
     ("name", "value"), [("n_points", 0.0), ("n_patches", -1), ("kernel_size", 2), ("batch_size", 0), ("amp", "x")]
 )
 def test_settings_are_checked_when_changed(name: str, value: object) -> None:
-    model = build()
+    model, image = build(), _unit(image_of())
+    for change in (model.with_settings, lambda **changes: model.predict(image, **changes)):
+        with pytest.raises(ValueError, match=f"^{name}: "):
+            change(**{name: value})
+    with pytest.raises(TypeError, match=r"^settings: expected some of scales, .*, got nothing_such"):
+        model.with_settings(nothing_such=1)
     before = getattr(model, name)
-    with pytest.raises(ValueError, match=name):
-        setattr(model, name, value)
-    assert getattr(model, name) == before
+    with pytest.raises(AttributeError, match=rf"^{name}: .* take model\.with_settings\({name}=\.\.\.\), or pass it"):
+        setattr(model, name, before)
+    assert getattr(model, name) == getattr(model.settings, name) == before
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(model.settings, name, before)
+
+
+def test_a_model_of_other_settings_shares_the_networks() -> None:
+    model, image = build(class_names=["a", "b", "c"]), image_of()
+    fast = model.with_settings(n_patches=0, batch_size=2)
+    assert model.settings.n_patches is None and fast.settings.n_patches == 0 and fast.class_names == ["a", "b", "c"]
+    assert fast.segmenter is model.segmenter and fast.refiners is model.refiners
+    assert fast.state_dict().keys() == model.state_dict().keys()
+    assert not torch.equal(fast(image), model(image))
+    expected = model.predict(_unit(image), n_patches=0).probabilities
+    torch.testing.assert_close(fast(image)[0], expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="refiner: expected one module, or one for each"):
+        build([RefinementModule(3), RefinementModule(3)]).with_settings(scales=[*SCALES, (60, 70)])
+
+
+def test_the_walk_is_its_stages_one_after_the_other() -> None:
+    model, image = build(n_patches=3), _unit(image_of())
+    expected = model.predict(image, return_stages=True)
+    walk = model.walk(image)
+    with pytest.raises(RuntimeError, match=r"^prediction: expected a walk that came to its end"):
+        _ = walk.prediction
+    maps: list[weakref.ref[Tensor]] = []
+    for number, stage in enumerate(walk):
+        assert all(kept() is None for kept in maps), "the map of a stage that nobody holds was kept"
+        one, same = stage.of(0), expected.stages[number]
+        assert torch.equal(one.probabilities, same.probabilities) and list(one.boxes) == list(same.boxes)
+        assert stage.looks == (3 if number else 1) and not model.segmenter.training
+        maps = [weakref.ref(stage.maps)]
+        del stage, one
+    assert torch.equal(walk.prediction.labels, expected.labels)
+    with pytest.raises(RuntimeError, match=r"^walk: expected to be iterated over once"):
+        next(iter(walk))
+
+
+@pytest.mark.parametrize("points_by", ["score", "uncertainty", "random"])
+@pytest.mark.parametrize("n_points", [0.4, 300])
+@pytest.mark.parametrize("n_patches", [None, 3, 0])
+def test_a_batch_is_as_its_images_one_by_one(points_by: str, n_points: int | float, n_patches: int | None) -> None:
+    """Also where the patches of each image cover another number of pixels."""
+    images = image_of(n=3)
+    model = build(points_by=points_by, n_points=n_points, n_patches=n_patches, batch_size=4)
+    alone = torch.cat([model(images[i : i + 1]) for i in range(3)])
+    together = model(images)
+    close = ((together - alone).abs() < 1e-5).all(dim=1).float().mean()
+    assert close > 0.995
+    plan = model.plan(images.shape[-2:])
+    *_, last = paper_walk(model.eval(), model.settings, plan, images, labels_only=True)
+    assert last.maps is None and last.labels is not None
+    assert (last.labels == together.argmax(1)).float().mean() > 0.999
 
 
 def test_segmenter_must_be_a_module_of_several_classes() -> None:
@@ -513,7 +580,6 @@ def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
     model = build(progress=True)
     model(image_of(n=2))
     assert "0/50" in capsys.readouterr().err
-    model.progress = False
-    model(image_of())
+    model.with_settings(progress=False)(image_of())
     assert capsys.readouterr().err == ""
-    assert walk.count_patches(model, model.plan((8, 8))) == 25
+    assert count_patches(model.settings, model.plan((8, 8))) == 25

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,8 +79,7 @@ def test_release_pipeline(name: str) -> None:
 def test_batch_size_changes_nothing(name: str) -> None:
     model, image = _case(name)
     expected = model.predict(image).probabilities
-    model.batch_size = 3
-    torch.testing.assert_close(model.predict(image).probabilities, expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(model.predict(image, batch_size=3).probabilities, expected, rtol=0, atol=2e-5)
 
 
 def test_float_images_match_bytes() -> None:
@@ -102,8 +100,7 @@ def test_fast_looks_at_the_least_uncertain_patches() -> None:
     model, image = _case("fast2")
     _, _, last = model.predict(image, return_stages=True).stages
     assert len(last.boxes) == 2
-    model.n_patches = None
-    assert [*model.predict(image, return_stages=True).stages[1].boxes][:2] == [
+    assert [*model.predict(image, return_stages=True, n_patches=None).stages[1].boxes][:2] == [
         *_case("fast2")[0].predict(image, return_stages=True).stages[1].boxes
     ]
 
@@ -154,9 +151,8 @@ def test_walk_takes_the_release_refiner_of_each_scale() -> None:
         **{name: getattr(model, name) for name in ("scales", "patch_size", "n_points", "compat")},
     )
     assert shared.refiner_at(1) is shared.refiner_at(2) is model.refiners[0]
-    bar = SimpleNamespace(update=lambda n=1: None)
-    with torch.inference_mode():
-        assert official_walk(shared, image, bar, None).shape == (1, 19, 128, 256)
+    *_, last = official_walk(shared, shared.settings, shared.plan(image.shape[:2]), image)
+    assert last.maps is not None and last.maps.shape == (1, 19, 128, 256)
 
 
 def test_resize_matches_opencv() -> None:

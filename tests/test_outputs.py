@@ -526,8 +526,7 @@ def test_eval_takes_no_patches_as_told(tmp_path: Path) -> None:
         (2, ["--config", config, "--n-patches", 0], 0),
         (2, ["--config", config], 3),
     ):
-        net.n_patches = own
-        net.save_pretrained(tmp_path / "model")
+        net.with_settings(n_patches=own).save_pretrained(tmp_path / "model")
         assert run("eval", "--model", tmp_path / "model", *words, *common) == 0
         content = json.loads(out.read_text())
         assert content["n_patches"] == expected

@@ -98,8 +98,7 @@ def test_points_of_another_choice_stay_in_the_patches() -> None:
     assert stages is not None and stages[1].points is not None
     x0, y0, x1, y1 = stages[1].boxes[0]
     assert len(stages[1].points) == (x1 - x0) * (y1 - y0)
-    model.n_patches = 0
-    stages = model.predict(torch.rand(3, 32, 48), return_stages=True).stages
+    stages = model.predict(torch.rand(3, 32, 48), return_stages=True, n_patches=0).stages
     assert stages is not None and stages[1].points is not None and len(stages[1].points) == 0
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from tiff_files import write_packed, write_strips, write_tiles
 
+from magnet.data.labels import read_labels
 from magnet.errors import MagNetError
 from magnet.images.large import open_image
 from magnet.images.read import CorruptImageError, read_image, rgb_array
@@ -302,6 +303,96 @@ def test_planes_in_pages_are_not_lost(tmp_path: Path, monkeypatch: pytest.Monkey
     page.save(path, description="ImageJ=1.53\nimages=4\nchannels=4\n")
     for found in both(path, monkeypatch):
         assert isinstance(found, str) and "several pages" in found
+
+
+def test_a_thumbnail_before_the_picture_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.tif"
+    pages = {size: Image.new("L", size, 9) for size in ((24, 16), (20, 10), (96, 64))}
+    told = "first page is 16x24 (HxW), and another one 64x96, while only the first is read; save the page"
+    for order, refused in (
+        ([(24, 16), (96, 64)], True),
+        ([(24, 16), (20, 10), (96, 64)], True),
+        ([(96, 64), (24, 16), (20, 10)], False),
+    ):
+        pages[order[0]].save(path, save_all=True, append_images=[pages[size] for size in order[1:]])
+        for found in both(path, monkeypatch):
+            assert (isinstance(found, str) and told in found) if refused else not isinstance(found, str)
+    # a later page of one size, after a smaller one
+    pages[24, 16].save(path, save_all=True, append_images=[pages[20, 10], pages[24, 16]])
+    for found in both(path, monkeypatch):
+        assert isinstance(found, str) and "several pages or planes of one size" in found
+
+
+def test_pages_that_are_copies_or_below_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that says that it is a mask is none of the pictures; one that is listed below the first, as in DNG, is."""
+    path = tmp_path / "x.tif"
+    small, large = Image.new("L", (24, 16), 9), Image.new("L", (96, 64), 9)
+    small.save(path, save_all=True, append_images=[large], tiffinfo={254: 4})
+    for found in both(path, monkeypatch):
+        assert not isinstance(found, str)
+    small.save(path, save_all=True, append_images=[large], tiffinfo={330: 0})
+    content = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, first)
+    (second,) = struct.unpack_from("<I", content, first + 2 + 12 * entries)
+    at = next(
+        at for at in range(first + 2, first + 2 + 12 * entries, 12) if struct.unpack_from("<H", content, at) == (330,)
+    )
+    content[at : at + 12] = struct.pack("<HHII", 330, 4, 1, second)
+    content[first + 2 + 12 * entries : first + 6 + 12 * entries] = bytes(4)
+    path.write_bytes(content)
+    for found in both(path, monkeypatch):
+        assert isinstance(found, str) and "another one 64x96" in found
+    content[at : at + 12] = struct.pack("<HHII", 330, 4, 1, first)  # a circle
+    path.write_bytes(content)
+    for found in both(path, monkeypatch):
+        assert not isinstance(found, str)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "outside", "seen"),
+    [
+        ("f4", [0.0, 0.5, 1.0, np.nan, -9999.0, np.inf], 3, [0, 128, 255, 0, 0, 255]),
+        ("u2", [0, 2047, 4095, 4096, 65535, 9], 2, [0, 127, 255, 255, 255, 1]),
+        ("i2", [0, 500, 1000, -1, -32768, 9], 2, [0, 128, 255, 0, 0, 2]),
+        ("u2", [0, 2047, 4095, 1, 2, 9], 0, [0, 127, 255, 0, 0, 1]),
+    ],
+)
+def test_values_outside_of_the_stated_range_are_told_of(
+    tmp_path: Path,
+    dtype: str,
+    values: list[float],
+    outside: int,
+    seen: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    most = {"f4": 1, "u2": 4095, "i2": 1000}[dtype]
+    pixels = np.array([values], dtype)[..., None].repeat(20, 0)
+    write_strips(tmp_path / "x.tif", pixels, tags={340: [0], 341: [most]})
+    for found in both(tmp_path / "x.tif", monkeypatch):
+        assert not isinstance(found, str) and found[0, :, 0].tolist() == seen
+    told = [message for message in caplog.messages if "states values from" in message]
+    assert len(told) == (outside > 0)
+    if outside:
+        assert f"x.tif' states values from 0 to {most}, but {20 * outside} of 120 are none of these" in told[0]
+        assert "come out black or white; state the range" in told[0]
+
+
+@pytest.mark.parametrize("times", [1, 257])
+def test_palette_entries_of_8_bits_are_taken_as_they_are_meant(
+    tmp_path: Path, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The format wants 16 bits; some writers store 8."""
+    path = tmp_path / "x.tif"
+    indices = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+    colours = np.array([[200, 10, 30], [0, 250, 7], [90, 20, 255]])
+    entries = np.zeros((3, 256), int)
+    entries[:, :3] = colours.T * times
+    write_strips(path, indices[..., None], tags={262: [3], 320: entries.ravel().tolist()})
+    for found in both(path, monkeypatch):
+        assert np.array_equal(found, colours[indices])
+    assert np.array_equal(read_labels(path, 3), indices)
 
 
 def test_raw_ycbcr_does_not_pass_for_rgb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,8 @@ def test_jpeg_that_was_cut_and_ends_as_it_should(
         with monkeypatch.context() as patch, pytest.raises(CorruptImageError):
             patch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
             open_image(path).resized((HEIGHT, WIDTH))
+        path.write_bytes(path.read_bytes()[:-2] + b"\xff\xe5\0\4ab\xff\xd9")  # and something after the scan
+        assert "expected a whole JPEG" in refusal(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,6 +151,10 @@ def test_whole_jpegs_that_end_in_grey_are_read(tmp_path: Path, kind: str, mode: 
     Image.fromarray(pixels).convert(mode).save(path, quality=95, **KINDS[kind])
     found = read_image(path)
     assert np.abs(found[-1, -1].astype(int) - 128).max() < 3
+    other = Image.new("RGB", (20, 10), (200, 0, 0))
+    if mode == "RGB":
+        Image.fromarray(pixels).save(tmp_path / "y.jpg", "MPO", save_all=True, append_images=[other], quality=95)
+        assert np.abs(read_image(tmp_path / "y.jpg")[-1, -1].astype(int) - 128).max() < 3
     path.write_bytes(path.read_bytes() + b"\xff\xd8 more pictures \xff\xd9")  # as cameras append them
     assert np.array_equal(read_image(path), found)
 
@@ -168,9 +174,7 @@ def damaged(good: bytes, whole: np.ndarray, path: Path) -> bytes:
 @pytest.mark.parametrize("layout", ["strips", "tiles"])
 @pytest.mark.parametrize("turned", [1, 6])
 @pytest.mark.parametrize(("channels", "dtype"), [(1, "u1"), (3, "u1"), (1, "u2")])
-def test_damaged_bytes_of_a_deflate_tiff(
-    tmp_path: Path, layout: str, turned: int, channels: int, dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_bytes_of_a_deflate_tiff(tmp_path: Path, layout: str, turned: int, channels: int, dtype: str) -> None:
     """libtiff leaves out the checksum that tells of them."""
     path = tmp_path / "x.tif"
     pixels = np.ascontiguousarray(np.resize(picture()[:32, :48, :channels], (96, 144, channels)).astype(dtype))
@@ -193,15 +197,25 @@ def test_damaged_bytes_of_a_deflate_tiff(
             read_labels(path)
         path.write_bytes(good)
         assert read_labels(path).shape == (96, 144)
-    if layout == "tiles" and dtype == "u1":
-        path.write_bytes(bad)
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
-        image = open_image(path)
-        for _ in range(2):
-            with pytest.raises(CorruptImageError, match="corrupt or not an image"):
-                image.read((0, 0, image.size[1], image.size[0]))
-        with pytest.raises(CorruptImageError, match="corrupt or not an image"):
-            open_image(path).resized((40, 40))
+
+
+def test_a_tile_of_a_large_tiff_that_cannot_be_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvips makes a black tile of it, and goes on."""
+    path, tile = tmp_path / "x.tif", np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_tiles(path, (128, 128), [tile // 2, tile], lambda i, j: int(i == j == 1))
+    content = bytearray(path.read_bytes())
+    at = content.index(zlib.compress(tile.tobytes())) + 9
+    content[at : at + 60] = b"\xff" * 60
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    assert np.array_equal(open_image(path).read((0, 0, 64, 64)), tile // 2)
+    path.write_bytes(content)
+    image = open_image(path)
+    assert np.array_equal(image.read((0, 0, 64, 64)), tile // 2)  # of a tile that is whole
+    for _ in range(2):
+        with pytest.raises(CorruptImageError, match=r"x\.tif' is corrupt or not an image \(tiff2vips: "):
+            image.read((64, 64, 128, 128))
+    with pytest.raises(CorruptImageError, match="tiff2vips"):
+        open_image(path).resized((40, 40))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1"])

@@ -9,11 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from magnet.checkpoints.fit import KeyReport, load_state, match_official
 from magnet.cli.arguments import Parser, count_between, kernel_size, n_patches, n_points, size
+from magnet.cli.config import parse_config
 from magnet.errors import MagNetError, printable
 from magnet.files.atomic import atomic_path, check_output_dir
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target, check_targets
 from magnet.files.reading import sha256
+from magnet.model.magnet import MagNet
+from magnet.model.pretrained import CONFIG, WEIGHTS, check_model_folder
+from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
+from magnet.walk import settings as checks
 
 __all__ = ["convert", "main"]
 
@@ -52,11 +58,6 @@ def convert(
         TypeError, ValueError: a setting is not valid; checked before any file is read.
     """
     import torch
-
-    from magnet.checkpoints.fit import KeyReport, load_state, match_official
-    from magnet.model.magnet import MagNet
-    from magnet.model.pretrained import CONFIG, WEIGHTS, check_model_folder
-    from magnet.networks import RefinementModule, build_segmenter
 
     with torch.device("meta"):  # all of their weights will come from the files
         segmenter = build_segmenter(network, num_classes)
@@ -141,14 +142,10 @@ def build_parser() -> Parser:
 
 def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
     """The options given, over those of the recipe."""
-    from magnet.networks import SEGMENTERS  # both need torch, which takes seconds to import
-    from magnet.walk import settings as checks
 
     names = ("network", "scales", "patch_size", "input_size", "n_points", "kernel_size")
     given: dict[str, Any] = {}
     if args.config:
-        from magnet.cli.config import parse_config
-
         config = parse_config(["--config", args.config])
         given = {name: getattr(config.walk, name) for name in names[1:]} | {"network": config.segmenter.network}
     given |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}

@@ -11,6 +11,7 @@ import torch
 from PIL.Image import Image
 
 from magnet.cli.arguments import Parser, count, device_name
+from magnet.cli.predict import load_model
 from magnet.data.scenes import SCENE_CLASSES, generate_scene
 from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
 from magnet.files.atomic import save_image
@@ -85,17 +86,14 @@ def _refine(
     report: Callable[[str], None],
 ) -> tuple[DemoResult, Image]:
     """The work of the demo: what it found, and the picture for ``path``."""
-    from magnet.cli.predict import load_model
 
     net = load_model(model, device=device, amp=amp, num_classes=len(SCENE_CLASSES))
     image, truth = generate_scene(size, seed)
     report(f"scene     seed {seed}, {size[0]} x {size[1]} pixels, {len(SCENE_CLASSES)} classes, exact labels")
 
     start = time.perf_counter()
-    net.n_patches, n_patches = 0, net.n_patches
-    net.predict(image)
+    net.predict(image, n_patches=0)
     coarse_seconds = time.perf_counter() - start
-    net.n_patches = n_patches
     prediction = net.predict(image, return_stages=True)
     assert prediction.stages
     first, last = prediction.stages[0], prediction.stages[-1]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import magnet_kernels as mk
 from magnet.cli.arguments import Parser
+from magnet.model.pretrained import shipped_models
 
 __all__ = ["examine", "main", "self_test"]
 
@@ -241,7 +242,6 @@ def examine() -> dict[str, Any]:
 
 
 def _models() -> list[str]:
-    from magnet.model.pretrained import shipped_models
 
     return shipped_models()
 

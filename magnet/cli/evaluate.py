@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,6 +16,7 @@ from magnet import distributed
 from magnet.bounds import MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
+from magnet.cli.config import build_train_parser, parse_config
 from magnet.cli.data_options import data_config, files_of
 from magnet.data import Dataset, colours_of, open_split
 from magnet.data.counting import check_scored_labels
@@ -27,13 +28,17 @@ from magnet.files.atomic import atomic_path
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target
 from magnet.images.draw import default_colours
 from magnet.images.read import IMAGE_SUFFIXES
+from magnet.model.magnet import MagNet
 from magnet.model.pretrained import CONFIG, WEIGHTS
+from magnet.training.config import TrainConfig
 from magnet.walk.settings import check_n_patches
 
-if TYPE_CHECKING:
-    from magnet.training.config import TrainConfig
-
 __all__ = ["MODES", "add_eval_arguments", "build_eval_parser", "evaluate", "main"]
+
+
+# of the walk, as metrics.json has them
+_SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "kernel_size", "follow_image")
+_CHOICES = ("points_by", "match_colours", "compat")
 
 
 def build_eval_parser(prog: str = "magnet eval") -> argparse.ArgumentParser:
@@ -126,8 +131,6 @@ def main(argv: Sequence[str]) -> int:
 def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
     config, amp, n_patches = None, args.amp or "none", args.n_patches
     if args.config:
-        from magnet.cli.config import build_train_parser, parse_config
-
         config = parse_config(["--config", args.config, *rest], build_train_parser(prog))
         amp = args.amp or config.amp
         n_patches = config.walk.n_patches if n_patches is None else n_patches
@@ -184,7 +187,6 @@ def _evaluate(
 ) -> int:
     """Evaluate, and write to ``file`` or ``folder``; the exit code."""
     check_scored_labels(dataset, args.limit)
-    from magnet.model.magnet import MagNet
 
     changes = {"n_points": args.n_points, "kernel_size": args.kernel_size, **arguments.walk_options(args)}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -213,16 +215,8 @@ def _evaluate(
             "amp": amp,
             "device": str(model.device),
             "processes": distributed.world_size(),
-            "scales": [list(s) for s in model.scales],
-            "patch_size": list(model.patch_size),
-            "input_size": list(model.input_size),
-            "n_points": model.n_points,
+            **{name: getattr(model.settings, name) for name in (*_SETTINGS, *_CHOICES)},
             "n_patches": n_patches,
-            "kernel_size": model.kernel_size,
-            "follow_image": model.follow_image,
-            "points_by": model.points_by,
-            "match_colours": model.match_colours,
-            "compat": model.compat,
             "boundary_width": args.boundary_width,
         }
         content = content_of(evaluation, settings)

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -28,13 +28,13 @@ from magnet.devices import check_device
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.files.atomic import save_image
 from magnet.files.outputs import OVERWRITE_HELP, Outputs, results_in
+from magnet.images import draw
 from magnet.images.large import open_image
+from magnet.images.png import write_palette_png
 from magnet.images.read import IMAGE_SUFFIXES, CorruptImageError
+from magnet.model.magnet import MagNet
+from magnet.model.prediction import Prediction
 from magnet.notices import sum_up
-
-if TYPE_CHECKING:
-    from magnet.model.magnet import MagNet
-    from magnet.model.prediction import Prediction
 
 __all__ = ["SAVE", "find_images", "main", "save_prediction", "targets_of"]
 
@@ -121,8 +121,6 @@ def _below(path: Path) -> str:
 
 def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[str, Callable[[Path], None]]:
     """For each kind of result, what writes it to a path: of the size of ``image``, full_labels of that of the file."""
-    from magnet.images import draw
-    from magnet.images.png import write_palette_png
 
     size = (image.shape[0], image.shape[1])
     colours: draw.Colours = draw.default_colours(model.num_classes or int(prediction.labels.max()) + 1)
@@ -240,8 +238,6 @@ def load_model(
     """A model by folder or name, on the device that was asked for or the best there is; None changes nothing."""
     import torch
 
-    from magnet.model.magnet import MagNet
-
     if device in (None, "auto"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
     check_device("--device", device)
@@ -299,8 +295,6 @@ def _predict(
 ) -> int:
     """All images one after the other; returns the exit code."""
     several = len(images) > 1
-    if several:
-        model.progress = False  # one bar is enough
     stages = bool({"coarse", "sheet"} & set(args.save))
     maps = bool({"uncertainty", "probabilities"} & set(args.save))
     failed = corrupt = 0
@@ -314,7 +308,8 @@ def _predict(
             tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {printable(error, 2000)}", file=sys.stderr)
             continue
         probabilities = maps or (opened.large and "full_labels" in args.save)
-        prediction = model.predict(image, return_stages=stages, probabilities=probabilities)
+        progress = False if several else None  # one bar is enough
+        prediction = model.predict(image, return_stages=stages, probabilities=probabilities, progress=progress)
         prediction.image_size = opened.size
         targets = targets_of(path, outputs.folder, args.save)
         save_prediction(model, image, prediction, targets, outputs, sources[path])

@@ -143,7 +143,7 @@ def _faults(path: Path, stems: Sequence[str], images: Mapping[str, Path], labels
     told = {*images, *labels, *longer, *columns}
     nowhere = [stem for stem in stems if stem not in told]
     unread = unread_files(path.parent / "images") if nowhere else {}
-    faults += _nowhere(listed, [stem for stem in nowhere if stem not in unread], images)
+    faults += _nowhere(path, [stem for stem in nowhere if stem not in unread], images)
     others = [labels[stem] for stem in stems if stem in images and stem in labels and not _is_png(labels[stem])]
     if others:
         lossy = others[0].suffix.lower() in (".jpg", ".jpeg")
@@ -161,10 +161,14 @@ def _faults(path: Path, stems: Sequence[str], images: Mapping[str, Path], labels
     return faults
 
 
-def _nowhere(listed: str, stems: Sequence[str], images: Mapping[str, Path]) -> list[str]:
-    """What to tell of lines that are the stem of no file, once of each kind of line."""
+def _nowhere(path: Path, stems: Sequence[str], images: Mapping[str, Path]) -> list[str]:
+    """What to tell of lines of a list that are the stem of no file, once of each kind of line."""
+    listed = f"data: {path.name} of '{path.parent}' lists "
     lower = {name.casefold(): name for name in images}
-    columns, comments, slips, others = [], [], [], []
+    columns: list[str] = []
+    comments: list[str] = []
+    slips: list[str] = []
+    others: list[str] = []
     for stem in stems:
         parts = re.split(r"[\s,;]+", stem)
         if parts[1:] and _as_stem(parts[0]) in images:
@@ -183,6 +187,8 @@ def _nowhere(listed: str, stems: Sequence[str], images: Mapping[str, Path]) -> l
         if found:
             near = difflib.get_close_matches(found[0], images, 1)
             like = lower.get(found[0].casefold(), near[0] if near else "")
-            fix = f"did you mean '{like}'?" if like else "add the files, or take it out of the list"
-            faults.append(f"{listed}'{found[0]}'{more(found)}, which is neither in images/ nor in labels/; {fix}")
+            told = f"{listed}'{found[0]}'{more(found)}, which is neither in images/ nor in labels/"
+            faults.append(
+                f"{told}; did you mean '{like}'?" if like else f"{told}; add them, or take it out of the list"
+            )
     return faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from magnet.data import scenes
 from magnet.data.dataset import Colour
 from magnet.errors import MagNetError
 
@@ -14,7 +15,6 @@ class GeneratedScenes:
     """Scenes of ``magnet.data.scenes``, each made from its own seed: ``first_seed``, ``first_seed + 1``, ..."""
 
     def __init__(self, count: int, size: tuple[int, int], first_seed: int) -> None:
-        from magnet.data import scenes
 
         if count < 1:
             raise MagNetError(f"data.generated: expected at least one scene in the split, got {count}")

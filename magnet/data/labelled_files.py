@@ -11,6 +11,7 @@ import numpy as np
 
 from magnet.data.dataset import Colour
 from magnet.data.labels import Decoded, LabelCode, lossy_message
+from magnet.data.names import plain_name
 from magnet.data.sizes import image_head, image_size
 from magnet.data.turns import turn_hint, turn_note
 from magnet.errors import MagNetError
@@ -228,10 +229,13 @@ def _check_names(place: Path, names: Sequence[str]) -> None:
             f"data: '{place}' has {len(names)} class ({', '.join(names)}), which leaves nothing to tell apart; name "
             f"what surrounds it, too: 0 background, 1 {names[0] if names else 'thing'}"
         )
-    for number, name in enumerate(names):
-        if names.index(name) != number:
+    plain = [plain_name(name) for name in names]
+    for number, name in enumerate(plain):
+        first = plain.index(name)
+        if first != number:
+            told = "" if names[first] == names[number] else f" (there as '{names[number]}', which makes no difference)"
             raise MagNetError(
-                f"data: '{place}' has the class name '{name}' twice, for {names.index(name)} and {number}; give each "
+                f"data: '{place}' has the class name '{names[first]}' twice, for {first} and {number}{told}; give each "
                 "class a name of its own"
             )
 

@@ -12,10 +12,12 @@ from PIL import Image
 
 from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.errors import MagNetError
+from magnet.images.deflate import check_pieces
 from magnet.images.large import read_fitting_labels
 from magnet.images.opening import FORMATS, CorruptImageError, quiet
-from magnet.images.png import check_checksums
 from magnet.images.read import checked_head, unturned
+from magnet.images.tiff import mend_palette
+from magnet.images.whole import whole
 
 __all__ = [
     "IN_YAML",
@@ -95,11 +97,33 @@ class ClassIds:
         return self._table.tolist(), self._known.tolist()
 
     def read(self, path: str | os.PathLike[str]) -> Decoded:
-        """Raises MagNetError: missing or corrupt file, more than one channel or 8 bits."""
-        values, lossy = _read_values(path)
+        """Raises MagNetError: missing or corrupt file, more than one channel or 8 bits, a palette that contradicts."""
+        values, lossy, palette = _read(path, ("L", "P", "1"), "an 8-bit image of class ids")
         counts = np.bincount(values.ravel(), minlength=256)
+        if palette is not None:
+            self._check_palette(np.flatnonzero(counts), palette, path)
         strange = np.flatnonzero((counts > 0) & ~self._known)
         return Decoded(self._table[values], {str(v): int(counts[v]) for v in strange}, path, counts, lossy)
+
+    def _check_palette(self, used: np.ndarray, palette: np.ndarray, path: str | os.PathLike[str]) -> None:
+        """Refuse a palette whose greys are class ids, and others than the numbers of its entries.
+
+        Tools that reduce the colours of a grey label picture write such files. Greys to look at (0, 128, 255) are no
+        class ids, or are ignored.
+
+        Args:
+            used: numbers of the entries that pixels have.
+            palette: (256, 3) uint8 RGB.
+        """
+        greys = palette[used, 0]
+        if self._known.all() or (palette[used] != greys[:, None]).any() or not self._known[greys].all():
+            return
+        for number, grey in zip(used.tolist(), greys.tolist(), strict=True):
+            if number != grey and self._table[grey] != IGNORE_INDEX:
+                raise MagNetError(
+                    f"labels: expected class ids, got a palette whose entry {number} is the grey {grey}, so that it is "
+                    f"not clear which of them is the id: '{path}'; save the ids as 8-bit grey, without a palette"
+                )
 
     def check(self, decoded: Decoded) -> str | None:
         found, path = ", ".join(list(decoded.strange)[:8]), decoded.path
@@ -150,7 +174,7 @@ class ClassColours:
 
     def read(self, path: str | os.PathLike[str]) -> Decoded:
         """Raises MagNetError: missing or corrupt file, or one that is not of 8-bit colours."""
-        colours, lossy = _read_colours(path)
+        colours, lossy, _ = _read(path, ("RGB", "RGBA", "P"), "an image of the classes' colours", convert="RGB")
         if self._unmatched == "binarize":
             colours = np.where(colours >= 128, np.uint8(255), np.uint8(0))
         packed = (colours[..., 0].astype(np.uint32) << 16) | (colours[..., 1].astype(np.uint32) << 8) | colours[..., 2]
@@ -184,16 +208,10 @@ def _colour_text(packed: int) -> str:
     return f"({packed >> 16}, {packed >> 8 & 255}, {packed & 255})"
 
 
-def _read_values(path: str | os.PathLike[str]) -> tuple[np.ndarray, str]:
-    return _read(path, ("L", "P", "1"), "an 8-bit image of class ids")
-
-
-def _read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, str]:
-    return _read(path, ("RGB", "RGBA", "P"), "an image of the classes' colours", convert="RGB")
-
-
-def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = "") -> tuple[np.ndarray, str]:
-    """Values (H, W) or colours (H, W, 3), and the lossy compression they went through."""
+def _read(
+    path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = ""
+) -> tuple[np.ndarray, str, np.ndarray | None]:
+    """Values (H, W) or colours (H, W, 3), the lossy compression they went through, and the palette (256, 3)."""
     if not os.path.exists(path):
         raise MagNetError(f"labels: expected a file, but '{path}' does not exist; check labels/ and the split")
     if not os.path.isfile(path):  # to open a pipe would wait for ever
@@ -210,18 +228,22 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
             raise MagNetError(
                 f"labels: expected {kind}, got {got}: '{path}'; past Pillow's size limit a palette is read as colours"
             )
-        return large, _lossy(path)
+        return large, _lossy(path), None
     try:
         with quiet(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in modes:
                 raise MagNetError(f"labels: expected {kind}, got mode {image.mode}: '{path}'; {_fix(image)}")
-            if image.format == "PNG":
-                check_checksums(path)
             # Pillow turns a TIFF as it loads it, and forgets the tag
             turned = head.turned if head else 1
             step = _sample_step(image, path)
-            values = unturned(np.array(image.convert(convert) if convert else image, dtype=np.uint8), turned)
-            return values // step, _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
+            mend_palette(image)
+            with whole(image, path):
+                values = unturned(np.array(image.convert(convert) if convert else image, dtype=np.uint8), turned)
+            if head and head.deflated:
+                as_stored = image.mode == "RGB" or not convert
+                check_pieces(path, head.deflated, values if as_stored else unturned(np.asarray(image), turned))
+            lossy = _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
+            return values // step, lossy, _palette(image)
     except PermissionError as error:
         raise MagNetError(f"labels: '{path}' cannot be read ({error.strerror}); change its permissions") from error
     except (MagNetError, MemoryError):
@@ -230,6 +252,14 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
         raise CorruptImageError(
             f"labels: expected a readable image, but '{path}' is corrupt or not an image ({error}); replace the file"
         ) from error
+
+
+def _palette(image: Image.Image) -> np.ndarray | None:
+    """(256, 3) uint8 RGB of a palette image; the entries that it lacks are of a colour, as no grey stands for them."""
+    if image.mode != "P":
+        return None
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    return np.concatenate([colours, np.full((256 - len(colours), 3), (0, 0, 1), np.uint8)])
 
 
 def _sample_step(image: Image.Image, path: str | os.PathLike[str]) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from magnet.data.cityscapes import Cityscapes
+from magnet.data.config import DataConfig
 from magnet.data.dataset import Dataset
 from magnet.data.deepglobe import DEEPGLOBE_SPLIT, DeepGlobe
 from magnet.data.folder import DataFolder
@@ -17,9 +18,6 @@ from magnet.data.lists import FileLists, read_classes
 from magnet.data.unreadable import leave_out_unreadable
 from magnet.data.yaml_file import YamlData
 from magnet.errors import ArgumentError, MagNetError, shown
-
-if TYPE_CHECKING:
-    from magnet.data.config import DataConfig
 
 __all__ = ["check_data", "detect_format", "open_files", "open_split"]
 
@@ -140,8 +138,8 @@ def detect_format(root: Path) -> str:
         return "yaml"
     if root.is_file():
         raise ArgumentError(
-            f"data: expected a data folder, or a YAML file that describes the data, got the file '{root}'; give the folder "
-            "that it is in, or set data.format and its keys with --config"
+            f"data: expected a data folder, or a YAML file that describes the data, got the file '{root}'; give the "
+            "folder that it is in, or set data.format and its keys with --config"
         )
     if not root.is_dir():
         raise ArgumentError(f"data: expected a folder, but '{root}' does not exist; check the path")

@@ -52,9 +52,12 @@ def unread_faults(wanted: Iterable[str], folder: Path, found: Collection[str], p
     faults = [f"{faults[0]} ({len(faults)} of these)"] if faults[1:] else faults
     if others:
         path = others[0]
-        kind = f"{path.suffix} is not read" if path.suffix else "files without a suffix are not read"
-        fix = f"save the labels as '{path.stem}.png', 8-bit ids" if part == "labels" else "save the images as PNG or JPEG"
-        faults.append(f"data: '{path}'{more(others)}: {kind}; {fix}")
+        what = path.suffix or "a file without a suffix"
+        faults.append(
+            f"data: '{path}'{more(others)}: {what} is not read; save the labels as '{path.stem}.png', 8-bit ids"
+            if part == "labels"
+            else f"data: '{path}'{more(others)}: {what} is not read; save the images as PNG or JPEG"
+        )
     return faults
 
 

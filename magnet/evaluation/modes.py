@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,13 +13,12 @@ from torch import Tensor
 from magnet.conventions import Finite
 from magnet.evaluation.meter import free_memory, peak_memory, reset_peak_memory
 from magnet.images.read import normalize, resize, to_tensor
-from magnet.walk.paper import labels_at, whole_image
+from magnet.model.image_walk import ImageWalk
+from magnet.model.magnet import MagNet
+from magnet.walk.maps import labels_at, whole_image
 from magnet.walk.sliding import sliding_window
 
-if TYPE_CHECKING:
-    from magnet.model.magnet import MagNet
-
-__all__ = ["ALL_MODES", "MODES", "WALKS", "NotEnoughMemory", "foresee_memory", "predict"]
+__all__ = ["ALL_MODES", "MODES", "WALKS", "NotEnoughMemory", "foresee_memory", "predict", "walk"]
 
 MODES = ("coarse", "sliding", "magnet", "fast")  # evaluated unless others are asked for
 ALL_MODES = (*MODES, "full")
@@ -32,23 +31,28 @@ class NotEnoughMemory(Exception):
     """One forward pass over the whole image does not fit into memory."""
 
 
-def predict(
-    model: MagNet,
-    image: np.ndarray,
-    mode: str,
-    n_patches: int | Sequence[int | None],
-    on_map: Callable[[Tensor], None] | None = None,
-) -> Tensor:
-    """Segment one image in one of ``ALL_MODES``; changes ``model.n_patches``.
+def walk(model: MagNet, image: np.ndarray, mode: str, n_patches: int | Sequence[int | None]) -> ImageWalk:
+    """The walk over one image in a mode of ``WALKS``, or in "coarse": no patches.
+
+    Args:
+        model: a MagNet.
+        image: (H, W, 3) uint8 RGB.
+        mode: "magnet": every patch of every scale; "fast": ``n_patches`` of each scale.
+        n_patches: of "fast".
+    """
+    looked_at = {"magnet": None, "fast": n_patches, "coarse": 0}[mode]
+    return model.walk(image, probabilities=False, n_patches=looked_at, progress=False)
+
+
+def predict(model: MagNet, image: np.ndarray, mode: str) -> Tensor:
+    """Segment one image in one of the modes that are no walk.
 
     Args:
         model: in evaluation mode.
         image: (H, W, 3) uint8 RGB.
         mode: "coarse": the first scale alone; "sliding": the network on patches of the last scale, as it sees them
             there, overlaps averaged, without refinement; "full": the same magnification in one pass over the whole
-            image; "magnet": every patch of every scale; "fast": ``n_patches`` of each scale.
-        n_patches: of "fast".
-        on_map: see ``MagNet.predict``; for ``WALKS``.
+            image.
 
     Returns:
         (H, W) int64 labels at the size of the image, on the model's device.
@@ -57,9 +61,10 @@ def predict(
         NotEnoughMemory: in mode "full".
     """
     size = (image.shape[0], image.shape[1])
-    if mode in WALKS or (mode == "coarse" and model.compat == "official"):
-        model.n_patches = {"magnet": None, "fast": n_patches, "coarse": 0}[mode]
-        return model.predict(image, probabilities=False, on_map=on_map).labels
+    if mode == "coarse" and model.compat == "official":
+        coarse = walk(model, image, mode, 0)
+        deque(coarse, maxlen=0)
+        return coarse.prediction.labels
     pixels = model.matched(to_tensor(image).to(model.device)[None])
     plan = model.plan(size)
     if mode == "coarse":

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from magnet.evaluation.extremes import Extreme, Extremes, pick_extremes
 from magnet.evaluation.modes import ALL_MODES, MODES, WALKS
 from magnet.evaluation.scores import percent
 from magnet.evaluation.work import Work
-
-if TYPE_CHECKING:
-    from magnet.model.magnet import MagNet
+from magnet.model.magnet import MagNet
 
 __all__ = ["Evaluation", "evaluate", "run_evaluation"]
 
@@ -135,21 +133,16 @@ def run_evaluation(
     keep = ("coarse", refined) if refined and extremes else ()
     work = Work(model, dataset, list(dict.fromkeys(modes)), n_patches, boundary_width, per_scale, keep)
     kept = Extremes(extremes)
-    before, bar = model.n_patches, model.progress
-    model.progress = False
-    try:
-        with model._evaluating():
-            own = distributed.shard(range(count))
-            for index in tqdm(own, desc="evaluating", disable=None if distributed.is_main() else True):
-                record = work.image(index)
-                if refined:
-                    gain = record["gain"] = _gain(record, refined)
-                    if keep:
-                        kept.add(index, gain, work.labels["coarse"], work.labels[refined])
-                if report:
-                    report(_line(record))
-    finally:
-        model.n_patches, model.progress = before, bar
+    with model.evaluating():
+        own = distributed.shard(range(count))
+        for index in tqdm(own, desc="evaluating", disable=None if distributed.is_main() else True):
+            record = work.image(index)
+            if refined:
+                gain = record["gain"] = _gain(record, refined)
+                if keep:
+                    kept.add(index, gain, work.labels["coarse"], work.labels[refined])
+            if report:
+                report(_line(record))
     records = distributed.gather_objects(work.records)
     results, confusion = work.results(records)
     gained: list[Extreme] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,9 @@ from magnet.data import Dataset
 from magnet.errors import MagNetError
 from magnet.evaluation.meter import Meter
 from magnet.evaluation.metrics import frequency_weighted_iou, mean_iou
-from magnet.evaluation.modes import WALKS, NotEnoughMemory, foresee_memory, predict
+from magnet.evaluation.modes import WALKS, NotEnoughMemory, foresee_memory, predict, walk
 from magnet.evaluation.scores import Scorer, confusion_of, figures, is_bad, official_classes, percent
-from magnet.walk.paper import labels_at
-
-if TYPE_CHECKING:
-    from magnet.model.magnet import MagNet
+from magnet.model.magnet import MagNet
 
 __all__ = ["Work"]
 
@@ -104,15 +101,21 @@ class Work:
             self._foreseen.add(size)
         meter, rows = self.meter, self.rows[mode]
         counts, seconds = [], []
-
-        def on_map(known: Tensor) -> None:
-            meter.pause()
-            counts.append(self.scorer.count(_bytes(labels_at(known[0], size))))
-            seconds.append(meter.seconds)
-            meter.resume()
-
         meter.start()
-        predicted = predict(self.model, image, mode, self.n_patches, on_map if rows > 1 else None)
+        if mode in WALKS:
+            steps = walk(self.model, image, mode, self.n_patches)
+            later = len(steps.plan.scales) - 1
+            for number, stage in enumerate(steps):
+                if rows == 1 or number == later:
+                    continue
+                meter.pause()
+                counts.append(self.scorer.count(_bytes(stage.of(0).labels(size))))
+                seconds.append(meter.seconds)
+                del stage  # its memory is not the next one's
+                meter.resume()
+            predicted = steps.prediction.labels
+        else:
+            predicted = predict(self.model, image, mode)
         meter.stop()
         predicted = _bytes(predicted)
         if mode in self._keep:

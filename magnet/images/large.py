@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,7 @@ from magnet.images.read import (
     scaled,
     tell_dark,
     tell_left_out,
+    tell_outside,
     unreadable,
 )
 
@@ -51,6 +53,7 @@ __all__ = [
 Size = tuple[int, int]
 
 _STRIP_PIXELS = 1 << 22  # decoded at a time: 12 MB of RGB
+_FETCHING = threading.Lock()
 _LOADERS = {  # by the first bytes; libvips is never left to choose, as some of its loaders hand files to other programs
     b"\x89PNG\r\n\x1a\n": "pngload_source",
     b"\xff\xd8\xff": "jpegload_source",
@@ -226,6 +229,8 @@ class _LargeFile:
         self._head = checked_head(path)
         self._vips = _vips()
         self._random: Any = None
+        self._damage = ""  # of a tile
+        self._outside = False  # whether values outside of the stated range were told of
         with self._named_errors():
             with open(path, "rb") as file:
                 start = file.read(8)
@@ -331,12 +336,24 @@ class _LargeFile:
 
     def _open(self, access: str) -> Any:
         # a source, not a file name, so that nothing in the name is taken for options and nothing is cached
+        # libjpeg only warns of pixels that are not there
+        fail_on = "warning" if self._loader == "jpegload_source" else "error"
         source = self._vips.Source.new_from_file(os.fsencode(self._path))
-        return getattr(self._vips.Image, self._loader)(source, access=access, fail_on="error")
+        return getattr(self._vips.Image, self._loader)(source, access=access, fail_on=fail_on)
 
     def _fetch(self, region: Any, x: int, y: int, width: int, height: int) -> np.ndarray:
         kind = _TYPES[self._format]
-        return np.frombuffer(region.fetch(x, y, width, height), kind).reshape(height, width, self._bands)
+        if self._loader != "tiffload_source":
+            return np.frombuffer(region.fetch(x, y, width, height), kind).reshape(height, width, self._bands)
+        # of a tile that cannot be decoded libvips makes a black one, and keeps the reason for who asks; all threads
+        # share the place where it does, so one at a time
+        with _FETCHING:
+            self._vips.Error("")  # to make one takes the reason, and clears the place
+            pixels = region.fetch(x, y, width, height)
+            self._damage = self._damage or self._vips.Error("").detail
+        if self._damage:
+            raise unreadable(self._path, self._damage)
+        return np.frombuffer(pixels, kind).reshape(height, width, self._bands)
 
     @property
     def _limits(self) -> tuple[float, float] | None:
@@ -357,6 +374,7 @@ class _LargeFile:
         if self._head is not None:
             pixels = pixels[..., : self._head.colours + self._head.alpha]
         if self._limits is not None:
+            self._outside = self._outside or tell_outside(self._path, pixels, self._limits)
             pixels = scaled(pixels, self._limits)
         elif pixels.dtype == np.uint16:
             pixels = full_range(pixels) if pixels.shape[2] == 1 else (pixels >> 8).astype(np.uint8)

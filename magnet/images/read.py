@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from magnet.errors import MagNetError
+from magnet.images.deflate import check_pieces
 from magnet.images.opening import (
     CorruptImageError,
     LargeImageError,
@@ -29,8 +30,8 @@ from magnet.images.opening import (
     too_large,
     unreadable,
 )
-from magnet.images.png import check_checksums
-from magnet.images.tiff import TiffHead, head_of, read_head
+from magnet.images.tiff import TiffHead, head_of, mend_palette, read_head
+from magnet.images.whole import whole
 from magnet.notices import tell
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "scaled",
     "tell_dark",
     "tell_left_out",
+    "tell_outside",
     "to_tensor",
     "unreadable",
     "unturned",
@@ -88,9 +90,15 @@ def read_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[
         with opened(path) as image:
             if _past_limit(image):
                 raise too_large(path, f"{image.width * image.height} pixels")
-            if image.format == "PNG":
-                check_checksums(path)
-            return _read(image, head, path, upright)
+            with whole(image, path):
+                pixels, turned = _read(image, head, path, upright)
+            if head and head.deflated:
+                if head.meaning == "RGB" and head.bands == 3:  # they are at hand, as Pillow's own take a while to get
+                    stored = unturned(pixels, turned) if upright else pixels
+                else:
+                    stored = unturned(np.asarray(image), turned)
+                check_pieces(path, head.deflated, stored)
+            return pixels, turned
     except CorruptImageError as error:
         if head is not None and isinstance(error.__cause__, UnidentifiedImageError):
             raise CorruptImageError(
@@ -146,6 +154,7 @@ def _read(
     """Pixels of an opened image, and its orientation tag."""
     deep = head.bits > 8 if head else _is_deep(image)  # first, as to ask for EXIF may load a PNG
     turned = head.turned if head else orientation(image)
+    mend_palette(image)
     image.load()
     if head:  # Pillow turns a TIFF as it loads it
         tell_left_out(head, path)
@@ -212,6 +221,7 @@ def flatten(image: Image.Image) -> np.ndarray:
 
 def _grey(values: np.ndarray, head: TiffHead | None, path: str | os.PathLike[str]) -> np.ndarray:
     if head and head.limits:
+        tell_outside(path, values, head.limits)
         return scaled(values, head.limits)
     tell_dark(path, high_bytes(values >> 8))
     return full_range(values)
@@ -250,6 +260,29 @@ def tell_dark(path: str | os.PathLike[str], counts: np.ndarray) -> None:
             f"has 16 bits, but 99% of its values lie below {most + 1 << 8} of 65536, and it comes out nearly black",
             "scale the values to the whole range, or save 8 bits",
         )
+
+
+def tell_outside(path: str | os.PathLike[str], values: np.ndarray, limits: tuple[float, float]) -> bool:
+    """Tell of values that a TIFF holds outside of the range that it states, and of those that are no numbers.
+
+    Args:
+        path: the file.
+        values: of any shape and type, as stored.
+        limits: the range.
+
+    Returns:
+        Whether there are any.
+    """
+    outside = values.size - int(np.count_nonzero((values >= limits[0]) & (values <= limits[1])))
+    if outside:
+        tell(
+            "hold values outside of the range that they state",
+            path,
+            f"states values from {limits[0]:g} to {limits[1]:g}, but {outside} of {values.size} are none of these "
+            "(nodata, NaN?), and come out black or white",
+            "state the range that the values have, or scale them to 0..255",
+        )
+    return bool(outside)
 
 
 def tell_left_out(head: TiffHead, path: str | os.PathLike[str]) -> None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from PIL import TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 
 from magnet.images.opening import CorruptImageError, quiet
 
-__all__ = ["TiffHead", "head_of", "read_head"]
+__all__ = ["Pieces", "TiffHead", "head_of", "mend_palette", "read_head"]
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
 _STRIPS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_BYTES, _MIN, _MAX, _PLANAR = (
@@ -33,7 +33,9 @@ _STRIPS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_BYTES, _MIN, _MAX, _PLANA
 )
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _SMIN, _SMAX = 322, 323, 324, 325, 338, 339, 340, 341
 _SUBFILE, _REDUCED_OR_MASK = 254, 0b101
-_OLD_JPEG = 6  # a compression
+_PREDICTOR, _COLOUR_MAP, _SUB_PAGES = 317, 320, 330
+_MOST_PAGES = 64  # looked at
+_OLD_JPEG, _DEFLATE = 6, (8, 32946)  # compressions
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -50,6 +52,16 @@ _MEANINGS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK",
 _COLOURS = {"grey": 1, "RGB": 3, "palette": 1, "CMYK": 4, "YCbCr": 3, "Lab": 3}
 _TYPES = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex", 6: "complex"}
 _FULL = 0xFFFF
+
+
+class Pieces(NamedTuple):
+    """Where the strips or tiles of a TIFF are: their (height, width), their positions and lengths in bytes, and the
+    predictor (1: none, 2: differences of neighbours in a row)."""
+
+    size: tuple[int, int]
+    offsets: tuple[int, ...]
+    lengths: tuple[int, ...]
+    predictor: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,9 @@ class TiffHead:
         turned: the orientation tag.
         pieces: strips or tiles that the pixels need, the entries of their table, and how many of these are empty.
         missing: bytes that strips or tiles lack: of what uncompressed pixels need, or of what the table promises.
+        deflated: the pieces, where they are compressed by deflate, and of interleaved 8 bits or of 16-bit grey.
         pages: of one size, this one included; 2 stands for all more.
+        larger: (H, W) of another page that is larger; None: there is none.
     """
 
     size: tuple[int, int]
@@ -86,7 +100,9 @@ class TiffHead:
     turned: int
     pieces: tuple[int, int, int]
     missing: int
+    deflated: Pieces | None = None
     pages: int = 1
+    larger: tuple[int, int] | None = None
 
     @property
     def packed(self) -> bool:
@@ -131,6 +147,12 @@ class TiffHead:
             raise CorruptImageError(
                 "image: expected one picture, got a TIFF of several pages or planes of one size, of which only the "
                 "first is read; save the one that is meant, or the bands as one RGB image"
+            )
+        if self.larger:
+            raise CorruptImageError(
+                f"image: expected one picture, got a TIFF whose first page is {self.size[0]}x{self.size[1]} (HxW), and "
+                f"another one {self.larger[0]}x{self.larger[1]}, while only the first is read; save the page that is "
+                "meant as a file of its own"
             )
         if self.kind in ("complex", "untyped") or self.meaning not in _COLOURS:
             raise self._refusal("8 or 16 bits of grey, RGB or CMYK")
@@ -188,6 +210,7 @@ def head_of(tags: Mapping[int, Any]) -> TiffHead:
     photometric = int(tags.get(_PHOTOMETRIC, 1))
     height, width = int(tags[_HEIGHT]), int(tags[_WIDTH])
     separate = int(tags.get(_PLANAR, 1)) == 2
+    as_pillow_reads = not separate and (bits == 8 or (bits == 16 and bands == 1))  # samples that are not converted
     turned = int(tags.get(_ORIENTATION, 1))
     description = str(tags.get(_DESCRIPTION, ""))
     return TiffHead(
@@ -204,6 +227,7 @@ def head_of(tags: Mapping[int, Any]) -> TiffHead:
         turned=turned if 1 <= turned <= 8 else 1,
         pieces=_pieces(tags, (height, width), bands if separate else 1),
         missing=_missing(tags, (height, width), bands, int(bits), separate),
+        deflated=_deflated(tags, (height, width)) if as_pillow_reads else None,
         pages=2 if description.startswith("ImageJ=") and "\nimages=" in description else 1,
     )
 
@@ -225,20 +249,44 @@ def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
             head = replace(head, missing=head.missing + _beyond(tags, head, os.fstat(file.fileno()).st_size))
         except _DAMAGE:
             return None
-        if head.pages == 1 and tags.next not in (0, first) and _is_another_page(file, prefix, tags.next, head.size):
-            return replace(head, pages=2)
+        for size in _other_pages(file, prefix, tags, first) if head.pages == 1 else ():
+            if size == head.size:
+                return replace(head, pages=2)
+            if size[0] * size[1] > head.size[0] * head.size[1]:
+                return replace(head, larger=size)
         return head
 
 
-def _is_another_page(file: BinaryIO, prefix: bytes, position: int, size: tuple[int, int]) -> bool:
-    """Whether a directory is of a picture of this size: overviews are smaller, masks and copies say so."""
+def _other_pages(file: BinaryIO, prefix: bytes, tags: Any, first: int) -> Iterator[tuple[int, int]]:
+    """(H, W) of the pages after the first, and of those below it; not of those that say that they are a reduced copy
+    or a mask. Ends at a damaged one: only the first is read."""
+    seen = {0, first}
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(prefix)
-        file.seek(position)
-        tags.load(file)
-        return (tags.get(_HEIGHT), tags.get(_WIDTH)) == size and not int(tags.get(_SUBFILE, 0)) & _REDUCED_OR_MASK
+        ahead = [tags.next, *map(int, _numbers(tags, _SUB_PAGES, ()))]
+        while ahead and len(seen) < _MOST_PAGES:
+            position = ahead.pop(0)
+            if position in seen:
+                continue
+            seen.add(position)
+            page = TiffImagePlugin.ImageFileDirectory_v2(prefix)
+            file.seek(position)
+            page.load(file)
+            ahead.append(page.next)
+            if not int(page.get(_SUBFILE, 0)) & _REDUCED_OR_MASK:
+                yield int(page[_HEIGHT]), int(page[_WIDTH])
     except _DAMAGE:
-        return False
+        return
+
+
+def mend_palette(image: Image.Image) -> None:
+    """Where the entries of a TIFF's palette are of 8 bits instead of 16, a known slip, take them as they are meant.
+
+    libtiff and libvips do so, too; Pillow makes all of them black. Ask before the image is loaded.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "P":
+        entries = _numbers(image.tag_v2, _COLOUR_MAP, ())
+        if entries and max(entries) < 256:
+            image.palette = ImagePalette.raw("RGB;L", bytes(map(int, entries)))
 
 
 def _numbers(tags: Mapping[int, Any], tag: int, default: tuple[int, ...]) -> tuple[float, ...]:
@@ -270,6 +318,21 @@ def _pieces(tags: Mapping[int, Any], size: tuple[int, int], planes: int) -> tupl
     if entries == 0 and int(tags.get(_COMPRESSION, 1)) == _OLD_JPEG:
         return 0, 0, 0  # has its stream elsewhere
     return needed, entries, sum(length == 0 for length in lengths)
+
+
+def _deflated(tags: Mapping[int, Any], size: tuple[int, int]) -> Pieces | None:
+    if int(tags.get(_COMPRESSION, 1)) not in _DEFLATE:
+        return None
+    tiled = _TILE_WIDTH in tags
+    height = int(tags[_TILE_HEIGHT] if tiled else tags.get(_ROWS_PER_STRIP, size[0]))
+    offsets = _numbers(tags, _TILES if tiled else _STRIPS, ())
+    lengths = _numbers(tags, _TILE_BYTES if tiled else _STRIP_BYTES, ())
+    return Pieces(
+        size=(height, int(tags[_TILE_WIDTH])) if tiled else (min(height, size[0]), size[1]),
+        offsets=tuple(map(int, offsets)),
+        lengths=tuple(map(int, lengths)),
+        predictor=int(tags.get(_PREDICTOR, 1)),
+    )
 
 
 def _beyond(tags: Mapping[int, Any], head: TiffHead, end: int) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,13 +20,12 @@ from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.files.reading import read_json, sha256
 from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
+from magnet.walk.networks import Networks
+from magnet.walk.settings import WalkSettings
 
-if TYPE_CHECKING:
-    from magnet.model.magnet import MagNet
+__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Parts", "check_model_folder", "load_parts", "save_parts", "shipped_models"]
 
-__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "check_model_folder", "from_pretrained", "save_pretrained", "shipped_models"]
-
-Model = TypeVar("Model", bound="MagNet")
+Model = TypeVar("Model", bound=nn.Module)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parent.parent / "weights"
@@ -43,22 +42,37 @@ def shipped_models() -> list[str]:
     return sorted(folder.parent.name for folder in SHIPPED.glob(f"*/{CONFIG}"))
 
 
-def save_pretrained(
-    model: MagNet,
+class Parts(NamedTuple):
+    """What a folder holds.
+
+    segmenter, refiners: the networks. arguments: of MagNet. info: what is kept beside them.
+    """
+
+    segmenter: nn.Module
+    refiners: list[nn.Module] | None
+    arguments: dict[str, Any]
+    info: dict[str, Any] | None
+
+
+def save_parts(
+    networks: Networks,
+    settings: WalkSettings,
+    looks: Mapping[str, Any],
     folder: str | os.PathLike[str],
     *,
-    half: bool = False,
-    info: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
+    half: bool,
+    info: Mapping[str, Any],
+    overwrite: bool,
 ) -> None:
-    """See :meth:`magnet.MagNet.save_pretrained`."""
+    """See :meth:`magnet.MagNet.save_pretrained`; ``looks`` are its class_names and colours."""
     config = {
         "format": _FORMAT,
-        "segmenter": _segmenter_name(model.segmenter),
-        "num_classes": model.num_classes,
-        "refiners": _count_refiners(model),
-        **{name: getattr(model, name) for name in (*_SETTINGS, *_LATER, *_LOOKS)},
-        "info": {**(model.info or {}), **(info or {})},
+        "segmenter": _segmenter_name(networks.segmenter),
+        "num_classes": networks.num_classes,
+        "refiners": _count_refiners(networks),
+        **{name: getattr(settings, name) for name in (*_SETTINGS, *_LATER)},
+        **looks,
+        "info": dict(info),
     }
     try:
         lines = [_line(key, value) for key, value in config.items()]
@@ -72,7 +86,7 @@ def save_pretrained(
         with folder_lock(path, "folder"):
             remove_leftovers(path)
             with atomic_path(path / CONFIG) as temporary:
-                save_safetensors(path / WEIGHTS, model.state_dict(), _METADATA, half=half)
+                save_safetensors(path / WEIGHTS, networks.state_dict(), _METADATA, half=half)
                 lines.append(_line(_HASH, sha256(path / WEIGHTS)))
                 temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     except OSError as error:
@@ -122,33 +136,33 @@ def _line(key: str, value: Any) -> str:
     return f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
 
 
-def from_pretrained(cls: type[Model], folder: str | os.PathLike[str], changes: Mapping[str, Any]) -> Model:
-    """See :meth:`magnet.MagNet.from_pretrained`."""
+def load_parts(
+    folder: str | os.PathLike[str], num_classes: int | None, build: Callable[[Parts], Model]
+) -> tuple[Parts, Model]:
+    """What a folder holds, and what ``build`` makes of it, with the weights; it raises where the folder is wrong.
+
+    Raises:
+        MagNetError: see :meth:`magnet.MagNet.from_pretrained`.
+    """
     path = _find(folder)
     config = _read_config(path / CONFIG)
-    changes = dict(changes)
-    wanted = changes.pop("num_classes", None)
-    if wanted is not None and wanted != config["num_classes"]:
+    if num_classes is not None and num_classes != config["num_classes"]:
         raise MagNetError(
-            f"num_classes: expected {wanted} classes, but the model '{path}' has {config['num_classes']}; "
+            f"num_classes: expected {num_classes} classes, but the model '{path}' has {config['num_classes']}; "
             "choose another model, or train one for your classes"
         )
-    unknown = sorted(set(changes) - {*_SETTINGS, *_LATER, *_LOOKS, "amp", "progress"})
-    if unknown:
-        raise TypeError(f"from_pretrained: unknown arguments: {', '.join(unknown)}; the networks come from the files")
-    stored: dict[str, Any] = {name: config.get(name) for name in (*_SETTINGS, *_LATER, *_LOOKS) if name in config}
+    info = config.get("info")
+    arguments = {name: config[name] for name in (*_SETTINGS, *_LATER, *_LOOKS) if name in config}
     try:
         segmenter, refiners = _build(config)
-        model = cls(segmenter, refiners, **stored)
+        kept = info if isinstance(info, dict) and info else None
+        parts = Parts(segmenter, refiners, arguments, kept)
+        model = build(parts)
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise MagNetError(f"config: '{path / CONFIG}' is not valid ({error}); get the file again") from error
-    if changes:
-        model = cls(segmenter, refiners, **{**stored, **changes})
-    info = config.get("info")
-    model.info = info if isinstance(info, dict) and info else None
     load_state(model, load_safetensors(path / WEIGHTS)[0], source=path / WEIGHTS)
     _check_hash(path, config.get(_HASH))
-    return model.eval()
+    return parts, model
 
 
 def _check_hash(path: Path, expected: Any) -> None:
@@ -248,11 +262,11 @@ def _segmenter_name(segmenter: nn.Module) -> str:
     )
 
 
-def _count_refiners(model: MagNet) -> int:
-    for refiner in model.refiners:
+def _count_refiners(networks: Networks) -> int:
+    for refiner in networks.refiners:
         if type(refiner) is not RefinementModule:
             raise MagNetError(
                 f"refiner: expected magnet.RefinementModule, got {type(refiner).__name__}, and a folder could "
                 "not say how to build it again; save its state dict with torch.save instead"
             )
-    return len(model.refiners)
+    return len(networks.refiners)

@@ -7,6 +7,7 @@ import os
 
 from torch import nn
 
+from magnet.checkpoints.fit import load_weights
 from magnet.errors import shown
 from magnet.networks.limits import check_num_classes
 from magnet.networks.refinement import RefinementModule
@@ -42,7 +43,5 @@ def build_segmenter(name: str, num_classes: int, *, weights: str | os.PathLike[s
     module, factory = _FACTORIES[name]
     network: nn.Module = getattr(importlib.import_module(module), factory)(num_classes)
     if weights is not None:
-        from magnet.checkpoints.fit import load_weights
-
         load_weights(weights, network)
     return network

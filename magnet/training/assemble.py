@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from magnet.checkpoints.fit import load_weights
 from magnet.data import Dataset, ScaleCache, colours_of
 from magnet.images.match_colours import channel_statistics
+from magnet.model.magnet import MagNet
 from magnet.training.config import TrainConfig
 from magnet.training.pairs import build_refiners
 from magnet.training.refiner import load_segmenter
@@ -19,8 +21,6 @@ __all__ = ["save_model"]
 
 def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache], folder: Path) -> None:
     """Join the best segmenter and the best refiners of a run into ``folder/model``; names and colours from the data."""
-    from magnet import MagNet
-    from magnet.checkpoints.fit import load_weights
 
     num_classes = dataset.num_classes
     cpu = torch.device("cpu")

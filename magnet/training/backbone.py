@@ -11,6 +11,8 @@ from magnet.checkpoints.errors import CheckpointError
 from magnet.checkpoints.fit import LoadReport, load_state
 from magnet.checkpoints.state_dicts import read_state_dict
 from magnet.errors import MagNetError
+from magnet.networks.hrnet import HRNet
+from magnet.networks.resnet import ResNet
 
 __all__ = ["BACKBONES", "load_backbone"]
 
@@ -31,8 +33,6 @@ _SHOWN = 6
 
 def _backbone_keys(network: nn.Module) -> dict[str, str]:
     """Key in a backbone's own file -> key in the network."""
-    from magnet.networks.hrnet import HRNet
-    from magnet.networks.resnet import ResNet
 
     keys = list(network.state_dict())
     if isinstance(network, HRNet):

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING
 from magnet.data import ScaleCache
 from magnet.data.counting import check_labels, keep_counts
 from magnet.data.open import open_split
+from magnet.devices import check_amp, pick_device
 from magnet.distributed import check_same, check_shared, is_main
 from magnet.errors import ArgumentError, MagNetError
 from magnet.files.atomic import check_output_dir, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.notices import sum_up
+from magnet.training.assemble import save_model
+from magnet.training.board import check_tensorboard
 from magnet.training.checks import check_config
 from magnet.training.config import TrainConfig, with_steps
+from magnet.training.loop import check_parts
+from magnet.training.losses import Loss
+from magnet.training.refiner import check_scales, train_refiner
+from magnet.training.run_folder import check_run_folder, write_config
+from magnet.training.runlog import RunLog
+from magnet.training.segmenter import train_segmenter
 
 if TYPE_CHECKING:
     import torch
@@ -43,8 +52,6 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
             replaced without ``config.overwrite``, a loss that is not finite.
         SystemExit: SIGTERM, SIGINT or SIGHUP came, and the training state is saved.
     """
-    from magnet.devices import check_amp, pick_device
-    from magnet.training.board import check_tensorboard
 
     stage = stage or config.stage
     if stage not in ("segmenter", "refiner", "all"):
@@ -69,10 +76,6 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
 
 def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) -> Path:
     """``run_training`` in its folder."""
-    from magnet.training.loop import check_parts
-    from magnet.training.losses import Loss
-    from magnet.training.run_folder import check_run_folder, write_config
-    from magnet.training.runlog import RunLog
 
     best = folder / "segmenter" / "best.safetensors"
     if stage == "refiner" and not best.is_file():
@@ -95,9 +98,6 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
         cache.preload()
     sum_up()
     if "refiner" in stages:
-        from magnet.training.assemble import save_model
-        from magnet.training.refiner import check_scales, train_refiner
-
         check_scales(config, train, val)
     if is_main():
         remove_leftovers(folder)
@@ -108,8 +108,6 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     log = RunLog(folder / "log.jsonl" if is_main() else None)
     try:
         if "segmenter" in stages:
-            from magnet.training.segmenter import train_segmenter
-
             train_segmenter(config, train, val, device, folder, log)
         if "refiner" in stages:
             train_refiner(config, train, val, device, folder, log)

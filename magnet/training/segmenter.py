@@ -19,6 +19,7 @@ from magnet.distributed import all_reduce_sum, is_main, shard
 from magnet.errors import MagNetError
 from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
 from magnet.images.read import to_tensor
+from magnet.model.magnet import MagNet
 from magnet.networks import build_segmenter
 from magnet.training import loop
 from magnet.training.augment import random_sample
@@ -123,7 +124,6 @@ def start_from(network: nn.Module, model: str, class_names: Sequence[str] | None
     Raises:
         MagNetError: no such model, none of its tensors fits, or its classes are in another order.
     """
-    from magnet.model.magnet import MagNet
 
     start = MagNet.from_pretrained(model)
     if class_names is not None and start.class_names is not None and len(start.class_names) == len(class_names):

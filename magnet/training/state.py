@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from magnet.checkpoints.fit import load_state
 from magnet.checkpoints.safetensors_files import load_safetensors
 from magnet.errors import MagNetError, shown
 from magnet.files.atomic import atomic_path
@@ -96,7 +97,6 @@ def restore_tensors(network: nn.Module, tensors: Mapping[str, Tensor], *, source
     Raises:
         CheckpointError: they do not fit.
     """
-    from magnet.checkpoints.fit import load_state
 
     load_state(network, tensors, source=source)
 

@@ -55,6 +55,16 @@ def count_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> int:
     return ceil(size[0] / patch_size[0]) * ceil(size[1] / patch_size[1])
 
 
+def count_covered(boxes: Sequence[Box]) -> int:
+    """How many pixels lie in at least one of the boxes."""
+    xs, ys = (sorted({v for box in boxes for v in (box[axis], box[axis + 2])}) for axis in (0, 1))
+    cells: set[tuple[int, int]] = set()  # between all edges
+    for x0, y0, x1, y1 in boxes:
+        rows, columns = range(ys.index(y0), ys.index(y1)), range(xs.index(x0), xs.index(x1))
+        cells.update((row, column) for row in rows for column in columns)
+    return sum((ys[row + 1] - ys[row]) * (xs[column + 1] - xs[column]) for row, column in cells)
+
+
 def as_boxes(boxes: Sequence[tuple[float, float, float, float]], device: torch.device | str = "cpu") -> Tensor:
     """(P, 5) float32 boxes of image 0, as the patch operators take them."""
     return torch.tensor([(0, *box) for box in boxes], dtype=torch.float32, device=device).reshape(-1, 5)

@@ -7,16 +7,13 @@ A GPU's allocator raises.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from magnet.errors import MagNetError
 from magnet.walk.grid import count_grid
 from magnet.walk.plan import Plan
-
-if TYPE_CHECKING:
-    from magnet.model.magnet import MagNet
+from magnet.walk.settings import WalkSettings
 
 __all__ = ["check_memory", "machine_memory"]
 
@@ -31,13 +28,13 @@ def machine_memory() -> int | None:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def check_memory(model: MagNet, plan: Plan, known: Tensor) -> None:
+def check_memory(settings: WalkSettings, plan: Plan, known: Tensor) -> None:
     """Refuse a scale whose image and patches alone are more than the machine's memory.
 
     Args:
-        model: whose walk it is.
+        settings: of the walk.
         plan: of the walk.
-        known: the map (1, C, h, w) of the first scale.
+        known: the maps (N, C, h, w) of the first scale.
 
     Raises:
         MagNetError: names the scale, what it takes and what there is.
@@ -47,9 +44,9 @@ def check_memory(model: MagNet, plan: Plan, known: Tensor) -> None:
         return
     (ph, pw), (ih, iw) = plan.patch_size, plan.input_size
     for scale, (height, width) in enumerate(plan.scales[1:], start=1):
-        some, every = model.patches_at(scale), count_grid((height, width), (ph, pw))
+        some, every = settings.patches_at(scale), count_grid((height, width), (ph, pw))
         count = every if some is None else min(some, every)
-        needed = _BYTES * (3 * height * width + count * known.shape[1] * min(ph, ih) * min(pw, iw))
+        needed = _BYTES * len(known) * (3 * height * width + count * known.shape[1] * min(ph, ih) * min(pw, iw))
         if needed > total:
             raise MagNetError(
                 f"scales: expected scales that fit into the memory of {total / 2**30:.0f} GiB, but the image and the "

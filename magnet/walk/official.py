@@ -12,8 +12,7 @@ else it is a fraction of these pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -24,84 +23,85 @@ from magnet.conventions import Finite
 from magnet.images.opencv_resize import resize_uint8
 from magnet.images.read import normalize, to_tensor
 from magnet.walk.grid import Box, as_boxes, patch_grid
+from magnet.walk.maps import upsample
 from magnet.walk.memory import check_memory
-from magnet.walk.paper import make_stage, upsample
-from magnet.walk.plan import plan_walk
+from magnet.walk.networks import Networks
+from magnet.walk.plan import Plan
+from magnet.walk.settings import WalkSettings
+from magnet.walk.stage import WalkStage
 from magnet_kernels import confidence, crop_patches, median_blur, replace_points_, select_points
 
-if TYPE_CHECKING:
-    from magnet.model.magnet import MagNet
-    from magnet.model.prediction import Stage
+__all__ = ["official_walk"]
 
 RIM = 10  # pixels at each side of a patch that do not count as covered
 
 
+@torch.inference_mode()
 def official_walk(
-    model: MagNet,
-    image: np.ndarray | Tensor,
-    bar: Any,
-    stages: list[Stage] | None,
-    *,
-    on_map: Callable[[Tensor], None] | None = None,
-) -> Tensor:
-    """The release's walk over one image.
+    networks: Networks, settings: WalkSettings, plan: Plan, image: np.ndarray | Tensor
+) -> Iterator[WalkStage]:
+    """The stages of the release's walk over one image, coarse first.
 
     Args:
-        model: the networks and settings.
+        networks: segmenter and refiners, in evaluation mode.
+        settings: of the walk.
+        plan: its sizes.
         image: (H, W, 3) uint8 RGB, (3, H, W) floats in [0, 1], or (1, 3, H, W) normalised floats.
-        bar: counts patches.
-        stages: appended to, if given.
-        on_map: called with the map (1, C, h, w) that each later scale starts from.
-
-    Returns:
-        (1, C, *scales[-1]) probabilities.
 
     Raises:
         MagNetError: a network gave NaN or infinity, or a scale takes more memory than the machine has; names the scale.
     """
     if isinstance(image, Tensor) and image.ndim == 3:
         image = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    first = patch_grid(model.scales[0], model.patch_size, flush=False)[:1]
-    finite = Finite(model)
-    known = model.segment(_network_input(model, _resize(image, model.scales[0]), first))
-    finite.look(known, "scales[0]", model.scales[0])
-    check_memory(model, plan_walk(model, model.scales[-1]), known)
-    bar.update()
-    if stages is not None:
-        stages.append(make_stage(model.scales[0], known))
-    for scale, size in enumerate(model.scales[1:], start=1):
-        if on_map is not None:
-            on_map(known)
-        if model.patches_at(scale) == 0:
-            break
-        known, chosen, points = _step(model, known, _resize(image, size), scale, bar, finite)
-        if stages is not None:
-            stages.append(make_stage(size, known, points, chosen))
-    finite.finish()
-    return upsample(known, model.scales[-1])
+    first = patch_grid(plan.scales[0], plan.patch_size, flush=False)[:1]
+    finite = Finite(networks)
+    seen = _network_input(networks, plan, _resize(image, plan.scales[0]), first)
+    known = networks.segment(seen, settings.precision)
+    finite.look(known, "scales[0]", plan.scales[0])
+    check_memory(settings, plan, known)
+    if _ends(settings, plan, 0):
+        finite.finish()
+    yield WalkStage(plan.scales[0], known)
+    for scale, size in enumerate(plan.scales[1:], start=1):
+        if settings.patches_at(scale) == 0:
+            return
+        known, chosen, points = _step(networks, settings, plan, known, _resize(image, size), scale, finite)
+        if _ends(settings, plan, scale):
+            finite.finish()
+        yield WalkStage(size, known, None, points, as_boxes(chosen)[None])
+
+
+def _ends(settings: WalkSettings, plan: Plan, scale: int) -> bool:
+    """Whether no scale comes after this one."""
+    return scale == len(plan.scales) - 1 or settings.patches_at(scale + 1) == 0
 
 
 def _step(
-    model: MagNet, known: Tensor, image: np.ndarray | Tensor, scale: int, bar: Any, finite: Finite
+    networks: Networks,
+    settings: WalkSettings,
+    plan: Plan,
+    known: Tensor,
+    image: np.ndarray | Tensor,
+    scale: int,
+    finite: Finite,
 ) -> tuple[Tensor, list[Box], Tensor]:
-    """One scale: the refined map (1, C, H, W), the boxes looked at, and the flat indices of the points replaced."""
-    height, width = size = model.scales[scale]
-    n_patches = model.patches_at(scale)
+    """One scale: the refined map (1, C, H, W), the boxes looked at, and the flat indices (1, K) of the points."""
+    height, width = size = plan.scales[scale]
+    n_patches, per_pass = settings.patches_at(scale), settings.patches_per_pass(networks.device)
     known = F.interpolate(known, size, mode="bilinear", align_corners=False)
     uncertainty = 1 - confidence(known)
-    grid = patch_grid(size, model.patch_size, flush=False)
+    grid = patch_grid(size, plan.patch_size, flush=False)
     boxes = as_boxes(grid, known.device)
-    mean = crop_patches(uncertainty, boxes, model.input_size, aligned=False).mean(dim=(1, 2, 3))
+    mean = crop_patches(uncertainty, boxes, plan.input_size, aligned=False).mean(dim=(1, 2, 3))
     order = mean.argsort(stable=True)[:n_patches].tolist()
     chosen = [grid[i] for i in order]
 
     patches = []
-    for first in range(0, len(order), model.patches_per_pass):
-        batch = order[first : first + model.patches_per_pass]
-        early = model.segment(_network_input(model, image, [grid[i] for i in batch]))
-        crops = crop_patches(known, boxes[batch], model.input_size, aligned=False)
-        patches.append(model.merge(early, crops, scale))
-        bar.update(len(batch))
+    for first in range(0, len(order), per_pass):
+        batch = order[first : first + per_pass]
+        early = networks.segment(_network_input(networks, plan, image, [grid[i] for i in batch]), settings.precision)
+        crops = crop_patches(known, boxes[batch], plan.input_size, aligned=False)
+        patches.append(networks.merge(early, crops, scale, settings.precision))
     looked_at = torch.cat(patches)
     finite.look(looked_at, f"scales[{scale}]", size)
     fine, covered = stitch(looked_at, chosen, size)
@@ -109,13 +109,13 @@ def _step(
     sure = confidence(fine)
     if n_patches is not None:
         sure = sure.masked_fill(covered, 0.0)  # so that in MagNet-Fast nearly all scores are 0
-    score = F.interpolate(sure * uncertainty, model.input_size, mode="nearest")
-    score = F.interpolate(median_blur(score, model.kernel_size), size, mode="nearest")
+    score = F.interpolate(sure * uncertainty, plan.input_size, mode="nearest")
+    score = F.interpolate(median_blur(score, settings.kernel_size), size, mode="nearest")
     share = len(chosen) / len(grid)
-    points = select_points(score, count_points(model.n_points, height * width, share))
+    points = select_points(score, count_points(settings.n_points, height * width, share))
     if n_patches is not None:
         points = points[:, covered.flatten()[points[0]]]
-    return replace_points_(known, fine, points), chosen, points[0]
+    return replace_points_(known, fine, points), chosen, points
 
 
 def count_points(n_points: int | float, n_pixels: int, share: float) -> int:
@@ -146,10 +146,11 @@ def _resize_floats(image: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
-def _network_input(model: MagNet, image: np.ndarray | Tensor, boxes: Sequence[Box]) -> Tensor:
+def _network_input(networks: Networks, plan: Plan, image: np.ndarray | Tensor, boxes: Sequence[Box]) -> Tensor:
     """Patches of an image -> (P, 3, *input_size), normalised, on the device of the networks."""
+    size, device = plan.input_size, networks.device
     if isinstance(image, np.ndarray):
-        parts = [resize_uint8(image[y0:y1, x0:x1], model.input_size) for x0, y0, x1, y1 in boxes]
-        return normalize(torch.stack([to_tensor(part) for part in parts]).to(model.device))
+        parts = [resize_uint8(image[y0:y1, x0:x1], size) for x0, y0, x1, y1 in boxes]
+        return normalize(torch.stack([to_tensor(part) for part in parts]).to(device))
     crops = [image[..., y0:y1, x0:x1] for x0, y0, x1, y1 in boxes]
-    return torch.cat([_resize_floats(crop, model.input_size) for crop in crops]).to(model.device)
+    return torch.cat([_resize_floats(crop, size) for crop in crops]).to(device)

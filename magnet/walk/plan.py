@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from magnet.model.magnet import MagNet
+from magnet.checks import Pair
+from magnet.walk.grid import count_grid
+from magnet.walk.settings import WalkSettings
 
-__all__ = ["Plan", "plan_walk"]
-
-Pair = tuple[int, int]
+__all__ = ["Plan", "count_patches", "plan_walk"]
 
 
 class Plan(NamedTuple):
@@ -25,28 +24,39 @@ class Plan(NamedTuple):
     input_size: Pair
 
 
-def plan_walk(model: MagNet, size: Pair) -> Plan:
-    """The plan of ``model`` for an image of ``size`` (H, W).
+def plan_walk(settings: WalkSettings, size: Pair) -> Plan:
+    """The plan of a walk over an image of ``size`` (H, W).
 
-    With ``follow_image`` the scales keep the image's aspect and the model's magnification from scale to scale, the
-    first one fits into the model's first, and none is larger than the image, which therefore never is enlarged; there
+    With ``follow_image`` the scales keep the image's aspect and the magnification from scale to scale, the
+    first one fits into the settings' first, and none is larger than the image, which therefore never is enlarged; there
     may be fewer of them.
     """
-    if not model.follow_image:
-        return Plan(model.scales, model.input_size, model.patch_size, model.input_size)
-    h0, w0 = model.scales[0]
+    patch_size, input_size = settings.patch_size, settings.input_size
+    assert input_size is not None
+    if not settings.follow_image:
+        return Plan(list(settings.scales), input_size, patch_size, input_size)
+    h0, w0 = settings.scales[0]
     first = min(h0 / size[0], w0 / size[1], 1.0)
     scales: list[Pair] = []
-    for h, w in model.scales:
+    for h, w in settings.scales:
         scale = _times(size, min(first * min(h / h0, w / w0), 1.0))
         if not scales or scale != scales[-1]:
             scales.append(scale)
-    whole = _times(scales[0], min(model.input_size[0] / h0, model.input_size[1] / w0))
+    whole = _times(scales[0], min(input_size[0] / h0, input_size[1] / w0))
     if len(scales) == 1:
-        return Plan(scales, whole, model.patch_size, model.input_size)
-    patch = min(model.patch_size[0], scales[1][0]), min(model.patch_size[1], scales[1][1])
-    seen = [max(1, round(p * i / full)) for p, i, full in zip(patch, model.input_size, model.patch_size, strict=True)]
+        return Plan(scales, whole, patch_size, input_size)
+    patch = min(patch_size[0], scales[1][0]), min(patch_size[1], scales[1][1])
+    seen = [max(1, round(p * i / full)) for p, i, full in zip(patch, input_size, patch_size, strict=True)]
     return Plan(scales, whole, patch, (seen[0], seen[1]))
+
+
+def count_patches(settings: WalkSettings, plan: Plan) -> int:
+    """How often the segmenter looks at one image, the first scale included."""
+    total = 1
+    for scale, size in enumerate(plan.scales[1:], start=1):
+        n_patches, all_patches = settings.patches_at(scale), count_grid(size, plan.patch_size)
+        total += all_patches if n_patches is None else min(n_patches, all_patches)
+    return total
 
 
 def _times(size: Pair, factor: float) -> Pair:

@@ -1,18 +1,138 @@
-"""Checks of MagNet's arguments: one clear error for each."""
+"""The settings of the walk, checked once when they are made: one clear error for each."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+import torch
 
 from magnet.bounds import MAX_INPUT_PIXELS, MAX_PATCHES, MAX_SCALES
-from magnet.checks import Pair, as_number, check_size, is_int, is_list
+from magnet.checks import Pair, as_number, check_count, check_size, is_int, is_list
 from magnet.errors import shown
 from magnet.walk.grid import count_grid
+from magnet.walk.points_by import CHOICES
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
+
+__all__ = ["FIELDS", "Precision", "WalkSettings"]
+
+_PIXELS_PER_PASS = 1 << 18  # 128 channels of so many pixels take 128 MB in float32
+
+
+class Precision(NamedTuple):
+    """How the networks are run: under bfloat16 autocast with amp "bf16", and in which memory format."""
+
+    amp: str = "none"
+    memory_format: torch.memory_format = torch.channels_last
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WalkSettings:
+    """Everything that decides what a walk does, but for the networks. See :class:`magnet.MagNet` for each.
+
+    Attributes:
+        scales: sizes (H, W), coarse to fine.
+        patch_size: (H, W) of the patches cut at each later scale.
+        input_size: (H, W) that the networks see; ``patch_size`` where None is given.
+        n_points: pixels replaced at each scale: a count, or a fraction.
+        n_patches: looked at in each later scale: None is all; one number, or one for each later scale.
+        kernel_size: of the median filter on the scores.
+        follow_image: whether the scales follow each image.
+        points_by: "score", "uncertainty" or "random".
+        match_colours: whether images are brought to ``colour_statistics``.
+        colour_statistics: mean and deviation of R, G and B in [0, 1].
+        compat: "paper" or "official".
+        batch_size: patches in one pass of the networks; None: as many as keep memory in bounds.
+        amp: "none" or "bf16".
+        progress: show a bar; None: on a terminal, once the walk has taken two seconds.
+
+    Raises:
+        TypeError, ValueError: a setting is not as it must be; begins with its name.
+    """
+
+    scales: Sequence[Pair]
+    patch_size: Pair
+    input_size: Pair | None = None
+    n_points: int | float
+    n_patches: int | Sequence[int | None] | None = None
+    kernel_size: int = 3
+    compat: str = "paper"
+    batch_size: int | None = None
+    follow_image: bool = False
+    points_by: str = "score"
+    colour_statistics: Sequence[Sequence[float]] | None = None
+    match_colours: bool = False
+    amp: str = "none"
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        compat = self.compat
+        if compat not in ("paper", "official"):
+            raise ValueError(f"compat: expected 'paper' or 'official', got {shown(compat)}")
+        scales = check_scales(self.scales)
+        patch_size = check_patch_size(self.patch_size, scales, official=compat == "official")
+        checked = {
+            "scales": tuple(scales),
+            "patch_size": patch_size,
+            "input_size": check_input_size(patch_size if self.input_size is None else self.input_size),
+            "n_points": check_n_points(self.n_points),
+            "n_patches": check_n_patches(self.n_patches, len(scales)),
+            "kernel_size": check_kernel_size(self.kernel_size),
+            "batch_size": None if self.batch_size is None else check_count("batch_size", self.batch_size),
+            "follow_image": check_paper_only("follow_image", self.follow_image, False, (False, True), compat),
+            "points_by": check_paper_only("points_by", self.points_by, "score", CHOICES, compat),
+            "colour_statistics": check_colour_statistics(self.colour_statistics),
+            "match_colours": check_paper_only("match_colours", self.match_colours, False, (False, True), compat),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if self.match_colours and self.colour_statistics is None:
+            raise ValueError(
+                "match_colours: expected a model that keeps colour_statistics, got one without; train it again, or "
+                "pass colour_statistics=(mean, deviation) of R, G and B in [0, 1] over its training images"
+            )
+        if self.amp not in ("none", "bf16"):
+            raise ValueError(f"amp: expected 'none' or 'bf16', got {shown(self.amp)}")
+        if self.progress not in (None, False, True):
+            raise ValueError(f"progress: expected True, False or None, got {shown(self.progress)}")
+
+    def changed(self, **changes: Any) -> WalkSettings:
+        """These settings with others in place of some.
+
+        Raises:
+            TypeError: there is no such setting. TypeError, ValueError: it is not as it must be.
+        """
+        check_names(changes)
+        return dataclasses.replace(self, **changes) if changes else self
+
+    def patches_at(self, scale: int) -> int | None:
+        """How many patches are looked at in ``scale`` (1 is the first after the coarse one); None: all."""
+        return self.n_patches[scale - 1] if isinstance(self.n_patches, tuple) else self.n_patches  # type: ignore[return-value]
+
+    def patches_per_pass(self, device: torch.device) -> int:
+        """``batch_size``, or what stands for None on a device."""
+        if self.batch_size is not None:
+            return self.batch_size
+        assert self.input_size is not None
+        pixels = _PIXELS_PER_PASS * (8 if device.type == "cuda" else 1)
+        return min(max(pixels // (self.input_size[0] * self.input_size[1]), 1), 16)
+
+    @property
+    def precision(self) -> Precision:
+        # channels_last convolutions are faster; the release's numbers were made without them
+        return Precision(self.amp, torch.contiguous_format if self.compat == "official" else torch.channels_last)
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(WalkSettings))
+
+
+def check_names(names: Any, others: Sequence[str] = ()) -> None:
+    """Raise TypeError where one of ``names`` is no setting, and none of ``others``."""
+    unknown = sorted(set(names) - {*FIELDS, *others})
+    if unknown:
+        raise TypeError(f"settings: expected some of {', '.join((*FIELDS, *others))}, got {', '.join(unknown)}")
 
 
 def check_input_size(value: Any) -> Pair:
@@ -65,8 +185,8 @@ def check_n_points(value: Any) -> int | float:
     )
 
 
-def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
-    """None, an int >= 0, or a list of these with one for each scale after the first."""
+def check_n_patches(value: Any, n_scales: int) -> int | tuple[int | None, ...] | None:
+    """None, an int >= 0, or a list of these with one for each scale after the first, as a tuple."""
 
     def fits(one: Any) -> bool:
         return one is None or (is_int(one) and one >= 0)
@@ -76,7 +196,7 @@ def check_n_patches(value: Any, n_scales: int) -> int | list[int | None] | None:
         return value
     if is_list(value) and all(fits(one) for one in value):
         if len(value) == n_scales - 1:
-            return list(value)
+            return tuple(value)
         raise ValueError(
             f"n_patches: expected one number for each scale after the first, {n_scales - 1}, "
             f"got {len(value)}: {shown(value)}"
@@ -94,98 +214,17 @@ def check_paper_only(name: str, value: Any, default: Any, allowed: Sequence[Any]
     return value
 
 
-def check_refiners(refiner: Any, n_scales: int) -> list[nn.Module]:
-    """A module, a list of modules, or None -> a list of none, one, or one for each scale after the first."""
-    if refiner is None:
-        return []
-    refiners = [*refiner] if isinstance(refiner, (Sequence, nn.ModuleList)) else [refiner]
-    for one in refiners:
-        if not isinstance(one, nn.Module):
-            raise TypeError(
-                "refiner: expected a module (fine, coarse) -> logits, a list of them, or None, "
-                f"got {type(one).__name__}"
-            )
-    if len(refiners) > 1 and len(refiners) != n_scales - 1:
-        raise ValueError(
-            f"refiner: expected one module, or one for each scale after the first, {n_scales - 1}, got {len(refiners)}"
-        )
-    return refiners
-
-
-def find_num_classes(segmenter: Any, refiners: Sequence[nn.Module]) -> int | None:
-    """What the networks' ``num_classes`` say; None where none has it, and the outputs alone can tell."""
-    if not isinstance(segmenter, nn.Module):
-        raise TypeError(f"segmenter: expected a module that maps images to logits, got {type(segmenter).__name__}")
-    known = getattr(segmenter, "num_classes", None)
-    if not is_int(known):
-        known = None
-    for refiner in refiners:
-        own = getattr(refiner, "num_classes", None)
-        if not is_int(own):
-            continue
-        if known is not None and own != known:
-            raise ValueError(
-                f"refiner: expected {known} classes, as the networks before it have, got {own}; "
-                "build segmenter and refiner with the same num_classes"
-            )
-        known = own
-    if known is not None and known < 2:
-        raise ValueError(f"segmenter: expected at least 2 classes, got {known}; one class leaves nothing to tell apart")
-    return known
-
-
-def check_class_names(names: Any, num_classes: int | None) -> list[str] | None:
-    """One text for each class."""
-    if names is None:
-        return None
-    if not is_list(names) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"class_names: expected a list of texts, got {shown(names)}")
-    if num_classes is not None and len(names) != num_classes:
-        raise ValueError(f"class_names: expected one for each of {num_classes} classes, got {len(names)}")
-    return list(names)
-
-
-def check_colour_statistics(value: Any) -> tuple[list[float], list[float]] | None:
+def check_colour_statistics(value: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and standard deviation of R, G and B: twice three numbers in [0, 1]."""
     if value is None:
         return None
     try:
-        mean, std = ([float(v) for v in part] for part in value)
+        mean, std = (tuple(float(v) for v in part) for part in value)
     except (TypeError, ValueError, OverflowError):
-        mean = std = []
+        mean = std = ()
     if len(mean) != 3 or len(std) != 3 or not all(0 <= v <= 1 for v in (*mean, *std)):
         raise ValueError(
             "colour_statistics: expected (mean, deviation), each of R, G and B in [0, 1], "
             f"got {shown(value)}; magnet.images.channel_statistics makes them"
         )
     return mean, std
-
-
-def check_colours(colours: Any, num_classes: int | None) -> list[tuple[int, int, int]] | None:
-    """One RGB triple for each class."""
-    if colours is None:
-        return None
-    try:
-        rows = [tuple(int(v) for v in colour) for colour in colours]
-    except (TypeError, ValueError, OverflowError) as error:  # infinity is no int
-        raise ValueError(f"colours: expected RGB triples of 0 to 255, got {shown(colours)}") from error
-    if not all(len(row) == 3 and all(0 <= v <= 255 for v in row) for row in rows):
-        raise ValueError(f"colours: expected RGB triples of 0 to 255, got {shown(rows)}")
-    if num_classes is not None and len(rows) != num_classes:
-        raise ValueError(f"colours: expected one for each of {num_classes} classes, got {len(rows)}")
-    return [(r, g, b) for r, g, b in rows]
-
-
-def check_images(images: Any) -> None:
-    """Normalised images (N, 3, H, W)."""
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(
-            f"images: expected a floating-point tensor of normalised images (N, 3, H, W), got {got}; "
-            "use magnet.images.normalize, or predict() for other kinds of images"
-        )
-    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
-        raise ValueError(
-            f"images: expected (N, 3, H, W), none of them 0, got {tuple(images.shape)}; "
-            "use images[None] for a single one"
-        )

@@ -178,7 +178,7 @@ def folder_image_is_a_pipe(path: Path) -> list[str]:
     return [str(folder)]
 
 
-@layout("the class name 'Road' twice (as 'road', which makes no difference), for 0 and 1", "a name of its own")
+@layout("the class name 'Road' twice, for 0 and 1 (there as 'road', which makes no difference)", "a name of its own")
 def folder_class_name_twice_but_for_upper_case(path: Path) -> list[str]:
     return _write(_folder(path), "classes.txt", "0 Road\n1 road\n255 ignore\n")
 

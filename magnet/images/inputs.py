@@ -1,0 +1,73 @@
+"""What users pass as images: checked, and as pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from magnet.images.read import rgb_array, to_tensor
+
+__all__ = ["check_images", "floats_of", "pixels_of", "size_of"]
+
+
+def check_images(images: Any) -> None:
+    """Normalised images (N, 3, H, W)."""
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(
+            f"images: expected a floating-point tensor of normalised images (N, 3, H, W), got {got}; "
+            "use magnet.images.normalize, or predict() for other kinds of images"
+        )
+    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+        raise ValueError(
+            f"images: expected (N, 3, H, W), none of them 0, got {tuple(images.shape)}; "
+            "use images[None] for a single one"
+        )
+
+
+def pixels_of(image: Any) -> np.ndarray | Tensor:
+    """What ``MagNet.predict`` takes, paths aside -> (H, W, 3) uint8 or (3, H, W) float tensor in [0, 1]."""
+    if isinstance(image, Image.Image):
+        return rgb_array(image)
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise ValueError(
+                f"image: expected an (H, W, 3) uint8 RGB array, got shape {image.shape} of {image.dtype}; "
+                "convert it, or pass a (3, H, W) tensor"
+            )
+        return image
+    if isinstance(image, Tensor):
+        if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+            raise ValueError(
+                f"image: expected one (3, H, W) tensor, got shape {tuple(image.shape)}; "
+                "call the model itself on a batch of normalised images"
+            )
+        if image.dtype == torch.uint8:
+            return image.permute(1, 2, 0).cpu().numpy()
+        if not image.is_floating_point():
+            raise TypeError(f"image: expected uint8 or floats in [0, 1], got {image.dtype}; convert it")
+        image = image.detach().float()
+        low, high = image.aminmax()
+        if not (low >= 0 and high <= 1):  # also catches NaN
+            raise ValueError(
+                f"image: expected values in [0, 1], got {low.item():.3g} to {high.item():.3g}; "
+                "divide by 255, or call the model itself on normalised images"
+            )
+        return image
+    raise TypeError(
+        "image: expected a path, a PIL image, an (H, W, 3) uint8 array or a (3, H, W) tensor, "
+        f"got {type(image).__name__}"
+    )
+
+
+def floats_of(pixels: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    return (to_tensor(pixels) if isinstance(pixels, np.ndarray) else pixels).to(device)
+
+
+def size_of(pixels: np.ndarray | Tensor) -> tuple[int, int]:
+    height, width = pixels.shape[:2] if isinstance(pixels, np.ndarray) else pixels.shape[1:]
+    return int(height), int(width)

@@ -1,0 +1,112 @@
+"""Whether a JPEG is whole: libjpeg makes up what is missing, and Pillow does not pass on that it said so."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from magnet.images.opening import CorruptImageError
+
+__all__ = ["whole_jpeg"]
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # the first that ends the data of a scan
+_SCAN, _END, _PROGRESSIVE = 0xDA, 0xD9, (0xC2, 0xCA)
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_GREY = (127, 128)  # of blocks that are missing: 128, or 127 where it is inverted
+_MORE = bytes(range(1, 255)) * 8  # data of no meaning, without a marker
+
+
+class _Scan(NamedTuple):
+    """What a scan holds: its components, its first and last coefficient, and the bits that it leaves out of them."""
+
+    components: tuple[int, ...]
+    first: int
+    last: int
+    left_out: int
+
+
+class _Outline(NamedTuple):
+    """Components, whether it is progressive, its scans, and where the data of the last one end."""
+
+    components: tuple[int, ...]
+    progressive: bool
+    scans: list[_Scan]
+    end: int
+
+
+@contextlib.contextmanager
+def whole_jpeg(image: Image.Image, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Within it an opened JPEG is decoded; that all of it was there is checked afterwards.
+
+    A JPEG that was cut, and ends as one should, has blocks of grey 128 up to its last, or lacks scans. Where the last
+    pixel is of that grey, the file is decoded once more with more data before its end: that changes nothing where all
+    blocks were there. The last scan of a progressive JPEG, which refines what is there, may be cut unseen.
+
+    Raises:
+        CorruptImageError: pixels are missing.
+    """
+    yield
+    data = Path(path).read_bytes()
+    try:
+        outline = _outline(data)
+    except (IndexError, ValueError, struct.error):
+        return  # no outline that is known here, but a picture to libjpeg
+    if not _all_scans(outline):
+        raise _refusal("lacks scans", path)
+    corner = image.getpixel((image.width - 1, image.height - 1))
+    doubtful = all(value in _GREY for value in (corner if isinstance(corner, tuple) else (corner,)))
+    if doubtful or (len(outline.scans) > 1 and not outline.progressive):
+        longer = io.BytesIO(data[: outline.end] + _MORE + data[outline.end :])
+        with Image.open(longer, formats=("JPEG",)) as other:
+            if other.tobytes() != image.tobytes():
+                raise _refusal("ends before its last pixel", path)
+
+
+def _refusal(got: str, path: str | os.PathLike[str]) -> CorruptImageError:
+    return CorruptImageError(f"image: expected a whole JPEG, got one that {got}; replace the file: '{path}'")
+
+
+def _outline(data: bytes) -> _Outline:
+    """Raises IndexError, ValueError or struct.error where the markers are in disorder."""
+    components: tuple[int, ...] = ()
+    scans: list[_Scan] = []
+    progressive, end, at = False, 0, 2
+    while True:
+        while data[at + 1] == 0xFF:  # as many as one likes
+            at += 1
+        kind = data[at + 1]
+        if data[at] != 0xFF:
+            raise IndexError
+        if kind == _END:
+            return _Outline(components, progressive, scans, end)
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        content, at = data[at + 4 : at + 2 + length], at + 2 + length
+        if kind in _FRAMES:
+            components, progressive = tuple(content[6 : 6 + 3 * content[5] : 3]), kind in _PROGRESSIVE
+        elif kind == _SCAN:
+            count = content[0]
+            first, last, bits = content[1 + 2 * count : 4 + 2 * count]
+            scans.append(_Scan(tuple(content[1 : 1 + 2 * count : 2]), first, last, bits & 15))
+            found = _MARKER.search(data, at)
+            if found is None:
+                raise IndexError
+            at = end = found.start()
+
+
+def _all_scans(outline: _Outline) -> bool:
+    """Whether each component is in a scan; of a progressive JPEG each coefficient with all its bits."""
+    if not outline.progressive:
+        return {*outline.components} <= {one for scan in outline.scans for one in scan.components}
+    left_out = {one: [-1] * 64 for one in outline.components}
+    for scan in outline.scans:
+        for one in scan.components:
+            left_out[one][scan.first : scan.last + 1] = [scan.left_out] * (scan.last + 1 - scan.first)
+    return not any(map(any, left_out.values()))

@@ -1,0 +1,117 @@
+"""The walk of a MagNet over one image: its stages, and what they end in."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magnet.images.inputs import floats_of, pixels_of, size_of
+from magnet.images.large import open_image
+from magnet.images.read import normalize
+from magnet.model.prediction import Prediction
+from magnet.walk.maps import labels_at, upsample
+from magnet.walk.plan import Plan, plan_walk
+from magnet.walk.settings import WalkSettings
+from magnet.walk.stage import WalkStage
+
+__all__ = ["ImageWalk"]
+
+
+class _Walker(Protocol):
+    """What walks: a MagNet."""
+
+    num_classes: int | None
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def matched(self, images: Tensor, settings: WalkSettings | None = None) -> Tensor: ...
+
+    def _stages(
+        self, settings: WalkSettings, plan: Plan, source: Tensor | np.ndarray, *, labels_only: bool = False
+    ) -> Iterator[WalkStage]: ...
+
+
+class ImageWalk:
+    """The stages of one image, one after the other, and then its prediction.
+
+    Args:
+        model: a MagNet.
+        settings: of the walk.
+        image: as :meth:`magnet.MagNet.predict` takes it; a file is read at once.
+        probabilities: make them at the last scale; without it its stage may have labels alone.
+
+    Attributes:
+        plan: the sizes of the walk.
+        size: (H, W) of the pixels that were read.
+    """
+
+    def __init__(self, model: Any, settings: WalkSettings, image: Any, probabilities: bool) -> None:
+        self._model: _Walker = model
+        self._settings, self._probabilities = settings, probabilities
+        image_size = None
+        if isinstance(image, (str, os.PathLike)):
+            opened = open_image(image)
+            image, image_size = opened.at_most(plan_walk(settings, opened.size).scales[-1]), opened.size
+        self._pixels: np.ndarray | Tensor | None = pixels_of(image)
+        self.size = size_of(self._pixels)
+        self.plan = plan_walk(settings, self.size)
+        self._image_size = image_size or self.size
+        self._prediction: Prediction | None = None
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the walk ended in; without its stages.
+
+        Raises:
+            RuntimeError: it has not come to its end.
+        """
+        if self._prediction is None:
+            raise RuntimeError("prediction: expected a walk that came to its end; iterate over all of its stages first")
+        return self._prediction
+
+    def __iter__(self) -> Iterator[WalkStage]:
+        """The stages, coarse first; once. The time of a :class:`magnet.Prediction` is that spent in here."""
+        pixels, self._pixels = self._pixels, None
+        if pixels is None:
+            raise RuntimeError("walk: expected to be iterated over once; start another one")
+        start = time.perf_counter()
+        model, settings, plan = self._model, self._settings, self.plan
+        with torch.inference_mode():
+            source = pixels
+            if settings.compat != "official":
+                source = normalize(model.matched(floats_of(pixels, model.device)[None], settings))
+        seconds = time.perf_counter() - start
+        stages = model._stages(settings, plan, source, labels_only=self._makes_labels())
+        while True:
+            start = time.perf_counter()
+            stage = next(stages, None)
+            if stage is None:
+                break
+            last = stage
+            seconds += time.perf_counter() - start
+            yield stage
+            del stage
+        with torch.inference_mode():
+            result = None
+            if last.maps is None:
+                assert last.labels is not None
+                labels = last.labels[0].long()
+            else:
+                result = upsample(last.maps, plan.scales[-1])[0]
+                labels = labels_at(result, self.size)
+        seconds += time.perf_counter() - start
+        self._prediction = Prediction(labels, result, None, seconds, self._image_size)
+
+    def _makes_labels(self) -> bool:
+        """Whether the walk can end in the labels that are asked for without probabilities."""
+        classes = self._model.num_classes
+        few = classes is not None and classes <= 256  # labels are bytes
+        paper = self._settings.compat == "paper"
+        return not self._probabilities and paper and few and self.size == self.plan.scales[-1]

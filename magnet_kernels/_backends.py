@@ -9,18 +9,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from magnet_kernels import _library, _loader, _memory, _transforms, _triton
 
-BACKENDS = ("cuda", "triton", "cpu", "reference")
 _AUTO = "auto"
 _FORCED = os.environ.get("MAGNET_BACKEND") or _AUTO
 _REFERENCES: dict[str, Callable[..., Any]] = {}
-_NAMESPACES = {"triton": _triton.NAMESPACE}  # of backends whose operators are not those that torch dispatches
-_DEVICES = {"cuda": ("cuda",), "triton": ("cuda",), "cpu": ("cpu",)}
+
+
+class Backend(NamedTuple):
+    """One implementation of the operators.
+
+    devices: kinds of devices whose tensors it takes; empty: all. namespace: of its operators, where they are not those
+    that torch dispatches. why_not: an operator and the number of a GPU (None: the current one) -> why it cannot run
+    there, or None.
+    """
+
+    devices: tuple[str, ...]
+    namespace: str | None
+    why_not: Callable[[str, int | None], str | None]
+
+
+_TABLE: dict[str, Backend] = {
+    "cuda": Backend(("cuda",), None, lambda operator, device: _loader.cuda_reason(operator, device)),
+    "triton": Backend(("cuda",), _triton.NAMESPACE, lambda operator, device: _triton.reason(operator, device)),
+    "cpu": Backend(("cpu",), None, lambda operator, device: _loader.cpu_reason(operator)),
+    "reference": Backend((), None, lambda operator, device: None),
+}
+BACKENDS = tuple(_TABLE)  # without those that are registered later
 
 
 def register_reference(operator: str, reference: Callable[..., Any]) -> None:
@@ -40,21 +59,17 @@ def register_namespace(backend: str, namespace: str) -> None:
     It runs only where it is asked for. The tests run CUDA kernels on the host in this way.
     """
     _library.mirror(namespace)
-    _NAMESPACES[backend], _DEVICES[backend] = namespace, ("cpu",)
+
+    def why_not(operator: str, device: int | None) -> str | None:
+        live = _library.has_kernel(namespace, operator, "CPU")
+        return None if live else "the library holds no kernel of this operator"
+
+    _TABLE[backend] = Backend(("cpu",), namespace, why_not)
 
 
 def why_not(operator: str, backend: str, device: int | None = None) -> str | None:
     """None where ``backend`` can run ``operator``, if on a GPU on that one (None: the current one), else why not."""
-    if backend == "reference":
-        return None
-    if backend == "cpu":
-        return _loader.cpu_reason(operator)
-    if backend == "cuda":
-        return _loader.cuda_reason(operator, device)
-    if backend == "triton":
-        return _triton.reason(operator, device)
-    live = _library.has_kernel(_NAMESPACES[backend], operator, "CPU")
-    return None if live else "the library holds no kernel of this operator"
+    return _TABLE[backend].why_not(operator, device)
 
 
 def available_backends() -> dict[str, dict[str, str]]:
@@ -105,13 +120,14 @@ def _choose(operator: str, backend: str, device: torch.device, dispatched: Calla
                 return dispatched
     if backend == "reference":
         return _REFERENCES[operator]
-    if backend not in BACKENDS and backend not in _NAMESPACES:
+    known = _TABLE.get(backend)
+    if known is None:
         raise ValueError(
             f"backend: expected 'auto' or one of {', '.join(BACKENDS)}, got {backend!r}; see 'magnet doctor'"
         )
-    reason = why_not(operator, backend, device.index)
-    if reason is None and device.type not in _DEVICES[backend]:
+    reason = known.why_not(operator, device.index)
+    if reason is None and device.type not in known.devices:
         reason = f"the tensors are on {device.type}"
     if reason is not None:
         raise RuntimeError(f"backend: {backend!r} was asked for but cannot run {operator}: {reason}; {mend}")
-    return _library.overload(_NAMESPACES[backend], operator) if backend in _NAMESPACES else dispatched
+    return dispatched if known.namespace is None else _library.overload(known.namespace, operator)

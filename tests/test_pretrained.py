@@ -81,7 +81,7 @@ def test_changes_replace_what_is_stored(saved: Path) -> None:
     )
     with pytest.raises(TypeError, match=r"^settings: expected some of scales, .*, num_classes, got points"):
         MagNet.from_pretrained(saved, points=3)
-    with pytest.raises(TypeError, match=r"^folder: expected a folder, or the name of a model .*, got None$"):
+    with pytest.raises(TypeError, match=r"^folder: expected a folder, or the name of a model .*, got None; pass"):
         MagNet.from_pretrained(None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"n_points: .*got 1\.5"):
         MagNet.from_pretrained(saved, n_points=1.5)

@@ -160,7 +160,7 @@ class MagNet(Networks):
             if given is not None and len(given) != probabilities.shape[1]:
                 raise ValueError(
                     f"{argument}: expected one for each of the segmenter's {probabilities.shape[1]} classes, got "
-                    f"{len(given)}"
+                    f"{len(given)}; pass as many as there are classes"
                 )
         return probabilities
 

@@ -183,7 +183,8 @@ def _find(folder: str | os.PathLike[str]) -> Path:
         path = Path(folder)
     except TypeError as error:
         raise TypeError(
-            f"folder: expected a folder, or the name of a model that comes with the library, got {shown(folder)}"
+            f"folder: expected a folder, or the name of a model that comes with the library, got {shown(folder)}; "
+            "pass one of these"
         ) from error
     if path.is_dir():
         return path

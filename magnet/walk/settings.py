@@ -132,7 +132,9 @@ def check_names(names: Any, others: Sequence[str] = ()) -> None:
     """Raise TypeError where one of ``names`` is no setting, and none of ``others``."""
     unknown = sorted(set(names) - {*FIELDS, *others})
     if unknown:
-        raise TypeError(f"settings: expected some of {', '.join((*FIELDS, *others))}, got {', '.join(unknown)}")
+        raise TypeError(
+            f"settings: expected some of {', '.join((*FIELDS, *others))}, got {', '.join(unknown)}; mend its name"
+        )
 
 
 def check_input_size(value: Any) -> Pair:

@@ -30,10 +30,6 @@ def median_blur(x: Tensor, kernel_size: int = 3, *, backend: str = "auto") -> Te
     return _backends.choose("median_blur", backend, x.device, _median_blur)(x, kernel_size)
 
 
-def _reference(x: Tensor, kernel_size: int = 3) -> Tensor:
-    return torch.empty_like(x).copy_(reference.median_blur(x, kernel_size))
-
-
 def _fake(x: Tensor, kernel_size: int = 3) -> Tensor:
     return torch.empty_like(x)
 
@@ -50,9 +46,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
 
 _median_blur = _library.define(
     "median_blur(Tensor x, int kernel_size=3) -> Tensor",
-    reference=_reference,
+    reference=reference.median_blur_in_layout,
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
 )
-_backends.register_reference("median_blur", _reference)
+_backends.register_reference("median_blur", reference.median_blur_in_layout)

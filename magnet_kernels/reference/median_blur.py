@@ -20,6 +20,11 @@ def median_blur(x: Tensor, kernel_size: int = 3) -> Tensor:
     return windows.gather(-1, position).squeeze(-1)
 
 
+def median_blur_in_layout(x: Tensor, kernel_size: int = 3) -> Tensor:
+    """As ``median_blur``, in the memory layout of ``x``, as the operator promises it."""
+    return torch.empty_like(x).copy_(median_blur(x, kernel_size))
+
+
 def _windows(x: Tensor, kernel_size: int) -> Tensor:
     r = kernel_size // 2
     padded = F.pad(x, (r, r, r, r))

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from magnet_kernels.ops.median_blur import _reference as reference
+from magnet_kernels.reference.median_blur import median_blur_in_layout as reference
 from magnet_kernels.triton.digits import count_digits, first_digit
 from magnet_kernels.triton.launch import (
     MOST_PIXELS,

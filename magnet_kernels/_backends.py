@@ -125,7 +125,7 @@ def _choose(operator: str, backend: str, device: torch.device, dispatched: Calla
         raise ValueError(
             f"backend: expected 'auto' or one of {', '.join(BACKENDS)}, got {backend!r}; see 'magnet doctor'"
         )
-    reason = known.why_not(operator, device.index)
+    reason = why_not(operator, backend, device.index)
     if reason is None and device.type not in known.devices:
         reason = f"the tensors are on {device.type}"
     if reason is not None:

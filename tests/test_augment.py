@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from magnet.data import IGNORE_INDEX
-from magnet.images.read import normalize, to_tensor
+from magnet.images.tensors import normalize, to_tensor
 from magnet.training.augment import Colour, magnified, random_sample
 from magnet.training.config import AugmentConfig
 

@@ -133,7 +133,7 @@ def test_wrong_arguments_of_eval(words: list[str], capsys: pytest.CaptureFixture
 
 def test_eval_looks_at_its_output_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    assert cli.main(["eval", "--model", "none", "--data", "none", "--out", str(tmp_path / "file" / "report")]) == 1
+    assert cli.main(["eval", "--model", "none", "--data", "none", "--out", str(tmp_path / "file" / "report")]) == 2
     assert capsys.readouterr().err.startswith("magnet: error: --out: expected a folder")
 
 

@@ -10,7 +10,7 @@ import torch
 
 import magnet
 from magnet.images.match_colours import channel_statistics, match_channels
-from magnet.images.read import normalize
+from magnet.images.tensors import normalize
 
 STATISTICS = ([0.6, 0.2, 0.1], [0.3, 0.1, 0.05])
 

@@ -16,7 +16,7 @@ import magnet
 from magnet import MagNet, MagNetError, RefinementModule
 from magnet.conventions import not_finite
 from magnet.evaluation.modes import WALKS, predict, walk
-from magnet.images.read import normalize
+from magnet.images.tensors import normalize
 from magnet.walk import memory
 
 SCALES = [(12, 16), (24, 32), (48, 64)]

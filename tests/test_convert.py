@@ -13,8 +13,8 @@ from seeded import golden_keys, probs, seed_module, seeded_state, tensor_for
 
 from magnet import MagNet, RefinementModule, build_segmenter
 from magnet.cli import main as cli
-from magnet.cli.convert import convert
 from magnet.errors import MagNetError
+from magnet.model.convert import convert
 
 SETTINGS = {"scales": [(16, 32), (32, 64), (48, 96)], "patch_size": (16, 32), "n_points": 300, "kernel_size": 5}
 WORDS = ["--scales", "16x32", "32x64", "48x96", "--patch-size", "16x32", "--n-points", "300", "--kernel-size", "5"]

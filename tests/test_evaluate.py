@@ -24,7 +24,7 @@ from magnet.data import DataFolder
 from magnet.errors import ArgumentError, MagNetError
 from magnet.evaluation import Evaluation, meter, modes, run_evaluation
 from magnet.evaluation.metrics import confusion_matrix, frequency_weighted_iou, mean_iou, official_mean_iou
-from magnet.images.read import normalize
+from magnet.images.tensors import normalize
 from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
 from magnet.walk.sliding import sliding_window

@@ -14,7 +14,8 @@ from tiff_files import write_strips
 
 from magnet.errors import MagNetError
 from magnet.images.large import fitting_size, open_image
-from magnet.images.read import CorruptImageError, LargeImageError, is_large, normalize, read_image, resize, to_tensor
+from magnet.images.read import CorruptImageError, LargeImageError, is_large, read_image
+from magnet.images.tensors import normalize, resize, to_tensor
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from seeded import probs, rand, seed_module
 from torch import Tensor, nn
 
 from magnet import MagNet, MagNetError, RefinementModule, refine_step
-from magnet.images.read import normalize, resize, to_tensor
+from magnet.images.tensors import normalize, resize, to_tensor
 from magnet.walk.grid import count_covered, patch_grid
 from magnet.walk.look import choose_boxes, look
 from magnet.walk.maps import labels_at

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from magnet import MagNet, RefinementModule
 from magnet.images.opencv_resize import resize_uint8
-from magnet.images.read import read_image, to_tensor
+from magnet.images.read import read_image
+from magnet.images.tensors import to_tensor
 from magnet.walk.official import count_points, official_walk, stitch
 
 # Figures of the release itself with ties broken by the lowest index: what an exact reproduction reaches.
@@ -91,7 +92,7 @@ def test_float_images_match_bytes() -> None:
 def test_forward_differs_only_by_the_rounding_of_the_image() -> None:
     model, image = _case("full_frac", n_patches=0)
     expected = model.predict(image).probabilities
-    from magnet.images.read import normalize
+    from magnet.images.tensors import normalize
 
     torch.testing.assert_close(model(normalize(to_tensor(image))[None])[0], expected, rtol=0, atol=0.05)
 

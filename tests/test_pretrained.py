@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from magnet import MagNet, MagNetError, RefinementModule, build_segmenter
 from magnet.checkpoints import safetensors_files
 from magnet.checkpoints.errors import CheckpointError
-from magnet.images.read import normalize
+from magnet.images.tensors import normalize
 from magnet.model import pretrained
 
 SETTINGS: dict = {"scales": [(16, 24), (32, 48)], "patch_size": (16, 24), "n_points": 0.5}

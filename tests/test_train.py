@@ -220,7 +220,8 @@ def test_a_whole_run_leaves_a_model_that_predicts(folder: Path, tmp_path: Path, 
         images = [
             Image.open(folder / "images" / f"p{i}.jpg").resize((48, 32), Image.Resampling.BILINEAR) for i in range(4)
         ]
-        assert model.colour_statistics == channel_statistics(map(np.asarray, images))
+        mean, deviation = channel_statistics(map(np.asarray, images))
+        assert model.colour_statistics == (tuple(mean), tuple(deviation))
         results.append(model.predict(DataFolder(folder, "test").load(0)[0]))
     assert results[0].labels.shape == (64, 96)
     np.testing.assert_array_equal(np.asarray(results[0].probabilities), np.asarray(results[1].probabilities))

@@ -15,7 +15,7 @@ from seeded import randn, seed_module
 from torch import Tensor, nn
 
 import magnet
-from magnet.images.read import IMAGENET_MEAN, IMAGENET_STD, normalize
+from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalize
 from magnet.networks.wrap import mask_log_probabilities
 
 

@@ -24,7 +24,7 @@ from magnet.devices import pick_device, to_device
 from magnet.errors import ArgumentError
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
-from magnet.files.atomic import atomic_path
+from magnet.files.atomic import atomic_path, check_output_dir
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target
 from magnet.images.draw import default_colours
 from magnet.images.read import IMAGE_SUFFIXES
@@ -141,21 +141,21 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
         name = str(trained) if trained.is_dir() else config.name  # a shipped one of that name
     # what an evaluation is of: another one is not replaced by it
     subject = {"model": name, "data": _place(args.data, config), "split": args.split}
+    out = Path(args.out) if args.out else None
+    # a path without .json, or a folder that is there, is a folder
+    to_file = out is not None and out.suffix.lower() == ".json" and not out.is_dir()
+    if out is not None and distributed.is_main():  # before the data are opened
+        check_output_dir(out.parent if to_file else out)
     dataset, files = _open(args, rest, config)
     inputs = [*files, *_files_of_model(name), *([Path(args.config)] if args.config else [])]
     with contextlib.ExitStack() as stack:
         file, folder = None, None
-        if args.out:
-            out = Path(args.out)
-            # a path without .json, or a folder that is there, is a folder
-            if out.suffix.lower() == ".json" and not out.is_dir():
-                file = out
-                overwrite = args.overwrite
-                same = _is_of(subject)
-                check_json_target(file, "--out", same, what="an evaluation", overwrite=overwrite, inputs=inputs)
-            elif distributed.is_main():
-                _check_folder(out, files)
-                folder = stack.enter_context(ReportFolder(out, subject, overwrite=args.overwrite, inputs=inputs))
+        if out is not None and to_file:
+            file, same = out, _is_of(subject)
+            check_json_target(file, "--out", same, what="an evaluation", overwrite=args.overwrite, inputs=inputs)
+        elif out is not None and distributed.is_main():
+            _check_folder(out, files)
+            folder = stack.enter_context(ReportFolder(out, subject, overwrite=args.overwrite, inputs=inputs))
         return _evaluate(args, dataset, amp, n_patches, subject, file, folder)
 
 

@@ -19,7 +19,7 @@ from magnet.data.labelled_files import (
 )
 from magnet.data.labels import ClassIds
 from magnet.data.lists import listed_pairs
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 
 __all__ = ["CITYSCAPES_CLASSES", "LABEL_ID_TO_TRAIN_ID", "Cityscapes"]
 
@@ -108,7 +108,7 @@ class Cityscapes(LabelledFiles):
 def _scan(root: Path, split: str) -> tuple[list[FilePair], list[Path], list[Path]]:
     images, labels = root / "leftImg8bit" / split, root / "gtFine" / split
     if split not in ("train", "val", "test"):
-        raise MagNetError(f"split: expected train, val or test for Cityscapes, got '{split}'")
+        raise ArgumentError(f"split: expected train, val or test for Cityscapes, got '{split}'")
     if not images.is_dir():
         raise MagNetError(
             f"data: expected the folder '{images}', which does not exist; set data.root to the folder of leftImg8bit "

@@ -99,9 +99,10 @@ def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: b
 
 def _open(config: DataConfig, split: str, extra: bool, strict: bool) -> list[LabelledFiles]:
     root = _root(config)
+    listed: str = getattr(config.lists, split, "")
+    _check_paths(config, root, split, listed)
     if config.format == "folder":
         return _open_folders(config, root, split, extra, strict)
-    listed: str = getattr(config.lists, split, "")
     if config.format == "yaml":
         return [YamlData(root / config.file, split, strict=strict)]
     if config.format == "list":
@@ -126,6 +127,24 @@ def _open(config: DataConfig, split: str, extra: bool, strict: bool) -> list[Lab
     if config.format == "deepglobe":
         return [DeepGlobe(root, split, unknown=config.unknown, unmatched=config.unmatched, **options)]
     return [Gleason(root, split, annotator=config.annotator, **options)]
+
+
+def _check_paths(config: DataConfig, root: Path, split: str, listed: str) -> None:
+    """Raise ArgumentError where a path of the configuration leads nowhere."""
+    if not root.is_dir():
+        raise ArgumentError(f"data.root: expected a folder, but '{root}' {_not_there(root)}; check the path")
+    for folder in config.folders:
+        if not (root / folder).is_dir():
+            path = root / folder
+            raise ArgumentError(f"data.folders: expected folders, but '{path}' {_not_there(path)}; check the path")
+    if listed and not os.path.lexists(root / listed):
+        raise ArgumentError(
+            f"data.lists.{split}: expected a file, but '{root / listed}' does not exist; check the path"
+        )
+
+
+def _not_there(path: Path) -> str:
+    return "is no folder" if os.path.lexists(path) else "does not exist"
 
 
 def detect_format(root: Path) -> str:

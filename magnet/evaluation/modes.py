@@ -12,7 +12,7 @@ from torch import Tensor
 
 from magnet.conventions import Finite
 from magnet.evaluation.meter import free_memory, peak_memory, reset_peak_memory
-from magnet.images.read import normalize, resize, to_tensor
+from magnet.images.tensors import normalize, resize, to_tensor
 from magnet.model.image_walk import ImageWalk
 from magnet.model.magnet import MagNet
 from magnet.walk.maps import labels_at, whole_image

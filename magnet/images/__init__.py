@@ -2,6 +2,7 @@
 
 from magnet.images.large import open_image
 from magnet.images.match_colours import channel_statistics
-from magnet.images.read import IMAGE_SUFFIXES, normalize, read_image, resize, to_tensor
+from magnet.images.read import IMAGE_SUFFIXES, read_image
+from magnet.images.tensors import normalize, resize, to_tensor
 
 __all__ = ["IMAGE_SUFFIXES", "channel_statistics", "normalize", "open_image", "read_image", "resize", "to_tensor"]

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from magnet.images.read import rgb_array, to_tensor
+from magnet.images.read import rgb_array
+from magnet.images.tensors import to_tensor
 
 __all__ = ["check_images", "floats_of", "pixels_of", "size_of"]
 

@@ -14,10 +14,7 @@ import math
 import os
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
-from torch import Tensor
 
 from magnet.errors import MagNetError
 from magnet.images.deflate import check_pieces
@@ -36,8 +33,6 @@ from magnet.notices import tell
 
 __all__ = [
     "BACKGROUND",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
     "IMAGE_SUFFIXES",
     "CorruptImageError",
     "LargeImageError",
@@ -46,23 +41,18 @@ __all__ = [
     "full_range",
     "high_bytes",
     "is_large",
-    "normalize",
     "orientation",
     "read_image",
     "read_turned",
-    "resize",
     "rgb_array",
     "scaled",
     "tell_dark",
     "tell_left_out",
     "tell_outside",
-    "to_tensor",
     "unreadable",
     "unturned",
 ]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 BACKGROUND = (0, 0, 0)  # under what is transparent
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -295,24 +285,3 @@ def tell_left_out(head: TiffHead, path: str | os.PathLike[str]) -> None:
             f"has bands that it does not call alpha (near infrared?): {bands} of {head.bands}, which are left out",
             "if one is alpha, say so in ExtraSamples",
         )
-
-
-def to_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 RGB -> (3, H, W) float32 in [0, 1]."""
-    image = np.require(image, requirements=["C", "W"])  # torch warns of memory that cannot be written to
-    return torch.from_numpy(image).permute(2, 0, 1).float().div_(255)
-
-
-def normalize(images: Tensor) -> Tensor:
-    """RGB (..., 3, H, W) in [0, 1] -> ImageNet mean 0, standard deviation 1."""
-    mean = images.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
-    std = images.new_tensor(IMAGENET_STD).view(3, 1, 1)
-    return (images - mean) / std
-
-
-def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of (N, C, H, W) to ``size`` (H, W), antialiased when shrinking."""
-    if images.shape[-2:] == tuple(size):
-        return images
-    shrinks = size[0] < images.shape[-2] or size[1] < images.shape[-1]
-    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=shrinks)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from magnet.images.inputs import floats_of, pixels_of, size_of
 from magnet.images.large import open_image
-from magnet.images.read import normalize
+from magnet.images.tensors import normalize
 from magnet.model.prediction import Prediction
 from magnet.walk.maps import labels_at, upsample
 from magnet.walk.plan import Plan, plan_walk

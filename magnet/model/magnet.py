@@ -21,7 +21,7 @@ from magnet.checks import check_size
 from magnet.conventions import check_normalized
 from magnet.images.inputs import check_images
 from magnet.images.match_colours import match_channels
-from magnet.images.read import IMAGENET_MEAN, IMAGENET_STD, normalize
+from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalize
 from magnet.model.image_walk import ImageWalk
 from magnet.model.looks import check_class_names, check_colours
 from magnet.model.prediction import Prediction

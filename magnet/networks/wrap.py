@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from magnet.checks import check_count
 from magnet.errors import printable, shown
-from magnet.images.read import IMAGENET_MEAN, IMAGENET_STD
+from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["WrappedSegmenter", "wrap"]
 

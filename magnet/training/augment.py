@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from magnet.data import IGNORE_INDEX
-from magnet.images.read import IMAGENET_MEAN, normalize, to_tensor
+from magnet.images.tensors import IMAGENET_MEAN, normalize, to_tensor
 from magnet.training.config import AugmentConfig
 
 __all__ = ["Colour", "cut", "magnified", "random_sample"]

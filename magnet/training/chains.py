@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from magnet.data import IGNORE_INDEX, ScaleCache
-from magnet.images.read import normalize, to_tensor
+from magnet.images.tensors import normalize, to_tensor
 from magnet.training.augment import Colour
 from magnet.training.config import AugmentConfig
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from magnet.data import Dataset, colours_of
 from magnet.images.draw import Colours, default_colours, label_picture
-from magnet.images.read import IMAGENET_MEAN, IMAGENET_STD
+from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["PICTURES", "class_colours", "rgb", "sheet"]
 

@@ -18,7 +18,7 @@ from magnet.devices import autocast, predictor, to_device
 from magnet.distributed import all_reduce_sum, is_main, shard
 from magnet.errors import MagNetError
 from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
-from magnet.images.read import to_tensor
+from magnet.images.tensors import to_tensor
 from magnet.model.magnet import MagNet
 from magnet.networks import build_segmenter
 from magnet.training import loop

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from magnet.images.read import resize
+from magnet.images.tensors import resize
 from magnet.walk.grid import Box, patch_grid
 from magnet.walk.maps import upsample, whole_image
 from magnet.walk.networks import Networks

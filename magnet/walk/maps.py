@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from magnet.images.read import resize
+from magnet.images.tensors import resize
 from magnet_kernels import refine_stage, upsample_confidence
 
 __all__ = ["labels_at", "upsample", "whole_image"]

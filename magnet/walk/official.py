@@ -21,7 +21,7 @@ from torch import Tensor
 
 from magnet.conventions import Finite
 from magnet.images.opencv_resize import resize_uint8
-from magnet.images.read import normalize, to_tensor
+from magnet.images.tensors import normalize, to_tensor
 from magnet.walk.grid import Box, as_boxes, patch_grid
 from magnet.walk.maps import upsample
 from magnet.walk.memory import check_memory

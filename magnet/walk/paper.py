@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magnet.conventions import Finite
-from magnet.images.read import resize
+from magnet.images.tensors import resize
 from magnet.walk.grid import Box, as_boxes, count_covered
 from magnet.walk.look import look, look_at_whole
 from magnet.walk.maps import labels_at, upsample

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from magnet.images.read import normalize
+from magnet.images.tensors import normalize
 
 __all__ = ["sliding_window"]
 

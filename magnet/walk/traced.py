@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from magnet.images.read import resize
+from magnet.images.tensors import resize
 from magnet.walk.grid import count_covered, patch_grid
 from magnet.walk.look import look, look_at_whole
 from magnet.walk.maps import upsample

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
 import live
+import parts
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -15,14 +17,16 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Hea
 # what it finds becomes a fixed example, @example(...) or a test of its own.
 settings.register_profile("ci", max_examples=40, derandomize=True, database=None, **_COMMON)
 settings.register_profile("explore", max_examples=1000, print_blob=True, **_COMMON)
+settings.register_profile("quick", max_examples=10, derandomize=True, database=None, **_COMMON)
 settings.register_profile("few", max_examples=4, derandomize=True, database=None, **_COMMON)
-_DEFAULT = "ci"
+_DEFAULT = "quick"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _DEFAULT))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def fixed_threads():
-    torch.set_num_threads(1 if live.emulated else 2)  # each of two processes has a core
+def fixed_threads(request: pytest.FixtureRequest):
+    alone = not live.emulated and parts.of(request.config, "--part")[1] == 1
+    torch.set_num_threads(2 if alone else 1)  # each of two processes has a core
 
 
 @pytest.fixture
@@ -34,6 +38,9 @@ def restore_threads():
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("magnet")
+    group.addoption("--all", action="store_true", help="slow tests too, and more examples drawn; what CI runs")
+    group.addoption("--part", default="1/1", metavar="I/N", help="the I-th of N parts, by file, to be run side by side")
     group = parser.getgroup("magnet, as compiled (pytest -m ptx)")
     group.addoption("--ptx-seed", type=int, default=0, metavar="N", help="of the schedules that launches run by (0)")
     group.addoption("--ptx-share", action="store_true", help="few examples, PTX of two GPUs once")
@@ -45,9 +52,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         emulated = [item for item in items if item.get_closest_marker("ptx")]
         config.hook.pytest_deselected(items=emulated)
         items[:] = [item for item in items if not item.get_closest_marker("ptx")]
+        _keep(config, items, lambda item: config.getoption("--all") or not item.get_closest_marker("slow"))
+        part, of = parts.of(config, "--part")
+        _keep(config, items, lambda item: parts.number(item.path.name) % of == part - 1)
+
+
+def _keep(config: pytest.Config, items: list[pytest.Item], stays: Callable[[pytest.Item], bool]) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if not stays(item)])
+    items[:] = [item for item in items if stays(item)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not live.emulated and not config.getoption("--all"):
+        terminalreporter.write_line(
+            "quick: slow tests are left out and few examples drawn; pytest --all runs everything"
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--all") and "HYPOTHESIS_PROFILE" not in os.environ:
+        settings.load_profile("ci")
     live.emulated = "ptx" in re.sub(r"not\s+ptx", "", config.option.markexpr)
     if live.emulated:
         from ptx import plugin
@@ -57,6 +81,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "many_blocks: takes seconds where emulated; --ptx-share runs a twelfth of the cases"
     )
-    config.addinivalue_line("markers", "slow: takes many seconds or several GB; leave out with -m 'not slow'")
+    config.addinivalue_line("markers", "slow: takes many seconds or several GB; only with --all")
     config.addinivalue_line("markers", "triton: Triton kernels on a GPU")
     config.addinivalue_line("markers", "cuda_static: what nvcc says of the CUDA kernels: registers, spills, loads")

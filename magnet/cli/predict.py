@@ -120,8 +120,13 @@ def _below(path: Path) -> str:
 
 
 def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[str, Callable[[Path], None]]:
-    """For each kind of result, what writes it to a path: of the size of ``image``, full_labels of that of the file."""
+    """A function for each kind of ``SAVE``, which writes that result of the image to a path.
 
+    Args:
+        model: gives the names and colours of the classes.
+        image: (H, W, 3) uint8, as it was predicted; results have its size (H, W), but full_labels that of the file.
+        prediction: of the image.
+    """
     size = (image.shape[0], image.shape[1])
     colours: draw.Colours = draw.default_colours(model.num_classes or int(prediction.labels.max()) + 1)
     if model.colours:

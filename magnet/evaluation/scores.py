@@ -45,7 +45,7 @@ class Scorer:
 
     @property
     def length(self) -> int:
-        """Of the vector of counts."""
+        """How many numbers the vector of counts has: C * C + 1 + 3 * C."""
         return self.num_classes**2 + 1 + 3 * self.num_classes
 
     def set_target(self, labels: np.ndarray) -> None:

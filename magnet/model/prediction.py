@@ -73,7 +73,12 @@ class Prediction:
 
 
 def _taps(source: int, target: int, first: int, end: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the target's pixels ``first`` to ``end``: the source pixels before and after, and the weight of the latter."""
+    """Bilinear resizing along one axis, for the target's pixels ``first`` to ``end``.
+
+    Returns:
+        Three tensors (end - first,): index of the source pixel before, index of the one after (int64), and the weight
+        of the one after, in [0, 1] (float32); that of the one before is 1 less it.
+    """
     position = (torch.arange(first, end, dtype=torch.float64, device=device) + 0.5) * (source / target) - 0.5
     position = position.clamp(0, source - 1)
     before = position.long()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 
+import parts
 import pytest
 from hypothesis import settings
 from ptx import backends, build, emulator, torch_memory
@@ -13,20 +13,8 @@ from ptx import backends, build, emulator, torch_memory
 FOLDER = build.OUTPUT / "launched"  # a file for each process: what it launched, for run.py
 
 
-def _part(config: pytest.Config) -> tuple[int, int]:
-    try:
-        part, of = map(int, config.getoption("--ptx-part").split("/"))
-    except ValueError:
-        part = of = 0
-    if not 1 <= part <= of:
-        raise pytest.UsageError(
-            f"--ptx-part: expected I/N with 1 <= I <= N, as in 1/2, got {config.getoption('--ptx-part')!r}"
-        )
-    return part, of
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    _part(config)
+    parts.of(config, "--ptx-part")
     backends.SCHEDULES.seed = config.getoption("--ptx-seed")
     if "HYPOTHESIS_PROFILE" not in os.environ:
         settings.load_profile("few" if config.getoption("--ptx-share") else "ci")
@@ -38,12 +26,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     In a share, what two architectures would run alike runs on one (nvcc's PTX is the same text for both), and of the
     many cases of a test with large maps a twelfth runs.
     """
-    part, of = _part(config)
+    part, of = parts.of(config, "--ptx-part")
     share = config.getoption("--ptx-share")
     twins = backends.twins() if share else frozenset()
 
     def stays(item: pytest.Item) -> bool:
-        number = zlib.crc32(item.nodeid.encode())
+        number = parts.number(item.nodeid)
         if share and item.get_closest_marker("many_blocks") and number // of % 12 != 0:
             return False
         return number % of == part - 1 and twins.isdisjoint(_parameters_of(item))

@@ -201,7 +201,7 @@ def test_counts_of_many_blocks_are_added_up(blocks):
     counts = torch.randint(0, 2048, (3, 2, blocks), dtype=torch.int32)
     expected = counts.cumsum(2) - counts
     with backends.triton_launches(random.Random(blocks)), backends.device_memory(counts):
-        launch.launch(scan_kernel, 6, counts, blocks, BLOCKS=1024)
+        launch.launch(scan_kernel, 6, counts=counts, blocks=blocks, BLOCKS=1024)
     assert_same(counts, expected.int())
 
 

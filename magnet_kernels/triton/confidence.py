@@ -82,8 +82,16 @@ def launch_confidence(x: Tensor, result: Tensor, from_logits: bool, copy: Tensor
     result: (N, 1, H, W) fp32 without gaps. copy: (N, C, H, W) to store what the confidence is of.
     """
     over = pass_over(x, result, x, copy, from_logits=from_logits)
-    arguments = (x, copy, result, *strides(x), *strides(copy), *over.sizes)
-    launch(confidence_kernel, over.programs, *arguments, COPY=copy is not None, **over.constants)
+    launch(
+        confidence_kernel,
+        over.programs,
+        x=x,
+        copy=copy,
+        result=result,
+        **strides(x=x, copy=copy),
+        COPY=copy is not None,
+        **over.arguments,
+    )
 
 
 def confidence(x: Tensor, from_logits: bool = False) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from magnet_kernels.reference import crop_patches as reference
 from magnet_kernels.reference.refine_step import map_format
 from magnet_kernels.triton.boxes import read_boxes
-from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, wide
+from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, strides, wide
 from magnet_kernels.triton.upsample_confidence import MOST_SIDE
 from magnet_kernels.triton.values import add_tap, minus_zero, narrow
 
@@ -193,19 +193,18 @@ def crop_patches(x: Tensor, boxes: Tensor, height: int, width: int, aligned: boo
     launch(
         crop_kernel,
         table.shape[0] * groups * blocks,
-        x,
-        places.to(x.device),
-        torch.cat([table[:, :1].long(), samples], 1).to(torch.int32).to(x.device),
-        result,
-        *x.stride(),
-        *result.stride(),
-        x.shape[1],
-        x.shape[2],
-        x.shape[3],
-        height,
-        width,
-        groups,
-        blocks,
+        x=x,
+        boxes=places.to(x.device),
+        samples=torch.cat([table[:, :1].long(), samples], 1).to(torch.int32).to(x.device),
+        result=result,
+        **strides(x=x, result=result),
+        classes=x.shape[1],
+        map_height=x.shape[2],
+        map_width=x.shape[3],
+        height=height,
+        width=width,
+        groups=groups,
+        blocks=blocks,
         WIDE=wide(x, result),
         PLANES=tile.planes,
         TIMES=tile.times,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,23 +39,38 @@ def smaller_blocks(block: int, least: int, items: int, device: torch.device) -> 
 
 def wide(*maps: Tensor) -> bool:
     """Whether offsets inside an image of any of these (N, C, H, W) maps need 64 bits."""
-    return any(sum((n - 1) * s for n, s in zip(m.shape[1:], m.stride()[1:], strict=True)) >= MOST_PIXELS for m in maps)
+    for m in maps:
+        (_, c, h, w), (_, plane, row, column) = m.shape, m.stride()
+        if (c - 1) * plane + (h - 1) * row + (w - 1) * column >= MOST_PIXELS:
+            return True
+    return False
 
 
 def flat(*maps: Tensor) -> bool:
     """Whether in all of these (N, C, H, W) maps rows follow each other like pixels, so that an image is one row."""
-    return all(m.shape[2] == 1 or m.stride(2) == m.shape[3] * m.stride(3) for m in maps)
+    for m in maps:
+        (_, _, h, w), (_, _, row, column) = m.shape, m.stride()
+        if h != 1 and row != w * column:
+            return False
+    return True
 
 
-def strides(x: Tensor | None) -> tuple[int, ...]:
-    """Of a map (N, C, H, W); zeros where there is none."""
-    return (0, 0, 0, 0) if x is None else x.stride()
+def strides(**maps: Tensor | None) -> dict[str, int]:
+    """Of maps (N, C, H, W), by the names that kernels give them: x_n, x_c, x_h, x_w; zeros where there is none."""
+    named = {}
+    for name, x in maps.items():
+        n, c, h, w = (0, 0, 0, 0) if x is None else x.stride()
+        named[f"{name}_n"], named[f"{name}_c"], named[f"{name}_h"], named[f"{name}_w"] = n, c, h, w
+    return named
 
 
-def plane_strides(x: Tensor | None) -> tuple[int, ...]:
-    """Those of N, H and W alone, of a map of one channel."""
-    n, _, h, w = strides(x)
-    return n, h, w
+def plane_strides(**maps: Tensor | None) -> dict[str, int]:
+    """Those of N, H and W alone, of maps of one channel: x_n, x_h, x_w."""
+    named = {}
+    for name, x in maps.items():
+        n, _, h, w = (0, 0, 0, 0) if x is None else x.stride()
+        named[f"{name}_n"], named[f"{name}_h"], named[f"{name}_w"] = n, h, w
+    return named
 
 
 def as_bytes(mask: Tensor | None) -> Tensor | None:
@@ -78,16 +93,40 @@ def _surroundings(device: torch.device) -> contextlib.AbstractContextManager[Any
 run: Callable[[Any, int, tuple[Any, ...], dict[str, Any], dict[str, Any]], None] = _run
 
 
-def launch(
-    kernel: Any, programs: int, *arguments: Any, num_warps: int = 4, maxnreg: int | None = None, **constants: Any
-) -> None:
-    """Run ``kernel`` in as many programs; ``constants`` are its tl.constexpr arguments.
+class _Names(NamedTuple):
+    """What a kernel calls its parameters: those that come with each launch, then what is compiled into it."""
+
+    arguments: tuple[str, ...]
+    constants: tuple[str, ...]
+    all: frozenset[str]
+
+
+@functools.cache
+def _names_of(kernel: Any) -> _Names:
+    arguments = tuple(p.name for p in kernel.params if not p.is_constexpr)
+    constants = tuple(p.name for p in kernel.params if p.is_constexpr)
+    return _Names(arguments, constants, frozenset(arguments + constants))
+
+
+def _wrong_names(kernel: Any, names: _Names, given: dict[str, Any]) -> TypeError:
+    missing = [name for name in names.arguments + names.constants if name not in given]
+    unknown = [name for name in given if name not in names.all]
+    parts = [f"{what} {', '.join(of)}" for what, of in (("missing", missing), ("unknown", unknown)) if of]
+    return TypeError(f"{kernel.__name__}: {'; '.join(parts)}")
+
+
+def launch(kernel: Any, programs: int, /, *, num_warps: int = 4, maxnreg: int | None = None, **arguments: Any) -> None:
+    """Run ``kernel`` in as many programs; ``arguments`` names all of its parameters, the last of them tl.constexpr.
 
     maxnreg: registers a thread may have. Without it the compiler may spill to have fewer than it needs to.
     """
+    names = _names_of(kernel)
+    if arguments.keys() != names.all:
+        raise _wrong_names(kernel, names, arguments)
     # Without fused multiply-add, results are the same bits as those of the other backends.
     options: dict[str, Any] = {"num_warps": num_warps, "enable_fp_fusion": False}
     if maxnreg is not None:
         options["maxnreg"] = maxnreg
     if programs:
-        run(kernel, programs, arguments, options, constants)
+        constants = {name: arguments[name] for name in names.constants}
+        run(kernel, programs, tuple([arguments[name] for name in names.arguments]), options, constants)

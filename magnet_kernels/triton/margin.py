@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -42,17 +43,17 @@ def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = Fa
     return Tile(planes, block, block // a_warp, 128 if in_a_row else None)
 
 
+@functools.lru_cache  # making two tensors takes as long as the rest of a launch
 def _scale_of(size: int, larger: int) -> float:
     """What kernels upsample an axis by, rounded to fp32 as torch does."""
     return float(torch.tensor(size, dtype=torch.float32) / larger)
 
 
 class Pass(NamedTuple):
-    """What launches of a pass over maps have in common: the programs, the last arguments and the constants."""
+    """What launches of a pass over maps have in common: the programs, and arguments by their names."""
 
     programs: int
-    sizes: tuple[int | float, ...]
-    constants: dict[str, Any]
+    arguments: dict[str, Any]
 
 
 def pass_over(like: Tensor, result: Tensor, first: Tensor, *others: Tensor | None, from_logits: bool) -> Pass:
@@ -65,16 +66,15 @@ def pass_over(like: Tensor, result: Tensor, first: Tensor, *others: Tensor | Non
     tile = tile_of(like, n * height * width, upsample)
     blocks = cdiv(height * width, tile.pixels)
     maps = [x for x in others if x is not None]
-    sizes = (
-        first.shape[1],
-        height * width,
-        width,
-        *first.shape[2:],
-        _scale_of(first.shape[2], height),
-        _scale_of(first.shape[3], width),
-        blocks,
-    )
-    constants = {
+    arguments = {
+        "classes": first.shape[1],
+        "pixels": height * width,
+        "width": width,
+        "small_height": first.shape[2],
+        "small_width": first.shape[3],
+        "scale_y": _scale_of(first.shape[2], height),
+        "scale_x": _scale_of(first.shape[3], width),
+        "blocks": blocks,
         "LOGITS": from_logits,
         "UPSAMPLE": upsample,
         "FLAT": flat(*maps) if upsample else flat(first, *maps),
@@ -84,7 +84,7 @@ def pass_over(like: Tensor, result: Tensor, first: Tensor, *others: Tensor | Non
         "num_warps": tile.num_warps,
         "maxnreg": tile.maxnreg,
     }
-    return Pass(n * blocks, sizes, constants)
+    return Pass(n * blocks, arguments)
 
 
 @triton.jit

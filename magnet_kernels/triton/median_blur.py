@@ -199,23 +199,23 @@ def launch_median(
     Windows of 3 and 5 only.
     """
     n, c, height, width = x.shape
-    steps = (*strides(x), *strides(result))
-    maps = wide(*(m for m in (x, result, mask) if m is not None))
+    steps = strides(x=x, result=result)
+    wide_maps = wide(*(m for m in (x, result, mask) if m is not None))
     if kernel_size > 5:
         window, pixels = rank_tile_of(kernel_size, x.numel(), x.device)
         blocks = cdiv(height * width, pixels)
         launch(
             median_rank_kernel,
             n * c * blocks,
-            x,
-            result,
-            *steps,
-            c,
-            height,
-            width,
-            blocks,
+            x=x,
+            result=result,
+            **steps,
+            channels=c,
+            height=height,
+            width=width,
+            blocks=blocks,
             SIZE=kernel_size,
-            WIDE=maps,
+            WIDE=wide_maps,
             WINDOW=window,
             PIXELS=pixels,
         )
@@ -225,23 +225,23 @@ def launch_median(
     launch(
         median_kernel,
         n * c * tiles_y * tiles_x,
-        x,
-        result,
-        as_bytes(mask),
-        histogram,
-        *steps,
-        *plane_strides(mask),
-        0 if histogram is None else histogram.stride(0),
-        c,
-        height,
-        width,
-        tiles_y * tiles_x,
-        tiles_x,
+        x=x,
+        result=result,
+        mask=as_bytes(mask),
+        histogram=histogram,
+        **steps,
+        **plane_strides(mask=mask),
+        histogram_n=0 if histogram is None else histogram.stride(0),
+        channels=c,
+        height=height,
+        width=width,
+        tiles=tiles_y * tiles_x,
+        tiles_x=tiles_x,
         SIZE=kernel_size,
         NETWORK=median_network(kernel_size**2),
         KEYS=histogram is not None,
         MASK=mask is not None,
-        WIDE=maps,
+        WIDE=wide_maps,
         ROWS=tile.rows,
         COLUMNS=tile.columns,
         num_warps=tile.num_warps,

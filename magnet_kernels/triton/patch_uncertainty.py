@@ -10,7 +10,7 @@ from torch import Tensor
 from magnet_kernels.reference import patch_uncertainty as reference
 from magnet_kernels.triton.boxes import clipped, read_boxes, rounded
 from magnet_kernels.triton.confidence import launch_confidence
-from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, wide
+from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, strides, wide
 from magnet_kernels.triton.margin import margins, tile_of
 
 
@@ -94,13 +94,13 @@ def patch_uncertainty(coarse: Tensor, boxes: Tensor, from_logits: bool = False) 
     launch(
         box_kernel,
         len(table) * blocks,
-        x,
-        table.to(coarse.device),
-        sums,
-        *x.stride(),
-        c,
-        width,
-        blocks,
+        x=x,
+        boxes=table.to(coarse.device),
+        sums=sums,
+        **strides(x=x),
+        classes=c,
+        width=width,
+        blocks=blocks,
         MADE=made,
         LOGITS=from_logits,
         FLAT=flat(x),

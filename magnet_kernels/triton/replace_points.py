@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, wide
+from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, strides, wide
 
 
 # Budget: 112 registers, no spills; 8 KiB shared memory.
@@ -78,17 +78,17 @@ def launch_replace(target: Tensor, fine: Tensor, points: Tensor) -> None:
     launch(
         replace_kernel,
         n * blocks,
-        fine,
-        target,
-        points,
-        *fine.stride(),
-        *target.stride(),
-        *points.stride(),
-        n_points,
-        fine.shape[1],
-        fine.shape[2] * fine.shape[3],
-        fine.shape[3],
-        blocks,
+        fine=fine,
+        target=target,
+        points=points,
+        **strides(fine=fine, target=target),
+        points_n=points.stride(0),
+        points_k=points.stride(1),
+        n_points=n_points,
+        classes=fine.shape[1],
+        pixels=fine.shape[2] * fine.shape[3],
+        width=fine.shape[3],
+        blocks=blocks,
         WIDE=wide(fine, target),
         PLANES=planes,
         POINTS=block,

@@ -13,7 +13,7 @@ from torch import Tensor
 from magnet_kernels.reference import stitch_patches as reference
 from magnet_kernels.reference.refine_step import map_format
 from magnet_kernels.triton.boxes import read_boxes, rounded
-from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, launch, power_of_two_from, wide
+from magnet_kernels.triton.launch import MOST_PIXELS, as_bytes, cdiv, launch, power_of_two_from, strides, wide
 from magnet_kernels.triton.upsample_confidence import MOST_SIDE
 from magnet_kernels.triton.values import bilinear_tap, blend, minus_zero, narrow, widen
 
@@ -133,22 +133,21 @@ def launch_stitch(patches: Tensor, boxes: Tensor, result: Tensor, covered: Tenso
     launch(
         stitch_kernel,
         n * groups * tiles_y * tiles_x,
-        patches,
-        boxes.to(patches.device),
-        scales.to(patches.device),
-        result,
-        covered.view(torch.uint8),
-        *patches.stride(),
-        *result.stride(),
-        boxes.shape[0],
-        c,
-        patches.shape[2],
-        patches.shape[3],
-        height,
-        width,
-        groups,
-        tiles_y * tiles_x,
-        tiles_x,
+        patches=patches,
+        boxes=boxes.to(patches.device),
+        scales=scales.to(patches.device),
+        result=result,
+        covered=as_bytes(covered),
+        **strides(patches=patches, result=result),
+        count=boxes.shape[0],
+        classes=c,
+        patch_height=patches.shape[2],
+        patch_width=patches.shape[3],
+        height=height,
+        width=width,
+        groups=groups,
+        tiles=tiles_y * tiles_x,
+        tiles_x=tiles_x,
         WIDE=wide(patches, result),
         PLANES=planes,
         ROWS=rows,

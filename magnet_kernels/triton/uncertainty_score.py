@@ -120,10 +120,20 @@ def launch_score(
     A smaller ``coarse`` is upsampled on the way. copy: (N, C, H, W) to store ``coarse`` in.
     """
     over = pass_over(fine, score, coarse, fine, mask, copy, from_logits=from_logits)
-    maps = (coarse, fine, as_bytes(mask), copy, score)
-    steps = (*strides(coarse), *strides(fine), *plane_strides(mask), *strides(copy))
-    given = {"MASK": mask is not None, "COPY": copy is not None}
-    launch(score_kernel, over.programs, *maps, *steps, *over.sizes, **given, **over.constants)
+    launch(
+        score_kernel,
+        over.programs,
+        coarse=coarse,
+        fine=fine,
+        mask=as_bytes(mask),
+        copy=copy,
+        score=score,
+        **strides(coarse=coarse, fine=fine, copy=copy),
+        **plane_strides(mask=mask),
+        MASK=mask is not None,
+        COPY=copy is not None,
+        **over.arguments,
+    )
 
 
 def uncertainty_score(

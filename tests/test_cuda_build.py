@@ -15,6 +15,8 @@ import torch
 import build_nvcc
 from magnet_kernels import _loader
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 FAKE_NVCC = """#!/bin/sh
 case "$*" in

@@ -17,7 +17,7 @@ from gpu.resources import KERNEL, budgets, parse
 
 import build_nvcc
 
-pytestmark = pytest.mark.cuda_static
+pytestmark = [pytest.mark.cuda_static, pytest.mark.slow]
 
 SOURCES = sorted((build_nvcc.ROOT / "csrc" / "cuda").glob("*.cu"))
 ARCHITECTURES = [build_nvcc.number(word) for word in build_nvcc.ARCHITECTURES.split(";")]

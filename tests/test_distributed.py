@@ -34,6 +34,8 @@ from magnet.training.run import run_training
 from magnet.training.segmenter import validate_segmenter
 from magnet.training.sync_batch_norm import SyncBatchNorm2d, sync_batch_norm
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

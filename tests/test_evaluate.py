@@ -249,6 +249,7 @@ def test_predictions_outside_of_the_classes_are_an_error(folder: Path) -> None:
         evaluate(model, DataFolder(folder, "test"), modes=["coarse"])
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "data", counts=(1, 1, 3))
     make_model(network="compact").save_pretrained(tmp_path / "model")

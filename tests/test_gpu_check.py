@@ -23,6 +23,8 @@ from gpu.results import Report
 from live import environment_of_a_program, live
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "benchmarks" / "gpu_check.sh"
 

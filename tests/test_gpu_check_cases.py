@@ -14,6 +14,8 @@ from gpu.case import Case
 from gpu.cases import SMOKE, all_cases
 from targets import GPU_3_PERCENT, GPU_90_PERCENT, GPU_SELECT, GPU_TARGETS
 
+pytestmark = pytest.mark.slow
+
 # --- arithmetic
 
 

@@ -22,6 +22,8 @@ from gpu.results import MISSED, OPEN, REACHED, Report, Row, judge, table, write_
 from PIL import Image
 from targets import GPU_TARGETS, GpuTarget
 
+pytestmark = pytest.mark.slow
+
 # --- the clock of a GPU, on a device that only pretends
 
 

@@ -14,6 +14,8 @@ import torch
 from gpu import cub_topk, prebuilt, triton_cache
 from live import environment_of_a_program
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = (ROOT / "benchmarks" / "gpu_prebuild.sh", ROOT / "benchmarks" / "gpu" / "build_cub.sh")
 HOPPER = (9, 0)

@@ -11,7 +11,10 @@ from live import environment_of_a_program, live
 
 SCRIPT = Path(__file__).with_name("isa_parity.py")
 
-pytestmark = pytest.mark.skipif("cpu" not in live("refine_step"), reason="the compiled CPU kernels are not live here")
+pytestmark = [
+    pytest.mark.skipif("cpu" not in live("refine_step"), reason="the compiled CPU kernels are not live here"),
+    pytest.mark.slow,
+]
 
 
 def run(isa: str) -> subprocess.CompletedProcess[str]:

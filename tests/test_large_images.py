@@ -275,6 +275,7 @@ def _measure(path: Path, what: str) -> tuple[str, int]:
     return found, int(memory)
 
 
+@pytest.mark.slow
 def test_windows_of_a_large_tiff_in_little_memory(tmp_path: Path) -> None:
     """Red above blue; as one array it would take 561 MiB."""
     tiles = [np.full((400, 400, 3), colour, np.uint8) for colour in ((250, 10, 20), (10, 20, 240))]
@@ -284,6 +285,7 @@ def test_windows_of_a_large_tiff_in_little_memory(tmp_path: Path) -> None:
     assert found == f"True {GIANT} {red} {blue} {red} {blue}" and memory < 280
 
 
+@pytest.mark.slow
 def test_prediction_of_a_large_png_in_little_memory(tmp_path: Path) -> None:
     """One bit a pixel, white above black; as one array of RGB it would take 561 MiB, as floats 2243."""
     rows, row = GIANT[0] // 2, GIANT[1] // 8

@@ -234,6 +234,7 @@ def test_too_little_shared_memory_is_told() -> None:
     assert "enlarge /dev/shm" in last and "--data.workers 0" in last
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("after", [0.0, 1.0])
 def test_a_training_whose_worker_is_killed_ends_with_one_line(after: float, folder: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def make_model(**options: object) -> magnet.MagNet:
     return magnet.MagNet(segmenter, refiner, **{**settings, **options}).eval()  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_image_of_the_last_scale_is_walked_alike() -> None:
     image = torch.rand(3, 64, 96)
     fixed, followed = (make_model(follow_image=follow).predict(image) for follow in (False, True))
@@ -52,6 +53,7 @@ def test_what_the_networks_see_shrinks_with_the_scales() -> None:
     assert model.plan((20, 200)).input_size == (2, 12)
 
 
+@pytest.mark.slow
 def test_an_image_of_another_aspect_is_predicted_at_its_size() -> None:
     model = make_model(follow_image=True)
     stages = model.predict(torch.rand(3, 40, 40), return_stages=True).stages

@@ -432,6 +432,7 @@ def test_a_whole_model_is_one_graph(options):
     assert counter.frame_count == 1
 
 
+@pytest.mark.slow
 @each_model
 def test_export_of_a_model_of_any_batch(options):
     model, batch = tiny_model(**options), torch.export.Dim("batch", min=1, max=16)

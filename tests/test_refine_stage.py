@@ -279,6 +279,7 @@ def test_logits_equal_the_reference_within_rounding(backend, stage):
         assert_close(actual, expected)
 
 
+@pytest.mark.slow
 @each_backend
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])

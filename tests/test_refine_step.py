@@ -194,6 +194,7 @@ def test_out_may_be_coarse_itself(backend, layout):
     assert_same(coarse, expected)
 
 
+@pytest.mark.slow
 @on_live_backends("refine_step", but_not="reference")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 11])

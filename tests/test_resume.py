@@ -415,6 +415,7 @@ _SERVER = """
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
     import random
 

@@ -180,6 +180,7 @@ def test_gradient_against_finite_differences(backend, layout):
     assert gradcheck(run, patches)
 
 
+@pytest.mark.slow
 @on_live_devices("stitch_patches")
 def test_second_gradient(device):
     patches = torch.rand(4, 1, 5, 6, dtype=torch.float64, device=device, requires_grad=True)

@@ -24,6 +24,8 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 from live import ROOT, environment_of_a_program
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "magnet_kernels" / "triton"
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -258,6 +258,7 @@ def test_crop_patches(backend, data, n, c, size, dtype, aligned):
             assert_same(result, expected)
 
 
+@pytest.mark.slow
 @each_kernel("upsample_confidence")
 @pytest.mark.parametrize("factor", [1, 2, 3])
 @pytest.mark.parametrize("dtype", DTYPES)

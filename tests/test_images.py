@@ -213,3 +213,8 @@ def test_a_damaged_png_is_refused_or_gives_its_pixels(
         except MagNetError:
             refused += 1
     assert refused > len(pixels) * 10 * 3  # the data, at least
+
+
+def test_normalize_refuses_bytes() -> None:
+    with pytest.raises(TypeError, match=r"^images: expected floats in \[0, 1\], got torch\.uint8; divide by 255"):
+        normalize(torch.zeros(3, 4, 4, dtype=torch.uint8))

@@ -51,6 +51,32 @@ def test_the_lists_of_a_configuration(data: Path, tmp_path: Path) -> None:
     assert run("data", "check", data / "d.yaml", "--split", "train", "--json", tmp_path / "new.json") == 0
 
 
+@pytest.mark.parametrize("target", ["l1.txt", "l2.txt", "l3.txt", "classes.txt", "train.txt", "d.yaml", "notes.md"])
+@pytest.mark.parametrize("split", [[], ["--split", "val"]])
+def test_files_that_another_split_is_read_from(target: str, split: list[str], data: Path, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        (data / f"l{number}.txt").write_text(f"images/p{number}.jpg\tlabels/p{number}.png\n")
+    lists = "".join(f"{name}: {{list: l{i}.txt}}\n" for i, name in enumerate(("train", "val", "test"), 1))
+    (data / "d.yaml").write_text(f"classes: [a, b]\n{lists}")
+    (data / "notes.md").write_text("of the user, and no report")
+    before = contents(tmp_path)
+    for place in (data / "d.yaml", data):
+        assert run("data", "check", place, *split, "--json", data / target, "--overwrite") in (1, 2)
+        assert contents(tmp_path) == before
+
+
+def test_the_list_of_an_evaluation(data: Path, tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model", 2)
+    (data / "l3.json").write_text("images/p1.jpg\tlabels/p1.png\n")
+    (data / "report.md").write_text("images/p1.jpg\tlabels/p1.png\n")
+    for name, out in (("l3.json", data / "l3.json"), ("report.md", data)):
+        (data / "d.yaml").write_text(f"classes: [a, b]\ntest: {{list: {name}}}\n")
+        before = contents(tmp_path)
+        common = ["--model", model, "--data", data / "d.yaml", "--modes", "coarse"]
+        assert run("eval", *common, "--out", out, "--overwrite") == 2
+        assert {name: content for name, content in contents(tmp_path).items() if name in before} == before
+
+
 @pytest.mark.parametrize("out", ["model/config.json", "run.json", "data/images", "data/labels"])
 def test_the_report_of_an_evaluation(out: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save_tiny_model(tmp_path / "model", 2)

@@ -559,6 +559,13 @@ def test_forward_refuses(images: object, message: str) -> None:
         build()(images)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_images_of_other_floats_are_taken(dtype: torch.dtype) -> None:
+    model, image = build(), image_of()
+    found = model(image.to(dtype))
+    assert found.dtype == torch.float32 and torch.equal(found, model(image.to(dtype).float()))
+
+
 def test_networks_of_the_wrong_output_are_named() -> None:
     class Small(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

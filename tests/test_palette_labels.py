@@ -40,6 +40,7 @@ def test_quantised_grey_ids_are_refused(tmp_path: Path) -> None:
         (greys(0, 1, 2), None, False),
         (greys(2, 1, 0), None, True),
         (greys(1, 0, 255), None, True),
+        (greys(254, 127, 0), None, True),  # 2 is drawn as 0, and the others as no class
         (greys(0, 1, 255), None, False),  # an entry that is drawn white
         (greys(0, 128, 255), None, False),  # drawn to be looked at
         ([(2, 2, 2), (1, 1, 1), (0, 0, 9)], None, False),  # colours

@@ -202,7 +202,7 @@ def test_a_corrupt_image_alone_gives_one_line(
         ("empty folder", 1, "holds no images"),
         ("same names", 2, "would have the same names"),
         ("missing model", 2, "'nomodel' is neither a folder nor a model"),
-        ("folder without a model", 1, "config.json"),
+        ("folder without a model", 2, "config.json"),
         ("truncated weights", 1, "model.safetensors"),
         ("file as output", 2, "--out: expected a folder"),
         ("device", 2, "argument --device: expected auto, cpu, cuda or cuda:N, got 'nodevice'"),

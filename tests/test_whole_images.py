@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -133,7 +134,9 @@ def test_jpeg_that_was_cut_and_ends_as_it_should(
     for share in (0.3, 0.5, 0.7):
         path.write_bytes(whole[: int(start + 20 + share * (len(whole) - start - 20))].rstrip(b"\xff") + b"\xff\xd9")
         told = refusal(path)
-        scans = "lacks scans" if kind == "progressive" and "lacks" in told else "ends before its last pixel"
+        scans = "ends before its last pixel"
+        if "lacks" in told:
+            scans = {"progressive": "lacks scans", "restart markers": "lacks restart intervals"}[kind]
         assert f"expected a whole JPEG, got one that {scans}; replace the file" in told
         with monkeypatch.context() as patch, pytest.raises(CorruptImageError):
             patch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
@@ -240,3 +243,39 @@ def test_deflate_tiffs_of_others_are_read_and_not_inflated_twice(
     assert np.array_equal(read_image(path), read_image(source))
     inner = (HEIGHT // 16) * (WIDTH // 16)
     assert len(inflated) <= (4 * 3 - inner if options else 0) or mode == "1"
+
+
+def test_jpeg_that_was_cut_with_fill_before_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    whole = encoded(picture(), format="JPEG", quality=95)
+    for fill in (1, 2, 1000):
+        path.write_bytes(whole[:-2] + b"\xff" * fill + b"\xff\xd9")
+        assert read_image(path).shape == (HEIGHT, WIDTH, 3)  # as many as one likes
+        path.write_bytes(whole[: len(whole) // 2] + b"\xff" * fill + b"\xff\xd9")
+        assert "one that ends before its last pixel" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "optimised"])
+def test_jpeg_whose_rest_was_never_written(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    whole = encoded(noise, format="JPEG", quality=90, **KINDS[kind])
+    kept = len(whole) * 3 // 10
+    path.write_bytes(whole[:kept] + bytes(len(whole) - kept))
+    assert "image: expected a" in refusal(path)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_jpeg_that_lacks_restart_intervals(tmp_path: Path, grey: bool, subsampling: int) -> None:
+    path = tmp_path / "x.jpg"
+    pixels = picture()[..., 0] if grey else picture()
+    whole = encoded(pixels, format="JPEG", quality=95, restart_marker_blocks=2, subsampling=subsampling)
+    path.write_bytes(whole)
+    assert read_image(path).shape[:2] == pixels.shape[:2]
+    marks = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", whole)]
+    assert len(marks) > 3
+    path.write_bytes(whole[: marks[len(marks) // 2]] + b"\xff\xd9")
+    assert "expected a whole JPEG" in refusal(path)
+    path.write_bytes(whole[: marks[1]] + whole[marks[-2] :])  # from the middle
+    assert "expected a whole JPEG, got one that lacks restart intervals; replace the file" in refusal(path)

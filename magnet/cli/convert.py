@@ -11,7 +11,7 @@ from typing import Any
 
 from magnet.cli.arguments import Parser, count_between, kernel_size, n_patches, n_points, size
 from magnet.cli.config import parse_config
-from magnet.errors import printable
+from magnet.errors import ArgumentError, printable
 from magnet.files.atomic import atomic_path
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target, check_targets
 from magnet.model.convert import convert, count_keys
@@ -100,6 +100,10 @@ def main(argv: Sequence[str]) -> int:
         reports.append(keys)
         print(describe(keys))
 
+    for path in (args.backbone, *args.refiners):
+        if not Path(path).is_file():
+            kind = "is no file" if Path(path).exists() else "does not exist"
+            raise ArgumentError(f"weights: expected a file, but '{path}' {kind}; check the path")
     if args.report:
         files = [args.backbone, *args.refiners]
         check_targets([(Path(args.report), "the report")], map(Path, files), "--report")

@@ -34,6 +34,7 @@ from magnet.images.png import write_palette_png
 from magnet.images.read import IMAGE_SUFFIXES, CorruptImageError
 from magnet.model.magnet import MagNet
 from magnet.model.prediction import Prediction
+from magnet.model.pretrained import find_model
 from magnet.notices import sum_up
 
 __all__ = ["SAVE", "find_images", "main", "save_prediction", "targets_of"]
@@ -269,6 +270,7 @@ def main(argv: Sequence[str]) -> int:
     """
     args = build_parser().parse_args(argv)
     images = find_images(args.images)
+    find_model(args.model)  # before what is in the way of its results
     folder = Path(args.out)
     for text in args.images:
         if folder.is_dir() and Path(text).is_dir() and folder.samefile(text):

@@ -116,10 +116,10 @@ class ClassIds:
             palette: (256, 3) uint8 RGB.
         """
         greys = palette[used, 0]
-        if self._known.all() or (palette[used] != greys[:, None]).any() or not self._known[greys].all():
+        if self._known.all() or (palette[used] != greys[:, None]).any():
             return
         for number, grey in zip(used.tolist(), greys.tolist(), strict=True):
-            if number != grey and self._table[grey] != IGNORE_INDEX:
+            if number != grey and self._known[grey] and self._table[grey] != IGNORE_INDEX:
                 raise MagNetError(
                     f"labels: expected class ids, got a palette whose entry {number} is the grey {grey}, so that it is "
                     f"not clear which of them is the id: '{path}'; save the ids as 8-bit grey, without a palette"

@@ -262,6 +262,13 @@ def check_targets(targets: Iterable[tuple[Path, str]], inputs: Iterable[Path], a
         seen[place] = source
 
 
+def _is_json(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        json.loads(path.read_text(encoding="utf-8"))
+        return True
+    return False
+
+
 def check_json_target(
     path: Path,
     argument: str,
@@ -279,14 +286,17 @@ def check_json_target(
         is_same: whether content read from JSON is of the same command with the same input; may raise what comes from
             content of another kind.
         what: what is written there, for the message.
-        overwrite: replace any file but inputs.
+        overwrite: replace any JSON file but inputs.
         inputs: files that are read.
 
     Raises:
         ArgumentError: there is a folder, or an input.
-        MagNetError: without ``overwrite``, there is something else.
+        MagNetError: without ``overwrite``, there is something else; with it, no JSON file.
     """
     check_targets([(path, what)], inputs, argument)
+    if overwrite and path.is_file() and not path.is_symlink() and not _is_json(path):
+        # a list, an image, a description: nothing that such a command wrote
+        raise MagNetError(f"{argument}: '{path}' is there already, and is no JSON file; choose another name")
     remove_leftovers(check_output_dir(path.parent, argument), alone=False)
     if path.is_dir():
         raise ArgumentError(f"{argument}: expected a JSON file to write, but '{path}' is a folder; add a file name")

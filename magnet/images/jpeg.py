@@ -18,28 +18,52 @@ from magnet.images.opening import CorruptImageError
 __all__ = ["whole_jpeg"]
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # the first that ends the data of a scan
-_SCAN, _END, _PROGRESSIVE = 0xDA, 0xD9, (0xC2, 0xCA)
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_SCAN, _END, _INTERVAL, _PROGRESSIVE = 0xDA, 0xD9, 0xDD, (0xC2, 0xCA)
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _GREY = (127, 128)  # of blocks that are missing: 128, or 127 where it is inverted
+_ZEROS = 64  # bytes at the end of a file that a download reserved, and never wrote
 _MORE = bytes(range(1, 255)) * 8  # data of no meaning, without a marker
 
 
 class _Scan(NamedTuple):
-    """What a scan holds: its components, its first and last coefficient, and the bits that it leaves out of them."""
+    """What a scan holds: its components, its first and last coefficient, and the bits that it leaves out of them.
+
+    lacking: restart intervals that should be there and are not, where that is known.
+    """
 
     components: tuple[int, ...]
     first: int
     last: int
     left_out: int
+    lacking: int
 
 
 class _Outline(NamedTuple):
-    """Components, whether it is progressive, its scans, and where the data of the last one end."""
+    """Components, whether it is progressive, its scans, where the data of the last one end, whether with a mark."""
 
     components: tuple[int, ...]
     progressive: bool
     scans: list[_Scan]
     end: int
+    marked: bool
+
+
+class _Frame(NamedTuple):
+    """Size in pixels, and the sampling factors (across, down) of each component."""
+
+    height: int
+    width: int
+    sampling: dict[int, tuple[int, int]]
+
+    def units(self, components: tuple[int, ...]) -> int:
+        """Units that a scan of these components is coded in; 0 where that is not worked out: one of several."""
+        across, down = (max(pair[i] for pair in self.sampling.values()) for i in (0, 1))
+        if len(self.sampling) == 1:
+            across = down = 1
+        elif len(components) == 1:
+            return 0
+        return -(-self.width // (8 * across)) * -(-self.height // (8 * down))
 
 
 @contextlib.contextmanager
@@ -59,11 +83,15 @@ def whole_jpeg(image: Image.Image, path: str | os.PathLike[str]) -> Iterator[Non
         outline = _outline(data)
     except (IndexError, ValueError, struct.error):
         return  # no outline that is known here, but a picture to libjpeg
+    if not outline.marked and data.endswith(bytes(_ZEROS)):
+        raise _refusal("ends in zeros", path)
+    if any(scan.lacking for scan in outline.scans):
+        raise _refusal("lacks restart intervals", path)
     if not _all_scans(outline):
         raise _refusal("lacks scans", path)
     corner = image.getpixel((image.width - 1, image.height - 1))
     doubtful = all(value in _GREY for value in (corner if isinstance(corner, tuple) else (corner,)))
-    if doubtful or (len(outline.scans) > 1 and not outline.progressive):
+    if doubtful or not outline.marked or (len(outline.scans) > 1 and not outline.progressive):
         longer = io.BytesIO(data[: outline.end] + _MORE + data[outline.end :])
         with Image.open(longer, formats=("JPEG",)) as other:
             if other.tobytes() != image.tobytes():
@@ -78,7 +106,8 @@ def _outline(data: bytes) -> _Outline:
     """Raises IndexError, ValueError or struct.error where the markers are in disorder."""
     components: tuple[int, ...] = ()
     scans: list[_Scan] = []
-    progressive, end, at = False, 0, 2
+    progressive, interval, end, at = False, 0, 0, 2
+    frame = _Frame(0, 0, {})
     while True:
         while data[at + 1] == 0xFF:  # as many as one likes
             at += 1
@@ -86,19 +115,32 @@ def _outline(data: bytes) -> _Outline:
         if data[at] != 0xFF:
             raise IndexError
         if kind == _END:
-            return _Outline(components, progressive, scans, end)
+            return _Outline(components, progressive, scans, end, marked=True)
         (length,) = struct.unpack_from(">H", data, at + 2)
         content, at = data[at + 4 : at + 2 + length], at + 2 + length
         if kind in _FRAMES:
             components, progressive = tuple(content[6 : 6 + 3 * content[5] : 3]), kind in _PROGRESSIVE
+            factors = content[7 : 6 + 3 * content[5] : 3]
+            pairs = [(one >> 4, one & 15) for one in factors]
+            height, width = struct.unpack_from(">HH", content, 1)
+            frame = _Frame(height, width, dict(zip(components, pairs, strict=True)))
+        elif kind == _INTERVAL:
+            (interval,) = struct.unpack_from(">H", content)
         elif kind == _SCAN:
             count = content[0]
             first, last, bits = content[1 + 2 * count : 4 + 2 * count]
-            scans.append(_Scan(tuple(content[1 : 1 + 2 * count : 2]), first, last, bits & 15))
+            own = tuple(content[1 : 1 + 2 * count : 2])
             found = _MARKER.search(data, at)
+            start, at = at, len(data) if found is None else found.start()
+            lacking = 0
+            if interval and (units := frame.units(own)):
+                lacking = max(-(-units // interval) - 1 - len(_RESTART.findall(data, start, at)), 0)
+            scans.append(_Scan(own, first, last, bits & 15, lacking))
+            end = at
+            while data[end - 1] == 0xFF:  # what fills up before a mark
+                end -= 1
             if found is None:
-                raise IndexError
-            at = end = found.start()
+                return _Outline(components, progressive, scans, end, marked=False)
 
 
 def _all_scans(outline: _Outline) -> bool:

@@ -22,6 +22,8 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 def normalize(images: Tensor) -> Tensor:
     """RGB (..., 3, H, W) in [0, 1] -> ImageNet mean 0, standard deviation 1."""
+    if not images.is_floating_point():
+        raise TypeError(f"images: expected floats in [0, 1], got {images.dtype}; divide by 255, or use to_tensor")
     mean = images.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
     std = images.new_tensor(IMAGENET_STD).view(3, 1, 1)
     return (images - mean) / std

@@ -184,6 +184,8 @@ class MagNet(Networks):
             MagNetError: a network gave NaN or infinity; names the scale. Not looked for in traced models.
         """
         check_images(images)
+        if next((p.dtype for p in self.parameters()), torch.float32) == torch.float32:
+            images = images.float()
         if self._is_first("images", images):
             check_normalized(images)
         settings = self.settings

@@ -23,7 +23,17 @@ from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
 from magnet.walk.networks import Networks
 from magnet.walk.settings import WalkSettings
 
-__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Parts", "check_model_folder", "load_parts", "save_parts", "shipped_models"]
+__all__ = [
+    "CONFIG",
+    "SHIPPED",
+    "WEIGHTS",
+    "Parts",
+    "check_model_folder",
+    "find_model",
+    "load_parts",
+    "save_parts",
+    "shipped_models",
+]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -144,7 +154,7 @@ def load_parts(
     Raises:
         MagNetError: see :meth:`magnet.MagNet.from_pretrained`.
     """
-    path = _find(folder)
+    path = find_model(folder)
     config = _read_config(path / CONFIG)
     if num_classes is not None and num_classes != config["num_classes"]:
         raise MagNetError(
@@ -178,7 +188,12 @@ def _check_hash(path: Path, expected: Any) -> None:
         )
 
 
-def _find(folder: str | os.PathLike[str]) -> Path:
+def find_model(folder: str | os.PathLike[str]) -> Path:
+    """The folder of a model, or of one that comes with the library.
+
+    Raises:
+        ArgumentError: there is none. TypeError: it is neither a path nor a name.
+    """
     try:
         path = Path(folder)
     except TypeError as error:
@@ -201,7 +216,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = read_json(path, "config")
     except FileNotFoundError:
-        raise MagNetError(
+        raise ArgumentError(
             f"model: expected '{path}', which does not exist; choose a folder that save_pretrained wrote"
         ) from None
     except (IsADirectoryError, PermissionError) as error:

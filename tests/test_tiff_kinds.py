@@ -460,3 +460,39 @@ def test_damage_gives_an_error_or_the_same_pixels(tmp_path: Path, kind: str, mon
         if not any(isinstance(one, str) for one in found):
             assert np.array_equal(found[0], found[1])
     assert min(outcomes.values()) > 3
+
+
+def test_a_compression_that_is_not_decoded_is_told(tmp_path: Path) -> None:
+    pyvips = pytest.importorskip("pyvips")
+    path = tmp_path / "x.tif"
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    try:
+        pyvips.Image.new_from_array(pixels).tiffsave(str(path), compression="webp", lossless=True)
+    except pyvips.Error:
+        pytest.skip("this libvips writes no WebP into a TIFF")
+    try:
+        found = read_image(path)
+    except CorruptImageError as error:
+        assert "got compression 50001, which Pillow does not decode here; save it anew" in str(error)
+    else:
+        assert np.array_equal(found, pixels)
+
+
+def test_the_same_picture_turned_is_another_page(tmp_path: Path) -> None:
+    first = Image.fromarray(np.zeros((10, 20, 3), np.uint8))
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[first.rotate(90, expand=True)])
+    with pytest.raises(CorruptImageError, match=r"first page is 10x20 \(HxW\), and another one 20x10"):
+        read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_animations_are_told(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    pictures = [Image.new("RGB", (20, 10), (value, 0, 0)) for value in (0, 100, 200)]
+    path = tmp_path / f"x.{kind.lower()}"
+    pictures[0].save(path, kind, save_all=True, append_images=pictures[1:])
+    assert read_image(path).shape == (10, 20, 3)
+    (told,) = caplog.messages
+    assert "holds 3 pictures, of which the first is read; save the one that is meant" in told
+    caplog.clear()
+    pictures[0].save(path, kind)
+    assert read_image(path).shape == (10, 20, 3) and not caplog.messages

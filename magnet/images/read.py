@@ -80,6 +80,9 @@ def read_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[
         with opened(path) as image:
             if _past_limit(image):
                 raise too_large(path, f"{image.width * image.height} pixels")
+            if image.format != "TIFF" and getattr(image, "is_animated", False):
+                found = f"holds {image.n_frames} pictures, of which the first is read"  # type: ignore[attr-defined]
+                tell("hold several pictures", path, found, "save the one that is meant as a file of its own")
             with whole(image, path):
                 pixels, turned = _read(image, head, path, upright)
             if head and head.deflated:
@@ -90,6 +93,11 @@ def read_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[
                 check_pieces(path, head.deflated, stored)
             return pixels, turned
     except CorruptImageError as error:
+        if head is not None and head.uncommon:
+            raise CorruptImageError(
+                f"image: expected a TIFF that is not compressed, or by deflate, LZW, JPEG or zstd, got compression "
+                f"{head.compression}, which Pillow does not decode here; save it anew: '{path}'"
+            ) from error
         if head is not None and isinstance(error.__cause__, UnidentifiedImageError):
             raise CorruptImageError(
                 f"image: expected 8 or 16 bits of grey, RGB or CMYK, got {head}, which Pillow does not read; save it "

@@ -36,6 +36,8 @@ _SUBFILE, _REDUCED_OR_MASK = 254, 0b101
 _PREDICTOR, _COLOUR_MAP, _SUB_PAGES = 317, 320, 330
 _MOST_PAGES = 64  # looked at
 _OLD_JPEG, _DEFLATE = 6, (8, 32946)  # compressions
+# none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, zstd: what Pillow's libtiff always has
+_COMMON = (1, 2, 3, 4, 5, 6, 7, *_DEFLATE, 32773, 34925, 50000)
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -118,6 +120,11 @@ class TiffHead:
     def alpha(self) -> bool:
         """Whether the band after the colours is said to be alpha."""
         return self.bands > self.colours and self.extra[:1] in ((1,), (2,))
+
+    @property
+    def uncommon(self) -> bool:
+        """Whether the pixels are compressed in a way that Pillow may not decode, as WebP or JPEG 2000 in a TIFF."""
+        return self.compression not in _COMMON
 
     @property
     def left_out(self) -> list[int]:
@@ -252,7 +259,7 @@ def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
         for size in _other_pages(file, prefix, tags, first) if head.pages == 1 else ():
             if size == head.size:
                 return replace(head, pages=2)
-            if size[0] * size[1] > head.size[0] * head.size[1]:
+            if size[0] * size[1] >= head.size[0] * head.size[1]:  # also the same picture, turned
                 return replace(head, larger=size)
         return head
 

@@ -58,10 +58,11 @@ class ImageWalk:
         image_size = None
         if isinstance(image, (str, os.PathLike)):
             opened = open_image(image)
-            image, image_size = opened.at_most(plan_walk(settings, opened.size).scales[-1]), opened.size
+            plan, image_size = plan_walk(settings, opened.size), opened.size
+            image = opened.at_most(plan.scales[-1])
         self._pixels: np.ndarray | Tensor | None = pixels_of(image)
         self.size = size_of(self._pixels)
-        self.plan = plan_walk(settings, self.size)
+        self.plan = plan if image_size == self.size else plan_walk(settings, self.size)
         self._image_size = image_size or self.size
         self._prediction: Prediction | None = None
 

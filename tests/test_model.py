@@ -487,6 +487,11 @@ def test_settings_are_checked_when_changed(name: str, value: object) -> None:
         setattr(model.settings, name, before)
 
 
+def test_settings_that_are_missing_are_named() -> None:
+    with pytest.raises(TypeError, match=r"^settings: expected scales, .* got no patch_size, n_points; pass"):
+        MagNet(Local(), None, scales=SCALES)
+
+
 def test_a_model_of_other_settings_shares_the_networks() -> None:
     model, image = build(class_names=["a", "b", "c"]), image_of()
     fast = model.with_settings(n_patches=0, batch_size=2)

@@ -279,3 +279,14 @@ def test_jpeg_that_lacks_restart_intervals(tmp_path: Path, grey: bool, subsampli
     assert "expected a whole JPEG" in refusal(path)
     path.write_bytes(whole[: marks[1]] + whole[marks[-2] :])  # from the middle
     assert "expected a whole JPEG, got one that lacks restart intervals; replace the file" in refusal(path)
+
+
+def test_jpeg_that_was_cut_where_colour_comes_in_from_the_blocks_beside(tmp_path: Path) -> None:
+    """One column in the last blocks: its colour is that of the column before, its brightness that of what is missing."""
+    path = tmp_path / "x.jpg"
+    for seed in range(20):
+        pixels = np.random.default_rng(seed).integers(0, 256, (33, 17, 3), dtype=np.uint8)
+        whole = encoded(pixels, format="JPEG", quality=90)
+        scan = whole.index(b"\xff\xda")
+        path.write_bytes(whole[: scan + 20 + (len(whole) - scan) // 2].rstrip(b"\xff") + b"\xff\xd9")
+        assert "one that ends before its last pixel" in refusal(path)

@@ -67,7 +67,6 @@ def build_parser() -> Parser:
 
 def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
     """The options given, over those of the recipe."""
-
     names = ("network", "scales", "patch_size", "input_size", "n_points", "kernel_size")
     given: dict[str, Any] = {}
     if args.config:

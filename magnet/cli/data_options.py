@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from magnet.cli.config import build_train_parser, parse_config
 from magnet.data import Dataset, LabelledFiles
 from magnet.data.config import DataConfig
-from magnet.data.open import detect_format
+from magnet.data.open import data_root, detect_format
+from magnet.data.yaml_file import lists_of
 from magnet.errors import ArgumentError
-from magnet.files.yaml_text import read_yaml
 
 __all__ = ["data_config", "files_of"]
 
@@ -40,26 +39,17 @@ def data_config(path: str, words: Sequence[str], prog: str) -> DataConfig:
 
 def files_of(config: DataConfig, dataset: Dataset) -> list[Path]:
     """The files that a data set is read from: images, labels, and the lists that name them."""
-    root = Path(config.root or os.environ.get("MAGNET_DATA", "."))
-    lists = config.lists
+    root, lists = data_root(config), config.lists
     named = [config.file, *config.classes[:1], lists.train, lists.val, lists.test]
     files = [root / name for name in named if name]
     if config.file:
-        files += _lists_in(root / config.file)
+        files += lists_of(root / config.file)
     files += [path for folder in (root, *(root / name for name in config.folders)) for path in folder.glob("*.txt")]
     if isinstance(dataset, LabelledFiles):
         files += [path for pair in dataset.pairs for path in (pair.image, *pair.labels)]
         place = Path(dataset.place)
         files += [] if place.is_dir() else [place]
     return files
-
-
-def _lists_in(description: Path) -> list[Path]:
-    """The lists that a YAML description names, of every split."""
-    content = read_yaml(description, "data.file", "name the YAML file that describes the data")
-    parts = [content.get(split) for split in ("train", "val", "test")]
-    root = description.parent / str(content.get("root") or ".")
-    return [root / str(part["list"]) for part in parts if isinstance(part, dict) and "list" in part]
 
 
 def _where(path: Path, words: Sequence[str]) -> dict[str, str]:

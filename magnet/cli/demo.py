@@ -86,7 +86,6 @@ def _refine(
     report: Callable[[str], None],
 ) -> tuple[DemoResult, Image]:
     """The work of the demo: what it found, and the picture for ``path``."""
-
     net = load_model(model, device=device, amp=amp, num_classes=len(SCENE_CLASSES))
     image, truth = generate_scene(size, seed)
     report(f"scene     seed {seed}, {size[0]} x {size[1]} pixels, {len(SCENE_CLASSES)} classes, exact labels")

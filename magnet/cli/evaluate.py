@@ -187,7 +187,6 @@ def _evaluate(
 ) -> int:
     """Evaluate, and write to ``file`` or ``folder``; the exit code."""
     check_scored_labels(dataset, args.limit)
-
     changes = {"n_points": args.n_points, "kernel_size": args.kernel_size, **arguments.walk_options(args)}
     changes = {name: value for name, value in changes.items() if value is not None}
     with arguments.wrong_values():

@@ -19,7 +19,7 @@ from magnet.data.unreadable import leave_out_unreadable
 from magnet.data.yaml_file import YamlData
 from magnet.errors import ArgumentError, MagNetError, shown
 
-__all__ = ["check_data", "detect_format", "open_files", "open_split"]
+__all__ = ["check_data", "data_root", "detect_format", "open_files", "open_split"]
 
 
 def check_data(config: DataConfig) -> None:
@@ -98,7 +98,7 @@ def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: b
 
 
 def _open(config: DataConfig, split: str, extra: bool, strict: bool) -> list[LabelledFiles]:
-    root = _root(config)
+    root = data_root(config)
     listed: str = getattr(config.lists, split, "")
     _check_paths(config, root, split, listed)
     if config.format == "folder":
@@ -187,7 +187,8 @@ def _layout(root: Path) -> str:
     return ""
 
 
-def _root(config: DataConfig) -> Path:
+def data_root(config: DataConfig) -> Path:
+    """The folder of a data set: as configured, else that of MAGNET_DATA, else the current one."""
     return Path(config.root or os.environ.get("MAGNET_DATA", "."))
 
 

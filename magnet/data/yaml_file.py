@@ -15,7 +15,7 @@ from magnet.data.unread import unread_faults
 from magnet.errors import ArgumentError, shown
 from magnet.files.yaml_text import read_yaml
 
-__all__ = ["YamlData"]
+__all__ = ["YamlData", "lists_of"]
 
 _KEYS = ("root", "classes", "colours", "ignore", "mapping", "train", "val", "test")
 _Found = tuple[list[FilePair], list[Path], list[Path]]
@@ -114,10 +114,21 @@ def _colours(path: Path, colours: Any, num_classes: int) -> list[Colour] | None:
     return [(r, g, b) for r, g, b in colours]
 
 
+def lists_of(path: Path) -> list[Path]:
+    """The list files that a description names, of every split."""
+    content = _parse(path)
+    parts = [content.get(split) for split in ("train", "val", "test")]
+    return [_root(path, content) / str(part["list"]) for part in parts if isinstance(part, dict) and "list" in part]
+
+
+def _root(path: Path, content: Mapping[str, Any]) -> Path:
+    return path.parent / str("." if content.get("root") is None else content["root"])
+
+
 def _find(path: Path, content: Mapping[str, Any], split: str) -> tuple[_Found, list[str]]:
     """Files of a split, and messages of what is there and not read."""
     check_split_name(split)
-    root = path.parent / str("." if content.get("root") is None else content["root"])
+    root = _root(path, content)
     part = content.get(split)
     if part is None:
         raise ArgumentError(f"data.file: '{path}' has no split '{split}'; add '{split}: {{images: ..., labels: ...}}'")

@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -21,7 +21,9 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # the first that ends the da
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _SCAN, _END, _INTERVAL, _PROGRESSIVE = 0xDA, 0xD9, 0xDD, (0xC2, 0xCA)
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_GREY = (127, 128)  # of blocks that are missing: 128, or 127 where it is inverted
+_GREY = 127.5  # of blocks that are missing: 128, or 127 where it is inverted
+_NEAR = 2.0  # how far from it rounding takes the brightness of their last pixel
+_LUMA = (0.299, 0.587, 0.114)
 _ZEROS = 64  # bytes at the end of a file that a download reserved, and never wrote
 _MORE = bytes(range(1, 255)) * 8  # data of no meaning, without a marker
 
@@ -71,8 +73,8 @@ def whole_jpeg(image: Image.Image, path: str | os.PathLike[str]) -> Iterator[Non
     """Within it an opened JPEG is decoded; that all of it was there is checked afterwards.
 
     A JPEG that was cut, and ends as one should, has blocks of grey 128 up to its last, or lacks scans. Where the last
-    pixel is of that grey, the file is decoded once more with more data before its end: that changes nothing where all
-    blocks were there. The last scan of a progressive JPEG, which refines what is there, may be cut unseen.
+    pixel is as bright as that, the file is decoded once more with more data before its end: that changes nothing where
+    all blocks were there. The last scan of a progressive JPEG, which refines what is there, may be cut unseen.
 
     Raises:
         CorruptImageError: pixels are missing.
@@ -90,7 +92,10 @@ def whole_jpeg(image: Image.Image, path: str | os.PathLike[str]) -> Iterator[Non
     if not _all_scans(outline):
         raise _refusal("lacks scans", path)
     corner = image.getpixel((image.width - 1, image.height - 1))
-    doubtful = all(value in _GREY for value in (corner if isinstance(corner, tuple) else (corner,)))
+    values: Any = corner if isinstance(corner, tuple) else (corner,)
+    if len(values) == 3:  # colour comes in from the blocks beside, which leaves the brightness what it is
+        values = (sum(part * value for part, value in zip(_LUMA, values, strict=True)),)
+    doubtful = all(abs(value - _GREY) <= _NEAR for value in values)
     if doubtful or not outline.marked or (len(outline.scans) > 1 and not outline.progressive):
         longer = io.BytesIO(data[: outline.end] + _MORE + data[outline.end :])
         with Image.open(longer, formats=("JPEG",)) as other:

@@ -52,8 +52,8 @@ class ImageWalk:
         size: (H, W) of the pixels that were read.
     """
 
-    def __init__(self, model: Any, settings: WalkSettings, image: Any, probabilities: bool) -> None:
-        self._model: _Walker = model
+    def __init__(self, model: _Walker, settings: WalkSettings, image: Any, probabilities: bool) -> None:
+        self._model = model
         self._settings, self._probabilities = settings, probabilities
         image_size = None
         if isinstance(image, (str, os.PathLike)):

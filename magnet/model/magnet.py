@@ -31,7 +31,7 @@ from magnet.walk.networks import Networks, check_refiners
 from magnet.walk.official import official_walk
 from magnet.walk.paper import paper_walk
 from magnet.walk.plan import Plan, count_patches, plan_walk
-from magnet.walk.settings import FIELDS, Precision, WalkSettings, check_names
+from magnet.walk.settings import FIELDS, Precision, WalkSettings, check_names, check_needed
 from magnet.walk.stage import WalkStage
 from magnet.walk.traced import traced_walk
 
@@ -101,6 +101,7 @@ class MagNet(Networks):
         **settings: Any,
     ) -> None:
         check_names(settings, _LOOKS)
+        check_needed(settings)
         chosen = WalkSettings(**settings)
         super().__init__(segmenter, check_refiners(refiner, len(chosen.scales)))
         object.__setattr__(self, "settings", chosen)

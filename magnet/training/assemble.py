@@ -21,7 +21,6 @@ __all__ = ["save_model"]
 
 def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache], folder: Path) -> None:
     """Join the best segmenter and the best refiners of a run into ``folder/model``; names and colours from the data."""
-
     num_classes = dataset.num_classes
     cpu = torch.device("cpu")
     segmenter = load_segmenter(config, num_classes, folder / "segmenter" / "best.safetensors", cpu)

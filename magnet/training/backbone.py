@@ -33,7 +33,6 @@ _SHOWN = 6
 
 def _backbone_keys(network: nn.Module) -> dict[str, str]:
     """Key in a backbone's own file -> key in the network."""
-
     keys = list(network.state_dict())
     if isinstance(network, HRNet):
         return {key: key for key in keys if key.split(".", 1)[0] in _HRNET}

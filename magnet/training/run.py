@@ -76,7 +76,6 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
 
 def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) -> Path:
     """``run_training`` in its folder."""
-
     best = folder / "segmenter" / "best.safetensors"
     if stage == "refiner" and not best.is_file():
         raise MagNetError(

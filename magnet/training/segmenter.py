@@ -124,7 +124,6 @@ def start_from(network: nn.Module, model: str, class_names: Sequence[str] | None
     Raises:
         MagNetError: no such model, none of its tensors fits, or its classes are in another order.
     """
-
     start = MagNet.from_pretrained(model)
     if class_names is not None and start.class_names is not None and len(start.class_names) == len(class_names):
         told = compare_names(start.class_names, class_names, f"segmenter.init '{model}'", "the data")

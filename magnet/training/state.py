@@ -97,7 +97,6 @@ def restore_tensors(network: nn.Module, tensors: Mapping[str, Tensor], *, source
     Raises:
         CheckpointError: they do not fit.
     """
-
     load_state(network, tensors, source=source)
 
 

@@ -16,7 +16,7 @@ from magnet.walk.grid import count_grid
 from magnet.walk.points_by import CHOICES
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
-__all__ = ["FIELDS", "Precision", "WalkSettings"]
+__all__ = ["FIELDS", "Precision", "WalkSettings", "check_names", "check_needed"]
 
 _PIXELS_PER_PASS = 1 << 18  # 128 channels of so many pixels take 128 MB in float32
 
@@ -126,6 +126,14 @@ class WalkSettings:
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WalkSettings))
+_NEEDED = tuple(field.name for field in dataclasses.fields(WalkSettings) if field.default is dataclasses.MISSING)
+
+
+def check_needed(names: Any) -> None:
+    """Raise TypeError where a setting that has no default is not among ``names``."""
+    lacking = [name for name in _NEEDED if name not in names]
+    if lacking:
+        raise TypeError(f"settings: expected {', '.join(_NEEDED)}, got no {', '.join(lacking)}; pass it")
 
 
 def check_names(names: Any, others: Sequence[str] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
 
 
@@ -12,6 +13,27 @@ def cut(data: bytes, rng: random.Random) -> bytes:
 
 def cut_a_little(data: bytes, rng: random.Random) -> bytes:
     return data[: len(data) - rng.randint(1, min(16, len(data)))]
+
+
+def cut_and_close(data: bytes, rng: random.Random) -> bytes:
+    """Data that end early and are closed as they should be: of a baseline JPEG, or a PNG; other files are cut."""
+    share = rng.uniform(0.1, 0.7)
+    scan = data.find(b"\xff\xda")
+    if data.startswith(b"\xff\xd8") and b"\xff\xc0" in data[:scan] and len(data) - scan > 400:
+        kept = data[: scan + 20 + int(share * (len(data) - scan - 20))].rstrip(b"\xff")
+        return kept + b"\xff" * rng.choice((0, 1, 7)) + b"\xff\xd9"
+    first = data.find(b"IDAT")
+    if data.startswith(b"\x89PNG") and first > 0:
+        end = data.rfind(b"IEND")
+        pixels, at = b"", first - 4
+        while data[at + 4 : at + 8] == b"IDAT":
+            length = int.from_bytes(data[at : at + 4], "big")
+            pixels, at = pixels + data[at + 8 : at + 8 + length], at + 12 + length
+        rows = zlib.decompress(pixels)
+        content = b"IDAT" + zlib.compress(rows[: int(share * len(rows))])
+        chunk = (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
+        return data[: first - 4] + chunk + data[end - 4 :]
+    return cut(data, rng)
 
 
 def turn_bits(data: bytes, rng: random.Random) -> bytes:
@@ -59,6 +81,6 @@ def text(data: bytes, rng: random.Random) -> bytes:
     )
 
 
-CUTS: tuple[Callable[[bytes, random.Random], bytes], ...] = (cut, cut_a_little)
+CUTS: tuple[Callable[[bytes, random.Random], bytes], ...] = (cut, cut_a_little, cut_and_close)
 FLIPS = (turn_bits, turn_bits_of_header, zeros)
 ALL = (*CUTS, *FLIPS, lose, double, noise, nothing, text)

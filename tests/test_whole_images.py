@@ -282,7 +282,7 @@ def test_jpeg_that_lacks_restart_intervals(tmp_path: Path, grey: bool, subsampli
 
 
 def test_jpeg_that_was_cut_where_colour_comes_in_from_the_blocks_beside(tmp_path: Path) -> None:
-    """One column in the last blocks: its colour is that of the column before, its brightness that of what is missing."""
+    """The last blocks have one column: its colour is that of the column before, its brightness that of what lacks."""
     path = tmp_path / "x.jpg"
     for seed in range(20):
         pixels = np.random.default_rng(seed).integers(0, 256, (33, 17, 3), dtype=np.uint8)

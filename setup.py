@@ -57,20 +57,24 @@ def why_not_cuda() -> str | None:
     return None
 
 
+def sources(device: str, ending: str = "cpp") -> list[str]:
+    return sorted(glob(f"csrc/{device}/**/*.{ending}", recursive=True))
+
+
 def extensions(with_cuda: bool) -> list[Extension]:
     import pybind11
 
     include = str(ROOT / "csrc")
     kernels = CppExtension(
         "magnet_kernels._cpu",
-        sorted(glob("csrc/cpu/*.cpp")),
+        sources("cpu"),
         include_dirs=[include],
         extra_compile_args=[*CXX_FLAGS, STABLE_ABI],
         py_limited_api=True,
     )
     host = Extension(
         "magnet_kernels._host",
-        sorted(glob("csrc/host/*.cpp")),
+        sources("host"),
         include_dirs=[include, pybind11.get_include()],
         extra_compile_args=CXX_FLAGS,
         language="c++",
@@ -80,7 +84,7 @@ def extensions(with_cuda: bool) -> list[Extension]:
     toolkit = build_nvcc.toolkit()
     cuda = CppExtension(
         "magnet_kernels._cuda",
-        sorted(glob("csrc/cuda/*.cpp")),
+        sources("cuda"),
         include_dirs=[include],
         extra_compile_args=[*CXX_FLAGS, STABLE_ABI, "-DUSE_CUDA"],
         library_dirs=[str(folder) for folder in (toolkit / "lib64", toolkit / "lib") if folder.is_dir()],
@@ -97,9 +101,9 @@ class BuildKernels(BuildExtension):
     def build_extension(self, ext: Extension) -> None:
         if ext.name != "magnet_kernels._cuda":
             return super().build_extension(ext)
-        sources = [Path(source) for source in sorted(glob("csrc/cuda/*.cu"))]
+        kernels = [Path(source) for source in sources("cuda", "cu")]
         try:
-            compiled = build_nvcc.compile_objects(sources, record["cuda_architectures"])
+            compiled = build_nvcc.compile_objects(kernels, record["cuda_architectures"])
             ext.extra_objects = [str(one.object) for one in compiled]
             super().build_extension(ext)
         except Exception as error:

@@ -19,7 +19,7 @@ import build_nvcc
 
 pytestmark = [pytest.mark.cuda_static, pytest.mark.slow]
 
-SOURCES = sorted((build_nvcc.ROOT / "csrc" / "cuda").glob("*.cu"))
+SOURCES = sorted((build_nvcc.ROOT / "csrc" / "cuda").rglob("*.cu"))
 ARCHITECTURES = [build_nvcc.number(word) for word in build_nvcc.ARCHITECTURES.split(";")]
 
 
@@ -36,7 +36,7 @@ def compiled() -> dict[str, build_nvcc.Compiled]:
 
 def test_every_kernel_states_a_budget():
     assert SOURCES
-    for path in sorted((build_nvcc.ROOT / "csrc" / "cuda").glob("*.cu*")):
+    for path in sorted((build_nvcc.ROOT / "csrc" / "cuda").rglob("*.cu*")):
         text = path.read_text()
         assert path.name == "device.cuh" or "__global__" not in text, f"{path.name}: use MAGNET_KERNEL"
         assert path.name == "device.cuh" or text.count("MAGNET_KERNEL(") == len(KERNEL.findall(text)), path.name

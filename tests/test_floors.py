@@ -1,8 +1,12 @@
-"""The floors of the house: imports go down, inside a folder they make no circle, and none hides in a function."""
+"""The floors of the house: imports go down, inside a folder they make no circle, and none hides in a function.
+
+The same of csrc: operators on the top floor include what they share below, never the other way round.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -126,6 +130,47 @@ def test_no_import_dodges_a_circle() -> None:
     hidden = {(one.importer, one.imported) for one in IMPORTS if one.in_function}
     assert hidden == IN_FUNCTIONS
     assert {one.importer for one in IMPORTS if one.for_types} == {"magnet"}  # which loads on first use
+
+
+# of csrc, from the ground up; a file belongs to the longest name that fits
+C_FLOORS = (
+    ("common",),
+    ("binding", "cpu.simd"),
+    ("cpu.parts", "cuda.parts"),
+    ("cpu", "cuda", "host"),
+)
+C_FILES = {
+    path.relative_to(ROOT / "csrc").as_posix().replace("/", "."): path
+    for path in sorted((ROOT / "csrc").rglob("*.*"))
+    if path.suffix in (".h", ".cuh", ".cpp", ".cu")
+}
+INCLUDES = [
+    Import(file, included.replace("/", "."), False, False)
+    for file, path in C_FILES.items()
+    for included in re.findall(r'^#include "([^"]+)"', path.read_text(encoding="utf-8"), re.M)
+]
+
+
+def test_no_include_goes_up() -> None:
+    assert len(INCLUDES) > 150
+    assert {one.imported for one in INCLUDES} <= set(C_FILES)
+    # host/ hands the functions of one pixel to the tests, and asks which instructions there are
+    assert _upwards(C_FLOORS, [one for one in INCLUDES if not one.importer.startswith("host.")]) == []
+    assert _upwards(C_FLOORS, [Import("cuda.parts.margin.cuh", "cuda.confidence.cuh", False, False)])
+    assert _upwards(C_FLOORS, [Import("cpu.parts.median.h", "cuda.parts.map.cuh", False, False)])
+
+
+def test_includes_make_no_circle() -> None:
+    below: dict[str, set[str]] = {file: set() for file in C_FILES}
+    for one in INCLUDES:
+        if one.importer != one.imported:
+            below[one.importer].add(one.imported)
+    while leaves := [file for file, others in below.items() if not others]:
+        for leaf in leaves:
+            del below[leaf]
+        for others in below.values():
+            others.difference_update(leaves)
+    assert sorted(below) == []
 
 
 def test_few_entries_on_the_ground() -> None:

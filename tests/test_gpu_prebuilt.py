@@ -25,7 +25,7 @@ HOPPER = (9, 0)
 def tree(tmp_path) -> Path:
     """A tree with sources and no build."""
     root = tmp_path / "tree"
-    for name in ("setup.py", "csrc/cuda/score.cu", "csrc/common/map.h"):
+    for name in ("setup.py", "csrc/cuda/uncertainty_score.cu", "csrc/common/map.h"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"// {name}")
     (root / "magnet_kernels").mkdir()
@@ -112,14 +112,16 @@ def test_libraries_go_where_the_loader_looks(carried, tree):
 
 
 def test_the_copy_that_is_built_follows_the_tree(tree, tmp_path):
-    copy, names = tmp_path / "copy", ["setup.py", "csrc/cuda/score.cu", "csrc/common/map.h"]
+    copy, names = tmp_path / "copy", ["setup.py", "csrc/cuda/uncertainty_score.cu", "csrc/common/map.h"]
     prebuilt.mirror(names, tree, copy)
     (copy / "build").mkdir()
     (copy / "build" / "kept.h").write_text("of the build")
     before = (copy / "setup.py").stat().st_mtime_ns
-    (tree / "csrc/cuda/score.cu").write_text("changed")
+    (tree / "csrc/cuda/uncertainty_score.cu").write_text("changed")
     prebuilt.mirror([*names[:2], "csrc/cuda/gone.cu"], tree, copy)
-    assert (copy / "csrc/cuda/score.cu").read_text() == "changed" and not (copy / "csrc/common/map.h").exists()
+    assert (copy / "csrc/cuda/uncertainty_score.cu").read_text() == "changed" and not (
+        copy / "csrc/common/map.h"
+    ).exists()
     assert (copy / "setup.py").stat().st_mtime_ns == before and (copy / "build" / "kept.h").exists()
 
 

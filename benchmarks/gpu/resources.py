@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import build_nvcc
 
-SOURCES = sorted((build_nvcc.ROOT / "csrc" / "cuda").glob("*.cu"))
+SOURCES = sorted((build_nvcc.ROOT / "csrc" / "cuda").rglob("*.cu"))
 KERNEL = re.compile(r"MAGNET_KERNEL\([\w:]+,\s*(\d+)(?:,\s*\d+)?\)\s*void\s+(\w+)")
 
 
@@ -28,7 +28,7 @@ class Resources(NamedTuple):
 def budgets() -> dict[str, int]:
     """Kernel name: the most registers a thread may take, as its MAGNET_KERNEL says."""
     found: dict[str, int] = {}
-    for path in sorted((build_nvcc.ROOT / "csrc" / "cuda").glob("*.cu*")):
+    for path in sorted((build_nvcc.ROOT / "csrc" / "cuda").rglob("*.cu*")):
         for registers, name in KERNEL.findall(path.read_text()):
             found[name] = max(int(registers), found.get(name, 0))
     return found

@@ -38,6 +38,14 @@ inline std::vector<Box> read_boxes(const Tensor& boxes, int64_t batch_size) {
   return result;
 }
 
+// The same, one for each of so many patches.
+inline std::vector<Box> read_boxes(const Tensor& boxes, int64_t batch_size, int64_t patches) {
+  std::vector<Box> result = read_boxes(boxes, batch_size);
+  check(static_cast<int64_t>(result.size()) == patches, "boxes: expected one for each of the ", patches,
+        " patches, got ", result.size());
+  return result;
+}
+
 inline PixelBox rounded(const Box& box) {
   return {static_cast<int64_t>(box[0]), round_half_even(box[1]), round_half_even(box[2]), round_half_even(box[3]),
           round_half_even(box[4])};

@@ -16,6 +16,13 @@ inline bool is_channels_last(const Tensor& x) {
   return true;
 }
 
+// Of the type and on the device of `like`.
+inline Tensor new_map(const Tensor& like, int64_t n, int64_t c, int64_t h, int64_t w, bool channels_last) {
+  const auto format =
+      channels_last ? torch::headeronly::MemoryFormat::ChannelsLast : torch::headeronly::MemoryFormat::Contiguous;
+  return torch::stable::empty({n, c, h, w}, like.scalar_type(), std::nullopt, like.device(), std::nullopt, format);
+}
+
 // In the size of fine and the layout of coarse.
 inline Tensor new_refined(const Tensor& coarse, const Tensor& fine) {
   const Map small = view(coarse, "coarse"), large = view(fine, "fine");

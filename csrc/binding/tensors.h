@@ -19,7 +19,7 @@ namespace magnet {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// The public functions check with better messages; this guards against calls that bypass them. Becomes ValueError.
+// Becomes ValueError.
 template <class... Words>
 void check(bool condition, const Words&... words) {
   if (condition) return;
@@ -57,23 +57,6 @@ inline Map view(const Tensor& x, const char* name) {
           stride[1],
           stride[2],
           stride[3]};
-}
-
-inline void check_same(const Map& a, const Map& b, const char* name) {
-  check(a.type == b.type, name, ": expected the type of the other map");
-  check(a.n == b.n && a.c == b.c && a.h == b.h && a.w == b.w, name, ": expected shape (", a.n, ", ", a.c, ", ", a.h,
-        ", ", a.w, "), got (", b.n, ", ", b.c, ", ", b.h, ", ", b.w, ")");
-}
-
-// The checks on what the operators with a score take.
-inline void check_score_arguments(const Map& coarse, const Map& fine, int64_t kernel_size) {
-  check(coarse.type == fine.type, "fine: expected the type of coarse");
-  check(coarse.n == fine.n && coarse.c == fine.c, "fine: expected N and C of coarse");
-  check(fine.c >= 2, "coarse: expected at least 2 channels (C), got ", fine.c);
-  check(coarse.h <= fine.h && coarse.w <= fine.w && (coarse.h * coarse.w > 0 || fine.h * fine.w == 0),
-        "coarse: expected a map no larger than fine and not empty");
-  check(kernel_size % 2 == 1 && kernel_size >= 1 && kernel_size <= 15,
-        "kernel_size: expected an odd int from 1 to 15, got ", kernel_size);
 }
 
 // No mask, or bool (N, 1, H, W) of any strides.

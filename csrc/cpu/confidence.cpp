@@ -1,14 +1,15 @@
 // confidence: top-1 minus top-2 class probability.
-#include "cpu/margins.h"
-#include "cpu/tensors.h"
-#include "cpu/tiles.h"
+#include "binding/checks.h"
+#include "cpu/parts/margins.h"
+#include "cpu/parts/tensors.h"
+#include "cpu/parts/tiles.h"
 
 namespace magnet {
 namespace {
 
 Tensor confidence(const Tensor& x, bool from_logits) {
   Map map = view(x, "x");
-  check(map.c >= 2, "x: expected at least 2 channels (C), got ", map.c);
+  check_classes(map.c, "x");
   Tensor result = new_scores(x, map.n, map.h, map.w);
   const int64_t pixels = map.h * map.w;
   if (map.n * pixels == 0) return result;

@@ -1,8 +1,9 @@
 // crop_patches: RoIAlign with adaptive sampling, one axis after the other.
 #include "binding/boxes.h"
+#include "binding/checks.h"
 #include "common/roi_align.h"
-#include "cpu/layout.h"
-#include "cpu/resample.h"
+#include "cpu/parts/layout.h"
+#include "cpu/parts/resample.h"
 
 namespace magnet {
 namespace {
@@ -109,13 +110,13 @@ void crop(const Map& x, const std::vector<Box>& boxes, const Map& out, bool pixe
 }
 
 Tensor crop_patches(const Tensor& x, const Tensor& boxes, int64_t height, int64_t width, bool aligned) {
-  check(x.dim() == 4, "x: expected 4 dimensions (N, C, H, W), got ", x.dim());
-  check(height > 0 && width > 0, "output_size: expected two positive ints (H, W)");
+  check_dimensions(x, "x", "N, C, H, W");
+  check_size(height, width, "output_size");
   const std::vector<Box> list = read_boxes(boxes, x.size(0));
   const bool channels_last = is_channels_last(x);
-  Tensor result = new_map(x, boxes.size(0), x.size(1), height, width, channels_last);
+  Tensor result = new_large_map(x, boxes.size(0), x.size(1), height, width, channels_last);
   if (result.numel() == 0) return result;
-  check(x.size(2) > 0 && x.size(3) > 0, "x: expected at least one pixel (H, W >= 1)");
+  check_not_empty(x.size(2), x.size(3), "x");
   const Tensor dense = with_dense_rows(x);
   const Map map = view(dense, "x"), out = view(result, "result");
   visit_element(map.type, [&](auto zero) { crop<decltype(zero)>(map, list, out, channels_last, aligned); });

@@ -2,9 +2,10 @@
 #include <numeric>
 
 #include "binding/boxes.h"
-#include "cpu/margins.h"
-#include "cpu/tensors.h"
-#include "cpu/tiles.h"
+#include "binding/checks.h"
+#include "cpu/parts/margins.h"
+#include "cpu/parts/tensors.h"
+#include "cpu/parts/tiles.h"
 
 namespace magnet {
 namespace {
@@ -83,7 +84,7 @@ std::vector<double> sum_bands_of_map(const Map& map, const std::vector<Band>& ba
 
 Tensor patch_uncertainty(const Tensor& coarse, const Tensor& boxes, bool from_logits) {
   const Map map = view(coarse, "coarse");
-  check(map.c >= 2, "coarse: expected at least 2 channels (C), got ", map.c);
+  check_classes(map.c, "coarse");
   const std::vector<Box> list = read_boxes(boxes, map.n);
   Tensor result = torch::stable::new_empty(coarse, {static_cast<int64_t>(list.size())}, ScalarType::Float);
   std::vector<Band> bands;

@@ -6,12 +6,13 @@
 #include <cstring>
 #include <tuple>
 
-#include "cpu/classes.h"
-#include "cpu/layout.h"
-#include "cpu/margins.h"
-#include "cpu/pipeline.h"
-#include "cpu/stitcher.h"
-#include "cpu/tiles.h"
+#include "binding/stage_arguments.h"
+#include "cpu/parts/classes.h"
+#include "cpu/parts/layout.h"
+#include "cpu/parts/margins.h"
+#include "cpu/parts/score_pass.h"
+#include "cpu/parts/stitcher.h"
+#include "cpu/parts/tiles.h"
 
 namespace magnet {
 namespace {
@@ -144,8 +145,8 @@ class Stage : public RowScorer {
 };
 
 // Fills in `stage`, whose result is set, and returns the points.
-Tensor run_stage(Stage& stage, const Tensor& coarse, const Tensor& patches, const std::vector<Box>& boxes,
-                 int64_t n_points, int64_t kernel_size, bool from_logits) {
+Tensor run_stage(Stage& stage, const Tensor& coarse, const StageArguments& given, int64_t n_points, int64_t kernel_size,
+                 bool from_logits) {
   const int64_t n = stage.coarse.n, h = stage.h, w = stage.w, pixels = h * w;
   Tensor points = torch::stable::new_empty(coarse, {n, n_points}, ScalarType::Long);
   if (n == 0) return points;
@@ -153,7 +154,7 @@ Tensor run_stage(Stage& stage, const Tensor& coarse, const Tensor& patches, cons
   std::unique_ptr<Upsampler> upsampler;
   if (stage.coarse.h != h || stage.coarse.w != w) upsampler = make_upsampler(stage.coarse, h, w);
   stage.upsampler = upsampler.get();
-  const std::unique_ptr<Stitcher> stitcher = make_stitcher(view(patches, "patches"), boxes, n, h, w, from_logits);
+  const std::unique_ptr<Stitcher> stitcher = make_stitcher(given.patches, given.boxes, n, h, w, from_logits);
   bool some = false, all = true;
   for (int64_t image = 0; image < n; ++image) {
     some |= n_points > 0 && !stitcher->empty(image);
@@ -187,36 +188,23 @@ Tensor run_stage(Stage& stage, const Tensor& coarse, const Tensor& patches, cons
       }
     }
     const std::vector<SelectHistogram>& histograms = pass.run(image, scores, filtered, true);
-    select_points_plane(filtered, h, w, stage.covered, w, 1, n_points, chosen, histograms.data(),
-                        static_cast<int64_t>(histograms.size()));
+    select_highest(Element::f32, score_plane(filtered, h, w, stage.valid(), image), n_points, chosen, histograms.data(),
+                   static_cast<int64_t>(histograms.size()));
     stage.replace(image, chosen, n_points);
   }
   return points;
 }
 
-// Everything that can be refused is refused here, before anything is allocated.
-std::vector<Box> check_arguments(const Tensor& coarse, const Tensor& patches, const Tensor& boxes, int64_t height,
-                                 int64_t width, int64_t n_points, int64_t kernel_size) {
-  const Map map = view(coarse, "coarse"), parts = view(patches, "patches");
-  check(map.type == parts.type, "patches: expected the type of coarse");
-  check(map.c == parts.c, "patches: expected C of coarse, ", map.c, ", got ", parts.c);
-  check(map.c >= 2, "coarse: expected at least 2 channels (C), got ", map.c);
-  check(map.h > 0 && map.w > 0, "coarse: expected at least one pixel (H, W >= 1)");
-  check(parts.h > 0 && parts.w > 0, "patches: expected at least one pixel (H, W >= 1)");
-  check(height >= map.h && width >= map.w, "size: expected no less than coarse");
-  check(std::max(width, parts.w) < (int64_t{1} << 31), "size: expected rows of less than 2**31 pixels");
-  check(n_points >= 0 && n_points <= height * width, "n_points: expected 0 to H * W, got ", n_points);
-  check(kernel_size % 2 == 1 && kernel_size >= 1 && kernel_size <= 15,
-        "kernel_size: expected an odd int from 1 to 15, got ", kernel_size);
-  std::vector<Box> list = read_boxes(boxes, map.n);
-  check(static_cast<int64_t>(list.size()) == parts.n, "boxes: expected one for each of the ", parts.n, " patches, got ",
-        list.size());
-  return list;
+StageArguments read_arguments(const Tensor& coarse, const Tensor& patches, const Tensor& boxes, int64_t height,
+                              int64_t width, int64_t n_points, int64_t kernel_size) {
+  StageArguments given = read_stage_arguments(coarse, patches, boxes, height, width, n_points, kernel_size);
+  check(std::max(width, given.patches.w) < (int64_t{1} << 31), "size: expected rows of less than 2**31 pixels");
+  return given;
 }
 
-Stage new_stage(const Tensor& coarse, int64_t height, int64_t width) {
+Stage new_stage(const StageArguments& given, int64_t height, int64_t width) {
   Stage stage;
-  stage.coarse = view(coarse, "coarse");
+  stage.coarse = given.coarse;
   stage.h = height;
   stage.w = width;
   return stage;
@@ -225,24 +213,24 @@ Stage new_stage(const Tensor& coarse, int64_t height, int64_t width) {
 std::tuple<Tensor, Tensor> refine_stage(const Tensor& coarse, const Tensor& patches, const Tensor& boxes,
                                         int64_t height, int64_t width, int64_t n_points, int64_t kernel_size,
                                         bool from_logits) {
-  const std::vector<Box> list = check_arguments(coarse, patches, boxes, height, width, n_points, kernel_size);
-  Stage stage = new_stage(coarse, height, width);
-  Tensor refined = new_map(coarse, stage.coarse.n, stage.coarse.c, height, width, is_channels_last(coarse));
+  const StageArguments given = read_arguments(coarse, patches, boxes, height, width, n_points, kernel_size);
+  Stage stage = new_stage(given, height, width);
+  Tensor refined = new_large_map(coarse, given.coarse.n, given.coarse.c, height, width, is_channels_last(coarse));
   stage.refined = view(refined, "refined");
   stage.streams = refined.numel() * stage.refined.item() > kCached;
-  return {refined, run_stage(stage, coarse, patches, list, n_points, kernel_size, from_logits)};
+  return {refined, run_stage(stage, coarse, given, n_points, kernel_size, from_logits)};
 }
 
 std::tuple<Tensor, Tensor> refine_stage_labels(const Tensor& coarse, const Tensor& patches, const Tensor& boxes,
                                                int64_t height, int64_t width, int64_t n_points, int64_t kernel_size,
                                                bool from_logits) {
-  const std::vector<Box> list = check_arguments(coarse, patches, boxes, height, width, n_points, kernel_size);
-  check(coarse.size(1) <= 256, "labels_only: expected at most 256 classes, got ", coarse.size(1));
-  Stage stage = new_stage(coarse, height, width);
-  Tensor labels = torch::stable::new_empty(coarse, {stage.coarse.n, height, width}, ScalarType::Byte);
+  const StageArguments given = read_arguments(coarse, patches, boxes, height, width, n_points, kernel_size);
+  check_labels(given.coarse.c);
+  Stage stage = new_stage(given, height, width);
+  Tensor labels = torch::stable::new_empty(coarse, {given.coarse.n, height, width}, ScalarType::Byte);
   prefer_large_pages(labels, labels.numel());
   stage.labels = static_cast<uint8_t*>(labels.data_ptr());
-  return {labels, run_stage(stage, coarse, patches, list, n_points, kernel_size, from_logits)};
+  return {labels, run_stage(stage, coarse, given, n_points, kernel_size, from_logits)};
 }
 
 }  // namespace

@@ -6,9 +6,10 @@
 #include <tuple>
 
 #include "binding/layout.h"
-#include "cpu/pipeline.h"
-#include "cpu/replace.h"
-#include "cpu/tensors.h"
+#include "binding/score_arguments.h"
+#include "cpu/parts/replace.h"
+#include "cpu/parts/score_pass.h"
+#include "cpu/parts/tensors.h"
 
 namespace magnet {
 namespace {
@@ -18,28 +19,19 @@ constexpr int64_t kCached = int64_t{8} << 20;  // bytes; a larger result would o
 // Everything that can be refused or fail to be allocated happens before anything is written. out: null in place.
 Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tensor>& mask, int64_t n_points,
               int64_t kernel_size, bool from_logits, const Tensor* out) {
-  ScoreJob job;
-  job.coarse = view(coarse, "coarse");
-  job.fine = view(fine, "fine");
-  job.from_logits = from_logits;
-  check_score_arguments(job.coarse, job.fine, kernel_size);
-  const int64_t n = job.fine.n, h = job.fine.h, w = job.fine.w, pixels = h * w;
-  check(n_points >= 0 && n_points <= pixels, "n_points: expected 0 to H * W = ", pixels, ", got ", n_points);
+  const RefineArguments given = read_refine_arguments(coarse, fine, mask, n_points, kernel_size, out);
+  const int64_t n = given.fine.n, h = given.fine.h, w = given.fine.w, pixels = given.pixels();
   std::unique_ptr<Upsampler> upsampler;
-  if (job.coarse.h != h || job.coarse.w != w) {
-    check(out != nullptr, "coarse: expected the size of fine to refine in place");
-    if (n * pixels > 0) upsampler = make_upsampler(job.coarse, h, w);
-    job.upsampler = upsampler.get();
-  }
-  job.mask = view_mask(mask, n, h, w);
-  Map target = job.coarse;
-  if (out) {
-    target = view(*out, "out");
-    check_same(job.fine, target, "out");
-    job.copies = target.data != job.coarse.data;
-    job.copy = target;
-    job.streams = target.n * target.c * pixels * target.item() > kCached;
-  }
+  if (given.resizes() && n * pixels > 0) upsampler = make_upsampler(given.coarse, h, w);
+  ScoreJob job;
+  job.coarse = given.coarse;
+  job.fine = given.fine;
+  job.mask = given.mask;
+  job.from_logits = from_logits;
+  job.upsampler = upsampler.get();
+  job.copies = given.copies;
+  job.copy = given.target;
+  job.streams = given.fine.n * given.fine.c * pixels * given.fine.item() > kCached;
 
   Tensor points = torch::stable::new_empty(coarse, {n, n_points}, ScalarType::Long);
   if (n * pixels == 0 || (n_points == 0 && !job.copies)) return points;
@@ -55,10 +47,10 @@ Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tens
   for (int64_t image = 0; image < n; ++image) {
     const std::vector<SelectHistogram>& histograms = pass.run(image, scores, filtered, n_points > 0);
     if (n_points == 0) continue;
-    select_points_plane(filtered, h, w, job.mask.image(image), job.mask.sy, job.mask.sx, n_points,
-                        chosen + image * n_points, histograms.data(), static_cast<int64_t>(histograms.size()));
+    select_highest(Element::f32, score_plane(filtered, h, w, job.mask, image), n_points, chosen + image * n_points,
+                   histograms.data(), static_cast<int64_t>(histograms.size()));
   }
-  replace_pixels(job.fine, target, chosen, n_points);
+  replace_pixels(job.fine, given.target, chosen, n_points);
   return points;
 }
 

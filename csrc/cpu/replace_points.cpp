@@ -1,14 +1,14 @@
 // replace_points: the values of fine at the points, of coarse elsewhere.
-#include "cpu/replace.h"
-#include "cpu/tensors.h"
+#include "binding/checks.h"
+#include "cpu/parts/replace.h"
+#include "cpu/parts/tensors.h"
 
 namespace magnet {
 namespace {
 
 // Raises IndexError before anything is written; returns the points as a dense array.
 const int64_t* checked_points(const Tensor& points, const Map& coarse, std::vector<int64_t>& dense) {
-  check(points.scalar_type() == ScalarType::Long, "points: expected an int64 tensor");
-  check(points.dim() == 2 && points.size(0) == coarse.n, "points: expected (N, K) with N = ", coarse.n);
+  check_points(points, coarse);
   const int64_t n = points.size(0), k = points.size(1), sn = points.stride(0), sk = points.stride(1);
   const int64_t* data = static_cast<const int64_t*>(points.data_ptr());
   if (!points.is_contiguous()) {

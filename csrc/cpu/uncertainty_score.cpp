@@ -1,20 +1,21 @@
 // uncertainty_score: high where coarse is unsure and fine is sure.
-#include "cpu/pipeline.h"
-#include "cpu/tensors.h"
+#include "binding/score_arguments.h"
+#include "cpu/parts/score_pass.h"
+#include "cpu/parts/tensors.h"
 
 namespace magnet {
 namespace {
 
 Tensor uncertainty_score(const Tensor& coarse, const Tensor& fine, std::optional<Tensor> mask, int64_t kernel_size,
                          bool from_logits) {
+  const ScoreArguments given = read_score_arguments(coarse, fine, mask, kernel_size);
+  check_same(given.coarse, given.fine, "fine");
   ScoreJob job;
-  job.coarse = view(coarse, "coarse");
-  job.fine = view(fine, "fine");
+  job.coarse = given.coarse;
+  job.fine = given.fine;
+  job.mask = given.mask;
   job.from_logits = from_logits;
-  check_same(job.coarse, job.fine, "fine");
-  check_score_arguments(job.coarse, job.fine, kernel_size);
   const int64_t n = job.fine.n, h = job.fine.h, w = job.fine.w, pixels = h * w;
-  job.mask = view_mask(mask, n, h, w);
   Tensor result = new_scores(coarse, n, h, w);
   if (n * pixels == 0) return result;
   Tensor raw = new_scores(coarse, kernel_size > 1 ? 1 : 0, h, w);

@@ -1,8 +1,9 @@
 // upsample_confidence: a map made larger, and the confidence of the larger map, block by block while it is in cache.
-#include "cpu/layout.h"
-#include "cpu/margins.h"
-#include "cpu/resample.h"
-#include "cpu/tiles.h"
+#include "binding/checks.h"
+#include "cpu/parts/layout.h"
+#include "cpu/parts/margins.h"
+#include "cpu/parts/resample.h"
+#include "cpu/parts/tiles.h"
 
 namespace magnet {
 namespace {
@@ -88,14 +89,14 @@ void copy_map(const Map& coarse, const Map& out, bool from_logits, float* confid
 }
 
 std::tuple<Tensor, Tensor> upsample_confidence(const Tensor& coarse, int64_t height, int64_t width, bool from_logits) {
-  check(coarse.dim() == 4, "coarse: expected 4 dimensions (N, C, H, W), got ", coarse.dim());
-  check(coarse.size(1) >= 2, "coarse: expected at least 2 channels (C), got ", coarse.size(1));
-  check(coarse.size(2) > 0 && coarse.size(3) > 0, "coarse: expected at least one pixel (H, W >= 1)");
-  check(height > 0 && width > 0, "size: expected two positive ints (H, W)");
+  check_dimensions(coarse, "coarse", "N, C, H, W");
+  check_classes(coarse.size(1), "coarse");
+  check_not_empty(coarse.size(2), coarse.size(3), "coarse");
+  check_size(height, width, "size");
   check(coarse.size(3) < (int64_t{1} << 31), "coarse: expected rows of less than 2**31 pixels");
   const int64_t n = coarse.size(0);
   const bool channels_last = is_channels_last(coarse);
-  Tensor result = new_map(coarse, n, coarse.size(1), height, width, channels_last);
+  Tensor result = new_large_map(coarse, n, coarse.size(1), height, width, channels_last);
   Tensor margins = new_scores(coarse, n, height, width);
   if (n == 0) return {result, margins};
   prefer_large_pages(margins, n * height * width * 4);

@@ -1,7 +1,7 @@
 // confidence: top-1 minus top-2 class probability.
 #pragma once
 
-#include "cuda/margin.cuh"
+#include "cuda/parts/margin.cuh"
 
 namespace magnet::cuda {
 

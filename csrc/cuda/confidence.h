@@ -1,7 +1,7 @@
 // confidence: top-1 minus top-2 class probability.
 #pragma once
 
-#include "cuda/launch.h"
+#include "cuda/parts/launch.h"
 
 namespace magnet::cuda {
 

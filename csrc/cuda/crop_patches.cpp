@@ -1,6 +1,7 @@
 #include "cuda/crop_patches.h"
 
-#include "cuda/patches.h"
+#include "binding/checks.h"
+#include "cuda/parts/patches.h"
 
 namespace magnet::cuda {
 namespace {
@@ -14,8 +15,8 @@ CropBox crop_box(const Box& box, int64_t height, int64_t width, bool aligned) {
 }
 
 Tensor crop_patches(const Tensor& x, const Tensor& boxes, int64_t height, int64_t width, bool aligned) {
-  check(x.dim() == 4, "x: expected 4 dimensions (N, C, H, W), got ", x.dim());
-  check(height > 0 && width > 0, "output_size: expected two positive ints (H, W)");
+  check_dimensions(x, "x", "N, C, H, W");
+  check_size(height, width, "output_size");
   check_sides("x", x.size(2), x.size(3));
   check_sides("output_size", height, width);
   const std::vector<Box> list = read_boxes(boxes, x.size(0));
@@ -23,7 +24,7 @@ Tensor crop_patches(const Tensor& x, const Tensor& boxes, int64_t height, int64_
   const bool channels_last = is_channels_last(x);
   Tensor result = new_map(x, boxes.size(0), x.size(1), height, width, channels_last);
   if (result.numel() == 0) return result;
-  check(x.size(2) > 0 && x.size(3) > 0, "x: expected at least one pixel (H, W >= 1)");
+  check_not_empty(x.size(2), x.size(3), "x");
   const Map map = view(x, "x"), out = view(result, "result");
   std::vector<CropBox> crops;
   crops.reserve(list.size());

@@ -4,9 +4,9 @@
 #pragma once
 
 #include "common/roi_align.h"
-#include "cuda/boxes.cuh"
 #include "cuda/crop_patches.h"
-#include "cuda/map.cuh"
+#include "cuda/parts/boxes.cuh"
+#include "cuda/parts/map.cuh"
 
 namespace magnet::cuda {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/roi_align.h"
-#include "cuda/launch.h"
+#include "cuda/parts/launch.h"
 
 namespace magnet::cuda {
 

@@ -1,7 +1,7 @@
 // median_blur: the median of a square window, zero padded.
 #include "cuda/median_blur.h"
-#include "cuda/median_launch.cuh"
-#include "cuda/median_rank.cuh"
+#include "cuda/parts/median_launch.cuh"
+#include "cuda/parts/median_rank.cuh"
 
 namespace magnet::cuda {
 namespace {

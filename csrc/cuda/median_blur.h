@@ -1,7 +1,7 @@
 // The median of a square window on CUDA.
 #pragma once
 
-#include "cuda/launch.h"
+#include "cuda/parts/launch.h"
 
 namespace magnet::cuda {
 

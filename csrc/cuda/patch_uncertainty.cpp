@@ -1,13 +1,14 @@
 #include "cuda/patch_uncertainty.h"
 
-#include "cuda/patches.h"
+#include "binding/checks.h"
+#include "cuda/parts/patches.h"
 
 namespace magnet::cuda {
 namespace {
 
 Tensor patch_uncertainty(const Tensor& coarse, const Tensor& boxes, bool from_logits) {
   const Map map = view(coarse, "coarse");
-  check(map.c >= 2, "coarse: expected at least 2 channels (C), got ", map.c);
+  check_classes(map.c, "coarse");
   const std::vector<Rect> list = rounded(read_boxes(boxes, map.n));
   const OnDevice device(coarse);
   Tensor result = torch::stable::new_empty(coarse, {static_cast<int64_t>(list.size())}, ScalarType::Float);

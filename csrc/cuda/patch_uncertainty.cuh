@@ -2,8 +2,8 @@
 // are made in double and in an order that only the box decides.
 #pragma once
 
-#include "cuda/boxes.cuh"
-#include "cuda/margin.cuh"
+#include "cuda/parts/boxes.cuh"
+#include "cuda/parts/margin.cuh"
 #include "cuda/patch_uncertainty.h"
 
 namespace magnet::cuda {

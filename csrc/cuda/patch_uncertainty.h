@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "cuda/boxes.h"
-#include "cuda/launch.h"
+#include "cuda/parts/boxes.h"
+#include "cuda/parts/launch.h"
 
 namespace magnet::cuda {
 

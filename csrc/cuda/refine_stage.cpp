@@ -6,34 +6,25 @@
 
 #include <tuple>
 
-#include "cuda/patches.h"
+#include "binding/checks.h"
+#include "binding/stage_arguments.h"
+#include "cuda/parts/patches.h"
 #include "cuda/refine_step.h"
 
 namespace magnet::cuda {
 namespace {
 
-// Everything that can be refused is refused here, before anything is allocated.
-StageJob check_arguments(const Tensor& coarse, const Tensor& patches, const Tensor& boxes, int64_t height,
-                         int64_t width, int64_t n_points, int64_t kernel_size, bool from_logits) {
-  StageJob job;
-  job.coarse = view(coarse, "coarse");
-  job.patches = view(patches, "patches");
-  const Map &map = job.coarse, &parts = job.patches;
-  check(map.type == parts.type, "patches: expected the type of coarse");
-  check(map.c == parts.c, "patches: expected C of coarse, ", map.c, ", got ", parts.c);
-  check(map.c >= 2, "coarse: expected at least 2 channels (C), got ", map.c);
-  check(map.h > 0 && map.w > 0, "coarse: expected at least one pixel (H, W >= 1)");
-  check(parts.h > 0 && parts.w > 0, "patches: expected at least one pixel (H, W >= 1)");
-  check(height >= map.h && width >= map.w, "size: expected no less than coarse");
+StageJob read_arguments(const Tensor& coarse, const Tensor& patches, const Tensor& boxes, int64_t height, int64_t width,
+                        int64_t n_points, int64_t kernel_size, bool from_logits) {
+  const StageArguments given = read_stage_arguments(coarse, patches, boxes, height, width, n_points, kernel_size);
+  const Map& parts = given.patches;
   check_sides("size", height, width);
   check_sides("patches", parts.h, parts.w);
   check(parts.h * parts.w < (int64_t{1} << 31), "patches: expected fewer than 2**31 pixels each");
-  check(n_points >= 0 && n_points <= height * width, "n_points: expected 0 to H * W, got ", n_points);
-  check(kernel_size % 2 == 1 && kernel_size >= 1 && kernel_size <= 15,
-        "kernel_size: expected an odd int from 1 to 15, got ", kernel_size);
-  job.boxes = rounded(read_boxes(boxes, map.n));
-  check(static_cast<int64_t>(job.boxes.size()) == parts.n, "boxes: expected one for each of the ", parts.n,
-        " patches, got ", job.boxes.size());
+  StageJob job;
+  job.coarse = given.coarse;
+  job.patches = parts;
+  job.boxes = rounded(given.boxes);
   job.from_logits = from_logits;
   job.h = height;
   job.w = width;
@@ -65,7 +56,7 @@ Tensor run_stage(StageJob& job, const Tensor& coarse, int64_t n_points, int64_t 
 std::tuple<Tensor, Tensor> refine_stage(const Tensor& coarse, const Tensor& patches, const Tensor& boxes,
                                         int64_t height, int64_t width, int64_t n_points, int64_t kernel_size,
                                         bool from_logits) {
-  StageJob job = check_arguments(coarse, patches, boxes, height, width, n_points, kernel_size, from_logits);
+  StageJob job = read_arguments(coarse, patches, boxes, height, width, n_points, kernel_size, from_logits);
   const OnDevice device(coarse);
   Tensor refined = new_map(coarse, job.coarse.n, job.coarse.c, height, width, is_channels_last(coarse));
   job.refined = view(refined, "refined");
@@ -76,8 +67,8 @@ std::tuple<Tensor, Tensor> refine_stage(const Tensor& coarse, const Tensor& patc
 std::tuple<Tensor, Tensor> refine_stage_labels(const Tensor& coarse, const Tensor& patches, const Tensor& boxes,
                                                int64_t height, int64_t width, int64_t n_points, int64_t kernel_size,
                                                bool from_logits) {
-  StageJob job = check_arguments(coarse, patches, boxes, height, width, n_points, kernel_size, from_logits);
-  check(coarse.size(1) <= 256, "labels_only: expected at most 256 classes, got ", coarse.size(1));
+  StageJob job = read_arguments(coarse, patches, boxes, height, width, n_points, kernel_size, from_logits);
+  check_labels(job.coarse.c);
   const OnDevice device(coarse);
   Tensor labels = torch::stable::new_empty(coarse, {job.coarse.n, height, width}, ScalarType::Byte);
   job.labels = static_cast<uint8_t*>(labels.data_ptr());

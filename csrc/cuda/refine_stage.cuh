@@ -3,9 +3,10 @@
 // for. At the chosen points the patches are stitched once more.
 #pragma once
 
-#include "cuda/patch_sources.cuh"
+#include "cuda/parts/patch_sources.cuh"
+#include "cuda/parts/touch_list.cuh"
+#include "cuda/parts/upsampled.cuh"
 #include "cuda/refine_stage.h"
-#include "cuda/upsampled.cuh"
 
 namespace magnet::cuda {
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "cuda/boxes.h"
+#include "cuda/parts/boxes.h"
 #include "cuda/select_points.h"
 
 namespace magnet::cuda {

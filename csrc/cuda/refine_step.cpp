@@ -7,8 +7,9 @@
 #include <tuple>
 
 #include "binding/layout.h"
-#include "cuda/binding.h"
-#include "cuda/score.h"
+#include "binding/score_arguments.h"
+#include "cuda/parts/binding.h"
+#include "cuda/uncertainty_score.h"
 
 namespace magnet::cuda {
 namespace {
@@ -16,22 +17,14 @@ namespace {
 // Everything that can be refused or fail to be allocated happens before anything is written. out: null in place.
 Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tensor>& mask, int64_t n_points,
               int64_t kernel_size, bool from_logits, const Tensor* out) {
+  const RefineArguments given = read_refine_arguments(coarse, fine, mask, n_points, kernel_size, out);
+  const int64_t n = given.fine.n, h = given.fine.h, w = given.fine.w, pixels = given.pixels();
   ScoreJob job;
-  job.coarse = view(coarse, "coarse");
-  job.fine = view(fine, "fine");
+  job.coarse = given.coarse;
+  job.fine = given.fine;
+  job.valid = given.mask;
   job.from_logits = from_logits;
-  check_score_arguments(job.coarse, job.fine, kernel_size);
-  const int64_t n = job.fine.n, h = job.fine.h, w = job.fine.w, pixels = h * w;
-  check(n_points >= 0 && n_points <= pixels, "n_points: expected 0 to H * W = ", pixels, ", got ", n_points);
-  check(out != nullptr || (job.coarse.h == h && job.coarse.w == w),
-        "coarse: expected the size of fine to refine in place");
-  job.valid = view_mask(mask, n, h, w);
-  Map target = job.coarse;
-  if (out) {
-    target = view(*out, "out");
-    check_same(job.fine, target, "out");
-    if (target.data != job.coarse.data) job.copy = target;
-  }
+  if (given.copies) job.copy = given.target;
 
   const OnDevice device(coarse);
   Selection selection{n, h, w, n_points, job.valid};
@@ -48,7 +41,7 @@ Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tens
   score(job, device.stream);
   if (n_points == 0) return points;
   make_median_keys(selection, job.raw, static_cast<int>(kernel_size), device.stream);
-  list_points(selection, &job.fine, &target, device.stream);
+  list_points(selection, &given.fine, &given.target, device.stream);
   return points;
 }
 

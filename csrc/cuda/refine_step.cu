@@ -1,6 +1,6 @@
-#include "cuda/median_launch.cuh"
+#include "cuda/parts/median_launch.cuh"
+#include "cuda/parts/select_keys.cuh"
 #include "cuda/refine_step.h"
-#include "cuda/select_keys.cuh"
 
 namespace magnet::cuda {
 

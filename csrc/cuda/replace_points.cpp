@@ -2,14 +2,14 @@
 // the map replace nothing.
 #include "cuda/replace_points.h"
 
-#include "cuda/binding.h"
+#include "binding/checks.h"
+#include "cuda/parts/binding.h"
 
 namespace magnet::cuda {
 namespace {
 
 PointList view_points(const Tensor& points, const Map& map) {
-  check(points.scalar_type() == ScalarType::Long, "points: expected an int64 tensor");
-  check(points.dim() == 2 && points.size(0) == map.n, "points: expected (N, K) with N = ", map.n);
+  check_points(points, map);
   return {static_cast<const int64_t*>(points.data_ptr()), points.size(1), points.stride(0), points.stride(1)};
 }
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "cuda/map.cuh"
+#include "cuda/parts/map.cuh"
 
 namespace magnet::cuda {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cuda/launch.h"
+#include "cuda/parts/launch.h"
 
 namespace magnet::cuda {
 

@@ -1,7 +1,8 @@
 // select_points: flat indices of the K highest scores of each image.
 #include "cuda/select_points.h"
 
-#include "cuda/binding.h"
+#include "binding/checks.h"
+#include "cuda/parts/binding.h"
 
 namespace magnet::cuda {
 namespace {
@@ -9,7 +10,7 @@ namespace {
 Tensor select_points(const Tensor& score, const std::optional<Tensor>& mask, int64_t n_points) {
   const Map map = view(score, "score");
   check(map.c == 1, "score: expected one channel (N, 1, H, W), got ", map.c);
-  check(n_points >= 0 && n_points <= map.h * map.w, "n_points: expected 0 to H * W, got ", n_points);
+  check_n_points(n_points, map.h, map.w);
   const OnDevice device(score);
   Selection selection{map.n, map.h, map.w, n_points};
   selection.valid = view_mask(mask, map.n, map.h, map.w);

@@ -1,6 +1,9 @@
 #include "cuda/replace_points.h"
-#include "cuda/select_points.cuh"
 #include "cuda/select_points.h"
+#include "cuda/select_points_image.cuh"
+#include "cuda/select_points_keys.cuh"
+#include "cuda/select_points_threshold.cuh"
+#include "cuda/select_points_tiles.cuh"
 
 namespace magnet::cuda {
 namespace {

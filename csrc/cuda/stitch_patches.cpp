@@ -2,26 +2,25 @@
 
 #include <tuple>
 
-#include "cuda/patches.h"
+#include "binding/checks.h"
+#include "cuda/parts/patches.h"
 
 namespace magnet::cuda {
 namespace {
 
 std::tuple<Tensor, Tensor> stitch_patches(const Tensor& patches, const Tensor& boxes, int64_t height, int64_t width,
                                           int64_t batch_size) {
-  check(patches.dim() == 4, "patches: expected 4 dimensions (P, C, h, w), got ", patches.dim());
-  check(height > 0 && width > 0, "size: expected two positive ints (H, W)");
+  check_dimensions(patches, "patches", "P, C, h, w");
+  check_size(height, width, "size");
   check(batch_size >= 0, "batch_size: expected an int >= 0, got ", batch_size);
   check_sides("size", height, width);
-  const std::vector<Box> list = read_boxes(boxes, batch_size);
-  check(static_cast<int64_t>(list.size()) == patches.size(0), "boxes: expected one for each of the ", patches.size(0),
-        " patches, got ", list.size());
+  const std::vector<Box> list = read_boxes(boxes, batch_size, patches.size(0));
   const OnDevice device(patches);
   const bool channels_last = is_channels_last(patches);
   Tensor result = new_map(patches, batch_size, patches.size(1), height, width, channels_last);
   Tensor covered = torch::stable::new_empty(patches, {batch_size, 1, height, width}, ScalarType::Bool);
   if (covered.numel() == 0) return {result, covered};
-  check(patches.size(2) > 0 && patches.size(3) > 0, "patches: expected at least one pixel (H, W >= 1)");
+  check_not_empty(patches.size(2), patches.size(3), "patches");
   const Map map = view(patches, "patches"), out = view(result, "result");
   Tensor workspace = new_workspace(patches, rect_bytes(map.n));
   launch_stitch_patches(map, rounded(list), channels_last, out, static_cast<bool*>(covered.data_ptr()),

@@ -1,21 +1,23 @@
 // uncertainty_score: high where coarse is unsure and fine is sure.
-#include "cuda/binding.h"
+#include "cuda/uncertainty_score.h"
+
+#include "binding/score_arguments.h"
 #include "cuda/median_blur.h"
-#include "cuda/score.h"
+#include "cuda/parts/binding.h"
 
 namespace magnet::cuda {
 namespace {
 
 Tensor uncertainty_score(const Tensor& coarse, const Tensor& fine, std::optional<Tensor> mask, int64_t kernel_size,
                          bool from_logits) {
+  const ScoreArguments given = read_score_arguments(coarse, fine, mask, kernel_size);
+  check_same(given.coarse, given.fine, "fine");
   ScoreJob job;
-  job.coarse = view(coarse, "coarse");
-  job.fine = view(fine, "fine");
+  job.coarse = given.coarse;
+  job.fine = given.fine;
+  job.valid = given.mask;
   job.from_logits = from_logits;
-  check_same(job.coarse, job.fine, "fine");
-  check_score_arguments(job.coarse, job.fine, kernel_size);
   const int64_t n = job.fine.n, h = job.fine.h, w = job.fine.w;
-  job.valid = view_mask(mask, n, h, w);
   const OnDevice device(coarse);
   const Tensor raw = new_scores(coarse, n, h, w);
   job.raw = static_cast<float*>(raw.data_ptr());

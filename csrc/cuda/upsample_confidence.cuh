@@ -1,8 +1,8 @@
 // upsample_confidence: a map made larger, and the confidence of the larger map while it is in registers.
 #pragma once
 
-#include "cuda/margin.cuh"
-#include "cuda/upsampled.cuh"
+#include "cuda/parts/margin.cuh"
+#include "cuda/parts/upsampled.cuh"
 
 namespace magnet::cuda {
 

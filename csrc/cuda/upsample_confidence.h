@@ -1,7 +1,7 @@
 // upsample_confidence: a map made larger, and the confidence of the larger map.
 #pragma once
 
-#include "cuda/launch.h"
+#include "cuda/parts/launch.h"
 
 namespace magnet::cuda {
 

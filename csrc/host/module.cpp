@@ -15,7 +15,7 @@
 #include "common/order_key.h"
 #include "common/roi_align.h"
 #include "common/top_two.h"
-#include "cpu/isa.h"
+#include "cpu/simd/isa.h"
 
 namespace py = pybind11;
 

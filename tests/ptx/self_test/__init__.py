@@ -21,7 +21,7 @@ class Kernels:
 
     def __init__(self, file: str, architecture: int = 90) -> None:
         source = FOLDER / file
-        headers = [*(build.ROOT / "csrc" / "cuda").glob("*.cuh"), *(build.ROOT / "csrc").glob("c*/*.h")]
+        headers = [path for end in ("h", "cuh") for path in (build.ROOT / "csrc").rglob(f"*.{end}")]
 
         def command(path: Path) -> list[str]:
             target = f"-arch=compute_{architecture}"

@@ -1,6 +1,6 @@
 // Kernels with one mistake each, and the same without it: kWrong. The lines that may be blamed end in "// wrong". The
 // correct ones leave i + 1 at out[i]. test_ptx_mistakes.py says how each is launched and what must be found.
-#include "cuda/device.cuh"
+#include "cuda/parts/device.cuh"
 
 namespace magnet::cuda {
 

@@ -1,5 +1,5 @@
 // Kernels that show what the operations of warps, blocks and memory give, and the functions of numbers.
-#include "cuda/device.cuh"
+#include "cuda/parts/device.cuh"
 
 namespace magnet::cuda {
 

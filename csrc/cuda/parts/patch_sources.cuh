@@ -1,0 +1,184 @@
+// Sources of margins() that stitch patches as they load: the probabilities of one pixel of the stitched map.
+#pragma once
+
+#include "cuda/parts/boxes.cuh"
+#include "cuda/parts/margin.cuh"
+
+namespace magnet::cuda {
+
+// What makes logits probabilities, rounded to their type: e^(x - highest) * scale.
+template <class T, bool kLogits>
+struct Softmax {
+  using A = Wide<T>;
+  A highest, scale;
+
+  MAGNET_DEVICE A operator()(T x) const {
+    if constexpr (!kLogits) {
+      return widen(x);
+    } else if constexpr (std::is_same_v<T, double>) {
+      return exp(x - highest) * scale;
+    } else {
+      return widen(narrow<T>(exp2_fast((widen(x) - highest) * 1.44269504f) * scale));
+    }
+  }
+};
+
+template <class T, bool kLogits>
+struct PatchViews {
+  View<const T> map;
+  Rects boxes;
+  Global<const Wide<T>> sums;  // (P, h, w, 2): `highest` and `scale` of every pixel
+
+  MAGNET_DEVICE Softmax<T, kLogits> softmax(int64_t patch, int64_t y, int64_t x) const {
+    if constexpr (kLogits) {
+      const Pack<Wide<T>, 2> pair = load<2>(sums + ((patch * map.h + y) * map.w + x) * 2);
+      return {pair.value[0], pair.value[1]};
+    } else {
+      return {};
+    }
+  }
+};
+
+// A pixel of a patch that is not resized there.
+template <class T, bool kLogits>
+struct PatchPoint {
+  using Element = T;
+  static constexpr int kPixels = 1;
+  Global<const T> pixel;
+  int64_t stride;
+  Softmax<T, kLogits> softmax;
+
+  MAGNET_DEVICE PatchPoint(const PatchViews<T, kLogits>& patches, int64_t patch, int64_t y, int64_t x)
+      : pixel(opaque(patches.map.data + patches.map.offset(patch, y, x))),
+        stride(patches.map.sc),
+        softmax(patches.softmax(patch, y, x)) {}
+  MAGNET_DEVICE void skip(int64_t classes) { pixel = opaque(pixel + classes * stride); }
+  MAGNET_DEVICE Pack<T, 1> next() {
+    const T x = pixel[0];
+    pixel = opaque(pixel + stride);
+    Pack<T, 1> result;
+    result.value[0] = narrow<T>(softmax(x));
+    return result;
+  }
+};
+
+// A pixel of a patch that is resized: rows first, then columns, as on the CPU.
+template <class T, bool kLogits>
+struct PatchPixel {
+  using A = Wide<T>;
+  using Element = T;
+  static constexpr int kPixels = 1;
+  Global<const T> pixel;  // upper left of the four
+  int64_t stride, right, down;
+  A row, column;  // weights of the second
+  Softmax<T, kLogits> softmax[4];
+
+  MAGNET_DEVICE PatchPixel(const PatchViews<T, kLogits>& patches, int64_t patch, const BilinearTap<A>& v,
+                           const BilinearTap<A>& u)
+      : stride(patches.map.sc), row(v.weight), column(u.weight) {
+    pixel = opaque(patches.map.data + patches.map.offset(patch, v.low, u.low));
+    down = (v.high - v.low) * patches.map.sh;
+    right = (u.high - u.low) * patches.map.sw;
+    softmax[0] = patches.softmax(patch, v.low, u.low);
+    softmax[1] = patches.softmax(patch, v.high, u.low);
+    softmax[2] = patches.softmax(patch, v.low, u.high);
+    softmax[3] = patches.softmax(patch, v.high, u.high);
+  }
+  MAGNET_DEVICE void skip(int64_t classes) { pixel = opaque(pixel + classes * stride); }
+  MAGNET_DEVICE A value() const {
+    const T x[4] = {pixel[0], pixel[down], pixel[right], pixel[down + right]};
+    const A a = softmax[0](x[0]), b = softmax[1](x[1]), c = softmax[2](x[2]), d = softmax[3](x[3]);
+    return blend(blend(a, b, row), blend(c, d, row), column);
+  }
+  MAGNET_DEVICE Pack<T, 1> next() {
+    Pack<T, 1> result;
+    result.value[0] = narrow<T>(value());
+    pixel = opaque(pixel + stride);
+    return result;
+  }
+};
+
+// Where a pixel of the map lies in a patch.
+template <class T, bool kLogits>
+struct PatchPlace {
+  BilinearTap<Wide<T>> row, column;
+
+  MAGNET_DEVICE PatchPlace(const PatchViews<T, kLogits>& patches, const Rect& box, int32_t y, int32_t x)
+      : row(bilinear_tap<Wide<T>>(y - box.y0, patches.map.h, box.y1 - box.y0)),
+        column(bilinear_tap<Wide<T>>(x - box.x0, patches.map.w, box.x1 - box.x0)) {}
+};
+
+// A pixel that several patches lie on, their mean: found again for every class, which is slow but rare.
+template <class T, bool kLogits, class List>
+struct PatchMean {
+  using A = Wide<T>;
+  using Element = T;
+  static constexpr int kPixels = 1;
+  const PatchViews<T, kLogits>& patches;
+  const List& list;
+  int32_t image, y, x;
+  int64_t plane = 0;
+
+  MAGNET_DEVICE PatchMean(const PatchViews<T, kLogits>& patches, const List& list, int32_t image, int32_t y, int32_t x)
+      : patches(patches), list(list), image(image), y(y), x(x) {}
+  MAGNET_DEVICE void skip(int64_t classes) { plane += classes; }
+  MAGNET_DEVICE Pack<T, 1> next() {
+    A sum = kNothing<A>;
+    int count = 0;
+#pragma unroll 1
+    for (int i = 0; i < list.count(); ++i) {
+      const int p = list.at(i);
+      const Rect box = patches.boxes.at(p);
+      if (box.image != image || !box.contains(y, x)) continue;
+      const PatchPlace<T, kLogits> place(patches, box, y, x);
+      PatchPixel<T, kLogits> pixel(patches, p, place.row, place.column);
+      pixel.skip(plane);
+      sum += pixel.value();
+      ++count;
+    }
+    ++plane;
+    Pack<T, 1> result;
+    result.value[0] = narrow<T>(sum / static_cast<A>(count));
+    return result;
+  }
+};
+
+struct AllBoxes {
+  int boxes;
+
+  MAGNET_DEVICE int count() const { return boxes; }
+  MAGNET_DEVICE int at(int i) const { return i; }
+};
+
+// Calls take(source) with what gives the pixel's classes; false, and no call, where no patch covers it.
+template <class T, bool kLogits, class List, class Take>
+MAGNET_DEVICE bool visit_patches(const PatchViews<T, kLogits>& patches, const List& list, int32_t image, int32_t y,
+                                 int32_t x, const Take& take) {
+  int count = 0, patch = 0;
+  Rect found{0, 0, 0, 1, 1};
+  for (int i = 0; i < list.count(); ++i) {
+    const int p = list.at(i);
+    const Rect box = patches.boxes.at(p);
+    const bool covers = box.image == image && box.contains(y, x);
+    found = covers ? box : found;
+    patch = covers ? p : patch;
+    count += covers;
+  }
+  if (count == 0) return false;
+  if (count > 1) {
+    PatchMean<T, kLogits, List> source(patches, list, image, y, x);
+    take(source);
+    return true;
+  }
+  const PatchPlace<T, kLogits> place(patches, found, y, x);
+  if (place.row.weight == Wide<T>(0) && place.column.weight == Wide<T>(0)) {
+    PatchPoint<T, kLogits> source(patches, patch, place.row.low, place.column.low);
+    take(source);
+  } else {
+    PatchPixel<T, kLogits> source(patches, patch, place.row, place.column);
+    take(source);
+  }
+  return true;
+}
+
+}  // namespace magnet::cuda

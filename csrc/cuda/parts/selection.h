@@ -1,0 +1,57 @@
+// What a selection of points is asked for, and where its working memory lies. Needs neither CUDA nor torch.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+
+#include "cuda/parts/launch.h"
+
+namespace magnet::cuda {
+
+constexpr int64_t kListTile = 2048;       // pixels that a block lists
+constexpr int64_t kSelectDigits = 4096;   // values of the leading and of the next digit, 12 bits each
+constexpr int64_t kFineCounts = 1 << 20;  // values of what follows the leading digit
+constexpr int64_t kStateWords = 32;       // of an image: a cache line
+
+struct Selection {
+  int64_t n = 0, h = 0, w = 0, k = 0;
+  ValidMap valid{};
+  bool wide = false;          // keys of 64 bits, for fp64 scores
+  char* workspace = nullptr;  // Workspace::bytes of it, a multiple of 128 bytes from 0; the first zero_bytes zero
+  int64_t* points = nullptr;  // (n, k)
+
+  int64_t pixels() const { return h * w; }
+  // Small images, and many: one block finds and lists all points of an image.
+  bool block_an_image() const { return wide || pixels() <= (1 << 15) || (n >= 64 && pixels() <= (1 << 19)); }
+  // The distance of two images' keys: all begin at a multiple of 16 bytes. What lies between them is invalid keys.
+  int64_t pitch() const { return (pixels() + 3) / 4 * 4; }
+  int64_t tiles() const { return (pixels() + kListTile - 1) / kListTile; }
+};
+
+// Where things lie in the workspace, in bytes.
+struct Workspace {
+  int64_t ticket = 0, state = 0, leading = 0, second = 0, fine = 0, words = 0;
+  int64_t zero_bytes = 0;
+  int64_t keys = 0, bytes = 0;
+
+  explicit Workspace(const Selection& s) {
+    if (s.pixels() > INT32_MAX) throw std::invalid_argument("H * W: expected less than 2**31 pixels an image");
+    const auto take = [this](int64_t size) {
+      const int64_t begin = bytes;
+      bytes += (size + 127) / 128 * 128;
+      return begin;
+    };
+    if (!s.block_an_image()) {
+      ticket = take(4);
+      state = take(s.n * kStateWords * 4);
+      leading = take(s.n * kSelectDigits * 4);
+      second = take(s.n * kSelectDigits * 4);
+      words = take(s.n * s.tiles() * 8);
+      fine = take(s.n * kFineCounts * 4);
+    }
+    zero_bytes = bytes;
+    keys = take(s.n * s.pitch() * (s.wide ? 8 : 4));
+  }
+};
+
+}  // namespace magnet::cuda

@@ -16,7 +16,7 @@ from magnet.files.atomic import atomic_path
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target, check_targets
 from magnet.model.convert import convert, count_keys
 from magnet.networks import SEGMENTERS
-from magnet.walk import settings as checks
+from magnet.walk.settings import WalkSettings
 
 __all__ = ["main"]
 
@@ -66,7 +66,7 @@ def build_parser() -> Parser:
 
 
 def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
-    """The options given, over those of the recipe."""
+    """What ``convert`` takes: the options given, over those of the recipe."""
     names = ("network", "scales", "patch_size", "input_size", "n_points", "kernel_size")
     given: dict[str, Any] = {}
     if args.config:
@@ -79,13 +79,12 @@ def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
         parser.error(f"expected {', '.join(lacking)}, or a --config that gives them")
     if given["network"] not in SEGMENTERS:
         parser.error(f"argument --network: expected one of {', '.join(SEGMENTERS)}, got '{given['network']}'")
+    network = given.pop("network")
     try:
-        scales = checks.check_scales(given["scales"])
-        checks.check_patch_size(given["patch_size"], scales, official=args.compat == "official")
-        checks.check_n_patches(args.n_patches, len(scales))
-    except ValueError as error:
+        settings = WalkSettings(**given, n_patches=args.n_patches, compat=args.compat)
+    except (TypeError, ValueError) as error:
         parser.error(str(error))
-    return {**given, "n_patches": args.n_patches, "compat": args.compat}
+    return {"network": network, **asdict(settings)}
 
 
 def main(argv: Sequence[str]) -> int:

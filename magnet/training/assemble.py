@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +27,14 @@ def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache
     segmenter = load_segmenter(config, num_classes, folder / "segmenter" / "best.safetensors", cpu)
     refiners = build_refiners(config, num_classes)
     load_weights(folder / "refiner" / "best.safetensors", refiners)
-    walk = config.walk
+    # n_patches are those of MagNet-Fast, which a model does only where it is asked to
+    settings = config.walk.settings(n_patches=None, colour_statistics=channel_statistics(_small_images(train)))
     model = MagNet(
         segmenter,
         list(refiners),
-        scales=walk.scales,
-        patch_size=walk.patch_size,
-        input_size=walk.input_size,
-        n_points=walk.n_points,
-        kernel_size=walk.kernel_size,
-        points_by=walk.points_by,
-        follow_image=walk.follow_image,
-        colour_statistics=channel_statistics(_small_images(train)),
-        match_colours=walk.match_colours,
         class_names=dataset.class_names,
         colours=colours_of(dataset),
+        **asdict(settings),
     )
     info = {**config.info, "recipe": config.name, "seed": config.seed}
     model.save_pretrained(folder / "model", half=config.half, info=info, overwrite=config.overwrite)

@@ -6,9 +6,7 @@ What one value may be stands beside it in ``magnet.training.config``; here is wh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from magnet.data.open import check_data
 from magnet.errors import ArgumentError
@@ -21,7 +19,6 @@ from magnet.training.config import (
     TrainConfig,
 )
 from magnet.training.values import check_values
-from magnet.walk import settings
 
 __all__ = ["check_config"]
 
@@ -70,28 +67,16 @@ def _need(key: str, value: object, holds: bool, expected: str) -> None:
 
 
 def _check_walk(config: TrainConfig) -> None:
-    walk, scales = config.walk, config.walk.scales
-    _as_of_the_model(settings.check_scales, scales)
+    try:  # the model's own checks; it gets the colours that it matches from the images
+        config.walk.settings(match_colours=False)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"walk.{error}") from error
+    scales = config.walk.scales
     if config.stage != "segmenter" and len(scales) == 1:
         raise ArgumentError(
             f"walk.scales: expected at least two, between which the refiner works, got {scales}; add one, or train the "
             "segmenter alone with --stage segmenter"
         )
-    for size in config.network_sizes[1:]:
-        if size[0] < config.input_size[0] or size[1] < config.input_size[1]:
-            raise ArgumentError(
-                f"walk.patch_size: expected at most the second scale, {scales[1]}, got {walk.patch_size}"
-            )
-    _as_of_the_model(settings.check_n_patches, walk.n_patches, len(scales))
-    _as_of_the_model(settings.check_kernel_size, walk.kernel_size)
-
-
-def _as_of_the_model(check: Callable[..., Any], *arguments: object) -> None:
-    """The model's own checks, which begin with the name of the setting."""
-    try:
-        check(*arguments)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"walk.{error}") from error
 
 
 def _check_segmenter(segmenter: SegmenterConfig, scales: int) -> None:

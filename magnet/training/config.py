@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from magnet.bounds import (
 )
 from magnet.data.config import DataConfig
 from magnet.kinds import Device, Flag, Name, Note, Size, Text, Weight, number, said, whole
+from magnet.walk.settings import WalkSettings
 
 __all__ = [
     "AugmentConfig",
@@ -47,7 +48,7 @@ _Change = Annotated[float, number(0, 10, "0 = no change")]
 
 @dataclass
 class WalkConfig:
-    """The walk from coarse to fine that is trained for. Sizes are (H, W).
+    """The walk from coarse to fine that is trained for, as a file gives it. Sizes are (H, W).
 
     Args:
         scales: sizes the image is resized to, coarse to fine.
@@ -83,6 +84,14 @@ class WalkConfig:
     points_by: Literal["score", "uncertainty", "random"] = "score"
     follow_image: Flag = False
     match_colours: Flag = False
+
+    def settings(self, **others: Any) -> WalkSettings:
+        """What the section says as the settings of a walk, with ``others`` beside or in place of its own.
+
+        Raises:
+            TypeError, ValueError: they do not fit together; begins with the setting's name.
+        """
+        return WalkSettings(**{**vars(self), **others})
 
 
 @dataclass

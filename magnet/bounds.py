@@ -17,8 +17,11 @@ __all__ = [
     "MAX_SCENE_PIXELS",
     "MAX_SEED",
     "MIN_SCENE_SIDE",
+    "Size",
     "check_pixels",
 ]
+
+Size = tuple[int, int]  # (H, W) in pixels
 
 DEVICES = r"auto|cpu|cuda(:[0-9]{1,3})?"  # a pattern: where networks run
 MAX_INT = 2**63 - 1  # what an int64 holds

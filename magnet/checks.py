@@ -7,14 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from magnet.bounds import MAX_MODEL_PIXELS
+from magnet.bounds import MAX_MODEL_PIXELS, Size
 from magnet.errors import shown
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
-__all__ = ["Pair", "as_number", "check_count", "check_size", "is_int", "is_list"]
-
-
-Pair = tuple[int, int]
+__all__ = ["as_number", "check_count", "check_size", "is_int", "is_list"]
 
 
 def is_int(value: Any) -> bool:
@@ -30,7 +27,7 @@ def is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def check_size(name: str, value: Any, *, most: int | None = MAX_MODEL_PIXELS) -> Pair:
+def check_size(name: str, value: Any, *, most: int | None = MAX_MODEL_PIXELS) -> Size:
     """Two positive ints (H, W), of at most so many pixels; None: any."""
     if not is_list(value) or len(value) != 2 or not all(is_int(as_number(v)) and v > 0 for v in value):
         raise ValueError(f"{name}: expected two positive ints (H, W), got {shown(value)}")

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, Strict
 
 from magnet.bounds import DEVICES, MAX_SCALE_PIXELS, MAX_SCENE_PIXELS, MIN_SCENE_SIDE, check_pixels
 
-__all__ = ["Device", "Flag", "Name", "Note", "SceneSize", "Size", "Text", "Weight", "number", "said", "whole"]
+__all__ = ["Device", "Flag", "Name", "Note", "ScaleSize", "SceneSize", "Text", "Weight", "number", "said", "whole"]
 
 said = partial(Field)  # said(description="...") puts a kind into words of its own
 
@@ -64,7 +64,7 @@ Name = Annotated[
 ]
 Device = Annotated[str, Strict(), Field(pattern=rf"^({DEVICES})$", description="auto, cpu, cuda or cuda:N")]
 Side = Annotated[int, whole(1, MAX_SCALE_PIXELS)]
-Size = Annotated[
+ScaleSize = Annotated[
     tuple[Side, Side],
     AfterValidator(partial(check_pixels, most=MAX_SCALE_PIXELS)),
     said(description=f"a size [height, width] of 1 to {MAX_SCALE_PIXELS} pixels"),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from magnet.data import IGNORE_INDEX
 from magnet.images.tensors import normalize, to_tensor
-from magnet.training.augment import Colour, magnified, random_sample
+from magnet.training.augment import ColourChange, magnified, random_sample
 from magnet.training.config import AugmentConfig
 
 PLAIN = {"flip": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "tint": 0.0, "gamma": 0.0}
@@ -125,5 +125,5 @@ def test_without_changes_the_sample_is_the_image_bit_for_bit(crop):
 def test_any_change_of_colour_is_applied(change):
     image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
     config = AugmentConfig(**{**PLAIN, change: 0.5})
-    assert not torch.allclose(Colour(np.random.default_rng(0), config)(image), image, atol=0.01)
-    assert Colour(np.random.default_rng(0), AugmentConfig(**PLAIN))(image) is image
+    assert not torch.allclose(ColourChange(np.random.default_rng(0), config)(image), image, atol=0.01)
+    assert ColourChange(np.random.default_rng(0), AugmentConfig(**PLAIN))(image) is image

@@ -21,7 +21,7 @@ from magnet.images.match_colours import channel_statistics
 from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
 from magnet.training import loop
-from magnet.training.augment import Colour, cut, random_sample
+from magnet.training.augment import ColourChange, cut, random_sample
 from magnet.training.config import AugmentConfig, OptimConfig
 from magnet.training.losses import dice_loss
 from magnet.training.optimiser import Average, Optimiser
@@ -129,7 +129,7 @@ def test_the_same_generator_gives_the_same_sample(folder: Path) -> None:
 
 def test_colour_stays_in_range() -> None:
     for seed in range(5):
-        changed = Colour(np.random.default_rng(seed), AugmentConfig(noise=0.2, gamma=1))(torch.rand(3, 8, 8))
+        changed = ColourChange(np.random.default_rng(seed), AugmentConfig(noise=0.2, gamma=1))(torch.rand(3, 8, 8))
         assert changed.min() >= 0 and changed.max() <= 1
 
 

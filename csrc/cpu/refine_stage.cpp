@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kCached = int64_t{8} << 20;  // bytes; a larger result would only push other things out of the caches
 constexpr int64_t kPoints = 256;               // replaced at a time
 
-class Stage : public RowScorer {
+class StageScorer : public RowScorer {
  public:
   Map coarse{};
   const Upsampler* upsampler = nullptr;  // where coarse is smaller than the result
@@ -145,8 +145,8 @@ class Stage : public RowScorer {
 };
 
 // Fills in `stage`, whose result is set, and returns the points.
-Tensor run_stage(Stage& stage, const Tensor& coarse, const StageArguments& given, int64_t n_points, int64_t kernel_size,
-                 bool from_logits) {
+Tensor run_stage(StageScorer& stage, const Tensor& coarse, const StageArguments& given, int64_t n_points,
+                 int64_t kernel_size, bool from_logits) {
   const int64_t n = stage.coarse.n, h = stage.h, w = stage.w, pixels = h * w;
   Tensor points = torch::stable::new_empty(coarse, {n, n_points}, ScalarType::Long);
   if (n == 0) return points;
@@ -202,8 +202,8 @@ StageArguments read_arguments(const Tensor& coarse, const Tensor& patches, const
   return given;
 }
 
-Stage new_stage(const StageArguments& given, int64_t height, int64_t width) {
-  Stage stage;
+StageScorer new_scorer(const StageArguments& given, int64_t height, int64_t width) {
+  StageScorer stage;
   stage.coarse = given.coarse;
   stage.h = height;
   stage.w = width;
@@ -214,7 +214,7 @@ std::tuple<Tensor, Tensor> refine_stage(const Tensor& coarse, const Tensor& patc
                                         int64_t height, int64_t width, int64_t n_points, int64_t kernel_size,
                                         bool from_logits) {
   const StageArguments given = read_arguments(coarse, patches, boxes, height, width, n_points, kernel_size);
-  Stage stage = new_stage(given, height, width);
+  StageScorer stage = new_scorer(given, height, width);
   Tensor refined = new_large_map(coarse, given.coarse.n, given.coarse.c, height, width, is_channels_last(coarse));
   stage.refined = view(refined, "refined");
   stage.streams = refined.numel() * stage.refined.item() > kCached;
@@ -226,7 +226,7 @@ std::tuple<Tensor, Tensor> refine_stage_labels(const Tensor& coarse, const Tenso
                                                bool from_logits) {
   const StageArguments given = read_arguments(coarse, patches, boxes, height, width, n_points, kernel_size);
   check_labels(given.coarse.c);
-  Stage stage = new_stage(given, height, width);
+  StageScorer stage = new_scorer(given, height, width);
   Tensor labels = torch::stable::new_empty(coarse, {given.coarse.n, height, width}, ScalarType::Byte);
   prefer_large_pages(labels, labels.numel());
   stage.labels = static_cast<uint8_t*>(labels.data_ptr());

@@ -15,20 +15,20 @@ from magnet.errors import MagNetError
 
 __all__ = ["ScaleCache", "Scaled"]
 
-Pair = tuple[np.ndarray, np.ndarray]
+Labelled = tuple[np.ndarray, np.ndarray]
 
 
 class Scaled:
     """One image and its labels at the scales that it is large enough for, from ``ScaleCache.open``."""
 
-    def __init__(self, cache: ScaleCache, index: int, whole: Pair | None) -> None:
+    def __init__(self, cache: ScaleCache, index: int, whole: Labelled | None) -> None:
         self._cache, self.index, self._whole = cache, index, whole
 
     @property
     def scales(self) -> list[int]:
         return self._cache.scales_of(self.index)
 
-    def get(self, scale: int) -> Pair:
+    def get(self, scale: int) -> Labelled:
         """Image (h, w, 3) uint8 and labels (h, w) uint8 at a scale."""
         if self._whole is None:
             kept = self._cache.kept(self.index, scale)
@@ -58,7 +58,7 @@ class ScaleCache:
         self.sizes = list(sizes)
         self._limit = limit_mb * 2**20
         self._varies = bool(getattr(dataset, "varies", False))
-        self._kept: dict[tuple[int, int], Pair] = {}
+        self._kept: dict[tuple[int, int], Labelled] = {}
         self._usable: dict[int, list[int]] = {}
         self._last: Scaled | None = None
 
@@ -83,17 +83,17 @@ class ScaleCache:
         """One image at all its scales. ``rng`` draws among its labels, where there are several of them."""
         return Scaled(self, index, self.load(index, rng) if self._varies and rng is not None else None)
 
-    def get(self, index: int, scale: int) -> Pair:
+    def get(self, index: int, scale: int) -> Labelled:
         """Image (h, w, 3) uint8 and labels (h, w) uint8 at a scale."""
         if self._last is None or self._last.index != index:
             self._last = self.open(index)
         return self._last.get(scale)
 
-    def kept(self, index: int, scale: int) -> Pair | None:
+    def kept(self, index: int, scale: int) -> Labelled | None:
         """The copies at a scale, if they are in memory."""
         return self._kept.get((index, scale))
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Pair:
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Labelled:
         """Image (H, W, 3) and labels (H, W) at full size, from the data set."""
         if self._varies and rng is not None:
             image, labels = self.dataset.load(index, rng)  # type: ignore[call-arg]
@@ -135,7 +135,7 @@ class ScaleCache:
             )
 
 
-def _resized(whole: Pair, size: tuple[int, int]) -> Pair:
+def _resized(whole: Labelled, size: tuple[int, int]) -> Labelled:
     image, labels = whole
     h, w = size
     if labels.shape != (h, w):

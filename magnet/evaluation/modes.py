@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magnet.bounds import Size
 from magnet.conventions import Finite
 from magnet.evaluation.meter import free_memory, peak_memory, reset_peak_memory
 from magnet.images.tensors import normalize, resize, to_tensor
@@ -23,8 +24,6 @@ __all__ = ["ALL_MODES", "MODES", "WALKS", "NotEnoughMemory", "foresee_memory", "
 MODES = ("coarse", "sliding", "magnet", "fast")  # evaluated unless others are asked for
 ALL_MODES = (*MODES, "full")
 WALKS = ("magnet", "fast")  # those that go from scale to scale
-
-Size = tuple[int, int]
 
 
 class NotEnoughMemory(Exception):

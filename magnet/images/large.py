@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from magnet.bounds import Size
 from magnet.errors import MagNetError
 from magnet.images.opening import failures
 from magnet.images.read import (
@@ -49,8 +50,6 @@ __all__ = [
     "read_fitting_turned",
     "read_nearest",
 ]
-
-Size = tuple[int, int]
 
 _STRIP_PIXELS = 1 << 22  # decoded at a time: 12 MB of RGB
 _FETCHING = threading.Lock()

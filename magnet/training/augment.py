@@ -14,13 +14,13 @@ from magnet.data import IGNORE_INDEX
 from magnet.images.tensors import IMAGENET_MEAN, normalize, to_tensor
 from magnet.training.config import AugmentConfig
 
-__all__ = ["Colour", "cut", "magnified", "random_sample"]
+__all__ = ["ColourChange", "cut", "magnified", "random_sample"]
 
 _MEAN_COLOUR = [round(value * 255) for value in IMAGENET_MEAN]
 _TRIES = 4  # other places, where one has next to nothing to learn from
 
 
-class Colour:
+class ColourChange:
     """One random change of colour, which can be applied to several crops of an image."""
 
     def __init__(self, rng: np.random.Generator, config: AugmentConfig) -> None:
@@ -182,7 +182,7 @@ def random_sample(
         pixels, target = _cut_from_magnified(
             rng, image, labels, size, config, base or (labels.shape[0], labels.shape[1])
         )
-        return normalize(Colour(rng, config)(pixels)), target
+        return normalize(ColourChange(rng, config)(pixels)), target
     h, w = size
     height, width = labels.shape
     for _ in range(_TRIES):
@@ -194,4 +194,4 @@ def random_sample(
     zoom = math.exp(rng.uniform(math.log(low), math.log(high)))
     flip = (bool(rng.random() < config.flip_vertical), bool(rng.random() < config.flip))
     pixels, target = cut(image, labels, (y0 + h / 2, x0 + w / 2), size, angle=angle, zoom=zoom, flip=flip)
-    return normalize(Colour(rng, config)(pixels)), target
+    return normalize(ColourChange(rng, config)(pixels)), target

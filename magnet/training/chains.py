@@ -14,7 +14,7 @@ from torch import Tensor
 
 from magnet.data import IGNORE_INDEX, ScaleCache
 from magnet.images.tensors import normalize, to_tensor
-from magnet.training.augment import Colour
+from magnet.training.augment import ColourChange
 from magnet.training.config import AugmentConfig
 
 __all__ = ["Chain", "ChainBatch", "ChainSamples", "cropped", "draw_chain"]
@@ -80,7 +80,7 @@ def draw_chain(
     """
     h, w = size
     scaled = cache.open(index, rng if augment else None)
-    colour = Colour(rng, augment) if augment else None
+    colour = ColourChange(rng, augment) if augment else None
     flip = (False, False)
     if augment:
         flip = (bool(rng.random() < augment.flip_vertical), bool(rng.random() < augment.flip))

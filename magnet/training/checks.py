@@ -22,7 +22,7 @@ from magnet.training.values import check_values
 
 __all__ = ["check_config"]
 
-_Stage = SegmenterConfig | RefinerConfig
+_StageConfig = SegmenterConfig | RefinerConfig
 
 
 def check_config(config: TrainConfig) -> None:
@@ -44,7 +44,7 @@ def check_config(config: TrainConfig) -> None:
                 f"--data.lists.{split} FILE"
             )
     _check_segmenter(config.segmenter, len(config.walk.scales))
-    stages: list[tuple[str, _Stage]] = [("segmenter", config.segmenter), ("refiner", config.refiner)]
+    stages: list[tuple[str, _StageConfig]] = [("segmenter", config.segmenter), ("refiner", config.refiner)]
     for name, stage in stages:
         _check_stage(name, stage)
         if config.stage in (name, "all"):
@@ -102,7 +102,7 @@ def _check_segmenter(segmenter: SegmenterConfig, scales: int) -> None:
         )
 
 
-def _check_length(name: str, stage: _Stage) -> None:
+def _check_length(name: str, stage: _StageConfig) -> None:
     """A stage that is to run is as long as one of two keys says."""
     if (stage.iterations > 0) == (stage.epochs > 0):
         given = f"iterations {stage.iterations} and epochs {stage.epochs:g}" if stage.epochs else "neither"
@@ -111,7 +111,7 @@ def _check_length(name: str, stage: _Stage) -> None:
         )
 
 
-def _check_stage(name: str, stage: _Stage) -> None:
+def _check_stage(name: str, stage: _StageConfig) -> None:
     parts = stage.accumulate
     _need(f"{name}.accumulate", parts, parts <= stage.batch_size, f"1 to batch_size, {stage.batch_size}")
     weights = stage.class_weights

@@ -19,7 +19,7 @@ from magnet.bounds import (
     MAX_SCALES,
 )
 from magnet.data.config import DataConfig
-from magnet.kinds import Device, Flag, Name, Note, Size, Text, Weight, number, said, whole
+from magnet.kinds import Device, Flag, Name, Note, ScaleSize, Text, Weight, number, said, whole
 from magnet.walk.settings import WalkSettings
 
 __all__ = [
@@ -63,15 +63,15 @@ class WalkConfig:
     """
 
     scales: Annotated[
-        list[Size],
+        list[ScaleSize],
         Field(
             min_length=1,
             max_length=MAX_SCALES,
             description=f"1 to {MAX_SCALES} sizes [height, width], coarse to fine, of 1 to {MAX_SCALE_PIXELS} pixels",
         ),
     ]
-    patch_size: Size
-    input_size: Size | None = None
+    patch_size: ScaleSize
+    input_size: ScaleSize | None = None
     n_points: Annotated[
         Annotated[int, whole(0, MAX_INT)] | Annotated[float, number(0, 1, above=True)],
         said(description="a count of pixels, or a fraction above 0, up to 1, as 0.5"),
@@ -239,7 +239,7 @@ class RefinerConfig:
     epochs: _Epochs = 0
     batch_size: _Batch = 4
     accumulate: _Batch = 1
-    crop: Size | None = None
+    crop: ScaleSize | None = None
     per_scale: Flag = False
     pairs: Literal["first", "accumulated"] = "accumulated"
     class_weights: _ClassWeights = field(default_factory=list)

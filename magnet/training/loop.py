@@ -40,7 +40,7 @@ from magnet.training.config import RefinerConfig, SegmenterConfig, TrainConfig
 from magnet.training.loader import Loader
 from magnet.training.optimiser import Average, Optimiser, save_weights
 from magnet.training.parallel import average_buffers, no_sync, wrap
-from magnet.training.resume import Stage
+from magnet.training.resume import StageState
 from magnet.training.run_folder import STATE
 from magnet.training.runlog import RunLog
 from magnet.training.signals import Interrupted, StopSignal
@@ -89,7 +89,7 @@ class _Trainer:
             device,
             fp16=config.amp == "fp16",
         )
-        self.stage = Stage(task, config, device, self.optimiser, self.average, Progress())
+        self.stage = StageState(task, config, device, self.optimiser, self.average, Progress())
         self.before = _Before(self.network, device)
         self.parts = _parts(self.settings.batch_size, self.settings.accumulate)
 

@@ -86,10 +86,10 @@ class PairMaker:
             fine = torch.cat([predictions[i][scale : scale + 1] for i in reached])
             coarse = torch.cat([self._coarse(chains[i], maps[i], scale) for i in reached])
             if self.config.refiner.pairs == "accumulated" and scale + 1 < depth:
-                for i, known in zip(
+                for i, refined in zip(
                     reached, self._accumulate(chains, reached, fine, coarse, refiners, scale), strict=True
                 ):
-                    maps[i] = known
+                    maps[i] = refined
             result[scale] = fine, coarse
         return result
 
@@ -125,10 +125,10 @@ class PairMaker:
             kernel_size=walk.kernel_size,
             seed=scale,
         )
-        known = list(coarse.clone().split(1))
+        refined = list(coarse.clone().split(1))
         for row, (y, x, h, w) in enumerate(places):
-            known[row][..., y : y + h, x : x + w] = updated[row]
-        return known
+            refined[row][..., y : y + h, x : x + w] = updated[row]
+        return refined
 
     def _next_place(self, chain: Chain, scale: int) -> tuple[int, int, int, int]:
         """(y, x, h, w) of the part of a patch that the next scale's patch shows, with a margin; one h, w for all."""
@@ -143,10 +143,10 @@ class PairMaker:
         (y, h), (x, w) = result
         return y, x, h, w
 
-    def _coarse(self, chain: Chain, known: Tensor, scale: int) -> Tensor:
+    def _coarse(self, chain: Chain, earlier: Tensor, scale: int) -> Tensor:
         start = 0 if self.config.refiner.pairs == "first" else scale - 1
         (h0, w0), (h1, w1) = self.sizes[start], self.sizes[scale]
-        return _enlarge(known, chain.origins[start], chain.origins[scale], (h1 / h0, w1 / w0))
+        return _enlarge(earlier, chain.origins[start], chain.origins[scale], (h1 / h0, w1 / w0))
 
 
 def _enlarge(parent: Tensor, origin: tuple[int, int], child: tuple[int, int], ratio: tuple[float, float]) -> Tensor:

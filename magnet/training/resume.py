@@ -21,7 +21,7 @@ from magnet.training.config import TrainConfig
 from magnet.training.optimiser import Average, Optimiser
 from magnet.training.task import Progress, Task
 
-__all__ = ["Stage", "free_to_change"]
+__all__ = ["StageState", "free_to_change"]
 
 # settings that may differ between a run and its continuation without a word
 _FREE = {"out", "stage", "device", "resume", "overwrite", "checkpoint_every", "tensorboard", "half", "info"}
@@ -29,7 +29,7 @@ _FREE |= {"data.root", "data.workers", "data.cache_mb"}
 
 
 @dataclasses.dataclass
-class Stage:
+class StageState:
     """All that changes while a stage trains.
 
     Args:
@@ -168,7 +168,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _check_values(values: Mapping[str, Any]) -> None:
-    """Raise TypeError or ValueError where a value of a training state is of another kind than ``Stage.save`` writes."""
+    """Raise TypeError or ValueError where a value is of another kind than ``StageState.save`` writes."""
 
     def need(key: str, value: Any, *kinds: type) -> None:
         if type(value) not in kinds:  # bool is an int to isinstance

@@ -30,26 +30,26 @@ def look_at_whole(networks: Networks, settings: WalkSettings, plan: Plan, images
     return resize(maps, (min(h, height), min(w, width))).contiguous()
 
 
-def choose_boxes(known: Tensor, grid: Sequence[Box], count: int) -> Tensor:
+def choose_boxes(coarse: Tensor, grid: Sequence[Box], count: int) -> Tensor:
     """(N, count, 5) float64 boxes (image, x0, y0, x1, y1) of the grid's most uncertain patches, in the grid's order.
 
-    Ties go to the first of the grid. All of them, and none, are on the CPU; others where ``known`` (N, C, H, W), of the
-    size of the scale, is.
+    Ties go to the first of the grid. All of them, and none, are on the CPU; others where ``coarse`` is, (N, C, H, W) of
+    the size of the scale.
     """
-    n = known.shape[0]
+    n = coarse.shape[0]
     corners = torch.tensor(grid, dtype=torch.float64).expand(n, len(grid), 4)
     image = torch.arange(n, dtype=torch.float64)[:, None, None].expand(n, len(grid), 1)
     boxes = torch.cat([image, corners], dim=2)
     if not 0 < count < len(grid):
         return boxes[:, :count]
-    boxes = boxes.to(known.device)
-    uncertainty = patch_uncertainty(known, boxes.float().flatten(0, 1)).view(n, len(grid))
+    boxes = boxes.to(coarse.device)
+    uncertainty = patch_uncertainty(coarse, boxes.float().flatten(0, 1)).view(n, len(grid))
     chosen = uncertainty.argsort(dim=1, descending=True, stable=True)[:, :count].sort(dim=1).values
     return boxes.gather(1, chosen[..., None].expand(n, count, 5))
 
 
 def look(
-    networks: Networks, settings: WalkSettings, plan: Plan, known: Tensor, images: Tensor, scale: int
+    networks: Networks, settings: WalkSettings, plan: Plan, coarse: Tensor, images: Tensor, scale: int
 ) -> tuple[Tensor, Tensor]:
     """The patches of a scale, those of all images through the networks together, ``batch_size`` at a time.
 
@@ -57,7 +57,7 @@ def look(
         networks: segmenter and refiners.
         settings: of the walk.
         plan: its sizes.
-        known: (N, C, h, w) maps of the scale before.
+        coarse: (N, C, h, w) maps of the scale before.
         images: (N, 3, H, W) of the size of this scale, normalised.
         scale: its number, from 1 on.
 
@@ -71,19 +71,19 @@ def look(
     refines = networks.refiner_at(scale) is not None
     # what is cut out of a map in its own resolution need not be upsampled as a whole
     if 0 < count < len(grid) or (refines and plan.input_size != plan.patch_size):
-        known = upsample(known, size)
-    boxes = choose_boxes(known, grid, count)
-    (h, w), (height, width) = known.shape[-2:], size
+        coarse = upsample(coarse, size)
+    boxes = choose_boxes(coarse, grid, count)
+    (h, w), (height, width) = coarse.shape[-2:], size
     there = boxes * boxes.new_tensor([1, w, h, w, h]) / boxes.new_tensor([1, width, height, width, height])
     smaller = min(plan.input_size[0], plan.patch_size[0]), min(plan.input_size[1], plan.patch_size[1])
-    patches = known.new_empty(n, count, known.shape[1], *smaller)
+    patches = coarse.new_empty(n, count, coarse.shape[1], *smaller)
     both = torch.stack([boxes, there])
-    for (here, in_known), place in _passes(both, patches, settings.patches_per_pass(known.device)):
+    for (here, in_coarse), place in _passes(both, patches, settings.patches_per_pass(coarse.device)):
         crops = crop_patches(images, here.float(), plan.patch_size)  # boxes of whole pixels are copied exactly
         fine = networks.segment(resize(crops, plan.input_size), settings.precision)
         if refines:
-            coarse = crop_patches(known, in_known.float(), plan.input_size)
-            fine = networks.merge(fine, coarse, scale, settings.precision)
+            coarse_part = crop_patches(coarse, in_coarse.float(), plan.input_size)
+            fine = networks.merge(fine, coarse_part, scale, settings.precision)
         place.copy_(resize(fine, smaller).view(place.shape))  # shrunk with antialiasing; enlarged when stitched
     return boxes, patches.flatten(0, 1)
 

@@ -20,11 +20,11 @@ def whole_image(image: Tensor, scale: tuple[int, int], input_size: tuple[int, in
     return resize(image, input_size)
 
 
-def upsample(known: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(coarse: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize of a map (N, C, H, W) to ``size``."""
-    if known.shape[-2:] == tuple(size):
-        return known
-    return upsample_confidence(known, size)[0]  # faster than F.interpolate, although half of it is not used
+    if coarse.shape[-2:] == tuple(size):
+        return coarse
+    return upsample_confidence(coarse, size)[0]  # faster than F.interpolate, although half of it is not used
 
 
 def labels_at(probabilities: Tensor, size: tuple[int, int]) -> Tensor:

@@ -28,25 +28,25 @@ def machine_memory() -> int | None:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def check_memory(settings: WalkSettings, plan: Plan, known: Tensor) -> None:
+def check_memory(settings: WalkSettings, plan: Plan, coarse: Tensor) -> None:
     """Refuse a scale whose image and patches alone are more than the machine's memory.
 
     Args:
         settings: of the walk.
         plan: of the walk.
-        known: the maps (N, C, h, w) of the first scale.
+        coarse: the maps (N, C, h, w) of the first scale.
 
     Raises:
         MagNetError: names the scale, what it takes and what there is.
     """
-    total = machine_memory() if known.device.type == "cpu" else None
+    total = machine_memory() if coarse.device.type == "cpu" else None
     if total is None:
         return
     (ph, pw), (ih, iw) = plan.patch_size, plan.input_size
     for scale, (height, width) in enumerate(plan.scales[1:], start=1):
         some, every = settings.patches_at(scale), count_grid((height, width), (ph, pw))
         count = every if some is None else min(some, every)
-        needed = _BYTES * len(known) * (3 * height * width + count * known.shape[1] * min(ph, ih) * min(pw, iw))
+        needed = _BYTES * len(coarse) * (3 * height * width + count * coarse.shape[1] * min(ph, ih) * min(pw, iw))
         if needed > total:
             raise MagNetError(
                 f"scales: expected scales that fit into the memory of {total / 2**30:.0f} GiB, but the image and the "

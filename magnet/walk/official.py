@@ -56,19 +56,19 @@ def official_walk(
     first = patch_grid(plan.scales[0], plan.patch_size, flush=False)[:1]
     finite = Finite(networks)
     seen = _network_input(networks, plan, _resize(image, plan.scales[0]), first)
-    known = networks.segment(seen, settings.precision)
-    finite.look(known, "scales[0]", plan.scales[0])
-    check_memory(settings, plan, known)
+    coarse = networks.segment(seen, settings.precision)
+    finite.look(coarse, "scales[0]", plan.scales[0])
+    check_memory(settings, plan, coarse)
     if _ends(settings, plan, 0):
         finite.finish()
-    yield WalkStage(plan.scales[0], known)
+    yield WalkStage(plan.scales[0], coarse)
     for scale, size in enumerate(plan.scales[1:], start=1):
         if settings.patches_at(scale) == 0:
             return
-        known, chosen, points = _step(networks, settings, plan, known, _resize(image, size), scale, finite)
+        coarse, chosen, points = _step(networks, settings, plan, coarse, _resize(image, size), scale, finite)
         if _ends(settings, plan, scale):
             finite.finish()
-        yield WalkStage(size, known, None, points, as_boxes(chosen)[None])
+        yield WalkStage(size, coarse, None, points, as_boxes(chosen)[None])
 
 
 def _ends(settings: WalkSettings, plan: Plan, scale: int) -> bool:
@@ -80,7 +80,7 @@ def _step(
     networks: Networks,
     settings: WalkSettings,
     plan: Plan,
-    known: Tensor,
+    coarse: Tensor,
     image: np.ndarray | Tensor,
     scale: int,
     finite: Finite,
@@ -88,10 +88,10 @@ def _step(
     """One scale: the refined map (1, C, H, W), the boxes looked at, and the flat indices (1, K) of the points."""
     height, width = size = plan.scales[scale]
     n_patches, per_pass = settings.patches_at(scale), settings.patches_per_pass(networks.device)
-    known = F.interpolate(known, size, mode="bilinear", align_corners=False)
-    uncertainty = 1 - confidence(known)
+    coarse = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
+    uncertainty = 1 - confidence(coarse)
     grid = patch_grid(size, plan.patch_size, flush=False)
-    boxes = as_boxes(grid, known.device)
+    boxes = as_boxes(grid, coarse.device)
     mean = crop_patches(uncertainty, boxes, plan.input_size, aligned=False).mean(dim=(1, 2, 3))
     order = mean.argsort(stable=True)[:n_patches].tolist()
     chosen = [grid[i] for i in order]
@@ -100,7 +100,7 @@ def _step(
     for first in range(0, len(order), per_pass):
         batch = order[first : first + per_pass]
         early = networks.segment(_network_input(networks, plan, image, [grid[i] for i in batch]), settings.precision)
-        crops = crop_patches(known, boxes[batch], plan.input_size, aligned=False)
+        crops = crop_patches(coarse, boxes[batch], plan.input_size, aligned=False)
         patches.append(networks.merge(early, crops, scale, settings.precision))
     looked_at = torch.cat(patches)
     finite.look(looked_at, f"scales[{scale}]", size)
@@ -115,7 +115,7 @@ def _step(
     points = select_points(score, count_points(settings.n_points, height * width, share))
     if n_patches is not None:
         points = points[:, covered.flatten()[points[0]]]
-    return replace_points_(known, fine, points), chosen, points
+    return replace_points_(coarse, fine, points), chosen, points
 
 
 def count_points(n_points: int | float, n_pixels: int, share: float) -> int:

@@ -43,30 +43,30 @@ def paper_walk(
     images = images.to(networks.device)
     last = len(plan.scales) - 1
     finite = Finite(networks)
-    known = look_at_whole(networks, settings, plan, images)
-    finite.look(known, "scales[0]", plan.scales[0])
-    check_memory(settings, plan, known)
+    coarse = look_at_whole(networks, settings, plan, images)
+    finite.look(coarse, "scales[0]", plan.scales[0])
+    check_memory(settings, plan, coarse)
     if last == 0:
         finite.finish()
         if labels_only:
-            labels = [labels_at(one, plan.scales[0]).byte() for one in known]
+            labels = [labels_at(one, plan.scales[0]).byte() for one in coarse]
             yield WalkStage(plan.scales[0], None, torch.stack(labels))
             return
-    yield WalkStage(plan.scales[0], known)
+    yield WalkStage(plan.scales[0], coarse)
     for scale, size in enumerate(plan.scales[1:], start=1):
-        boxes, patches = look(networks, settings, plan, known, resize(images, size), scale)
+        boxes, patches = look(networks, settings, plan, coarse, resize(images, size), scale)
         finite.look(patches, f"scales[{scale}]", size)  # the map would not show it: NaN there replaces nothing
         only = labels_only and scale == last
-        known, points = _refine(settings, known, patches, boxes, scale, size, only)
+        coarse, points = _refine(settings, coarse, patches, boxes, scale, size, only)
         del patches  # as large as the maps: whoever takes the stage may need the memory
         if scale == last:
             finite.finish()
-        yield WalkStage(size, None if only else known, known if only else None, points, boxes)
+        yield WalkStage(size, None if only else coarse, coarse if only else None, points, boxes)
 
 
 def _refine(
     settings: WalkSettings,
-    known: Tensor,
+    coarse: Tensor,
     patches: Tensor,
     boxes: Tensor,
     scale: int,
@@ -77,7 +77,7 @@ def _refine(
     counts = _count_points(settings, boxes)
     if settings.points_by == "score" and len(set(counts)) == 1:
         return refine_stage(  # type: ignore[return-value]
-            known,
+            coarse,
             patches,
             boxes.float().flatten(0, 1),
             size,
@@ -89,12 +89,12 @@ def _refine(
     # one image after the other: their points differ in number, or are chosen in another way
     maps: list[Tensor] = []
     points: list[Tensor] = []
-    for one, own, n_points in zip(range(len(known)), boxes, counts, strict=True):
+    for one, own, n_points in zip(range(len(coarse)), boxes, counts, strict=True):
         looked_at = patches[one * len(own) : (one + 1) * len(own)]
         alone = as_boxes([(x0, y0, x1, y1) for _, x0, y0, x1, y1 in own.tolist()])
         if settings.points_by == "score":
             refined, chosen = refine_stage(
-                known[one : one + 1],
+                coarse[one : one + 1],
                 looked_at,
                 alone,
                 size,
@@ -106,7 +106,7 @@ def _refine(
         else:
             refined, chosen = refine_by(
                 settings.points_by,
-                upsample(known[one : one + 1], size).clone(),
+                upsample(coarse[one : one + 1], size).clone(),
                 looked_at,
                 alone,
                 n_points=n_points,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from magnet.checks import Pair
+from magnet.bounds import Size
 from magnet.walk.grid import count_grid
 from magnet.walk.settings import WalkSettings
 
@@ -18,13 +18,13 @@ class Plan(NamedTuple):
     patch_size: cut at each later scale; input_size: at which the networks see a patch.
     """
 
-    scales: list[Pair]
-    whole: Pair
-    patch_size: Pair
-    input_size: Pair
+    scales: list[Size]
+    whole: Size
+    patch_size: Size
+    input_size: Size
 
 
-def plan_walk(settings: WalkSettings, size: Pair) -> Plan:
+def plan_walk(settings: WalkSettings, size: Size) -> Plan:
     """The plan of a walk over an image of ``size`` (H, W).
 
     With ``follow_image`` the scales keep the image's aspect and the magnification from scale to scale, the
@@ -37,7 +37,7 @@ def plan_walk(settings: WalkSettings, size: Pair) -> Plan:
         return Plan(list(settings.scales), input_size, patch_size, input_size)
     h0, w0 = settings.scales[0]
     first = min(h0 / size[0], w0 / size[1], 1.0)
-    scales: list[Pair] = []
+    scales: list[Size] = []
     for h, w in settings.scales:
         scale = _times(size, min(first * min(h / h0, w / w0), 1.0))
         if not scales or scale != scales[-1]:
@@ -59,5 +59,5 @@ def count_patches(settings: WalkSettings, plan: Plan) -> int:
     return total
 
 
-def _times(size: Pair, factor: float) -> Pair:
+def _times(size: Size, factor: float) -> Size:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))

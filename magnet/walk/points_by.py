@@ -14,7 +14,7 @@ CHOICES = ("score", "uncertainty", "random")
 
 def refine_by(
     choice: str,
-    known: Tensor,
+    coarse: Tensor,
     patches: Tensor,
     boxes: Tensor,
     *,
@@ -27,7 +27,7 @@ def refine_by(
     Args:
         choice: "uncertainty" takes the pixels where the coarse map is least confident, whatever the fine one says;
             "random" takes any, the same ones for the same ``seed``.
-        known: probabilities (1, C, H, W) at the size of the scale; overwritten.
+        coarse: probabilities (1, C, H, W) at the size of the scale; overwritten.
         patches: probabilities (P, C, h, w).
         boxes: (P, 5) as ``stitch_patches`` takes them.
         n_points: how many; at most the pixels that patches cover.
@@ -35,15 +35,15 @@ def refine_by(
         seed: of the random choice.
 
     Returns:
-        refined (1, C, H, W), the memory of ``known``; points (1, K) int64, ascending.
+        refined (1, C, H, W), the memory of ``coarse``; points (1, K) int64, ascending.
     """
     if len(patches) == 0:
-        return known, torch.empty(known.shape[0], 0, dtype=torch.int64, device=known.device)
-    size = (known.shape[2], known.shape[3])
-    fine, covered = stitch_patches(patches, boxes, size, batch_size=known.shape[0])
-    score = _score(choice, known, covered, kernel_size, seed)
+        return coarse, torch.empty(coarse.shape[0], 0, dtype=torch.int64, device=coarse.device)
+    size = (coarse.shape[2], coarse.shape[3])
+    fine, covered = stitch_patches(patches, boxes, size, batch_size=coarse.shape[0])
+    score = _score(choice, coarse, covered, kernel_size, seed)
     points = select_points(score.masked_fill(~covered, -1.0), min(n_points, int(covered.sum())))
-    return replace_points_(known, fine, points), points
+    return replace_points_(coarse, fine, points), points
 
 
 def refine_step_by(
@@ -71,9 +71,9 @@ def refine_step_by(
     return replace_points_(coarse.clone(), fine, points)
 
 
-def _score(choice: str, known: Tensor, covered: Tensor, kernel_size: int, seed: int) -> Tensor:
+def _score(choice: str, coarse: Tensor, covered: Tensor, kernel_size: int, seed: int) -> Tensor:
     """Scores (N, 1, H, W) by which the points of another choice than the paper's are taken."""
     if choice == "random":
         generator = torch.Generator().manual_seed(seed)
-        return torch.rand(covered.shape, generator=generator).to(known.device)
-    return median_blur((1 - confidence(known)) * covered, kernel_size)
+        return torch.rand(covered.shape, generator=generator).to(coarse.device)
+    return median_blur((1 - confidence(coarse)) * covered, kernel_size)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from magnet.bounds import MAX_INPUT_PIXELS, MAX_PATCHES, MAX_SCALES
-from magnet.checks import Pair, as_number, check_count, check_size, is_int, is_list
+from magnet.bounds import MAX_INPUT_PIXELS, MAX_PATCHES, MAX_SCALES, Size
+from magnet.checks import as_number, check_count, check_size, is_int, is_list
 from magnet.errors import shown
 from magnet.walk.grid import count_grid
 from magnet.walk.points_by import CHOICES
@@ -52,9 +52,9 @@ class WalkSettings:
         TypeError, ValueError: a setting is not as it must be; begins with its name.
     """
 
-    scales: Sequence[Pair]
-    patch_size: Pair
-    input_size: Pair | None = None
+    scales: Sequence[Size]
+    patch_size: Size
+    input_size: Size | None = None
     n_points: int | float
     n_patches: int | Sequence[int | None] | None = None
     kernel_size: int = 3
@@ -145,12 +145,12 @@ def check_names(names: Any, others: Sequence[str] = ()) -> None:
         )
 
 
-def check_input_size(value: Any) -> Pair:
+def check_input_size(value: Any) -> Size:
     """(H, W) that the networks see."""
     return check_size("input_size", value, most=MAX_INPUT_PIXELS)
 
 
-def check_scales(scales: Any) -> list[Pair]:
+def check_scales(scales: Any) -> list[Size]:
     """At least one size, each no smaller than the one before and not equal to it."""
     if not is_list(scales) or not scales:
         raise ValueError(f"scales: expected a list of sizes (H, W), coarse to fine, got {shown(scales)}")
@@ -165,7 +165,7 @@ def check_scales(scales: Any) -> list[Pair]:
     return pairs
 
 
-def check_patch_size(patch_size: Any, scales: Sequence[Pair], *, official: bool) -> Pair:
+def check_patch_size(patch_size: Any, scales: Sequence[Size], *, official: bool) -> Size:
     """A size that fits into every scale that patches are cut from."""
     size = check_size("patch_size", patch_size)
     cut = scales if official else scales[1:]  # the release cuts a patch from the first scale, too

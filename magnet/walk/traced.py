@@ -25,12 +25,12 @@ def traced_walk(networks: Networks, settings: WalkSettings, plan: Plan, images: 
     if settings.points_by != "score":
         raise ValueError(f"points_by: expected 'score' to trace the model, got {settings.points_by!r}")
     images = images.to(networks.device)
-    known = look_at_whole(networks, settings, plan, images)
+    coarse = look_at_whole(networks, settings, plan, images)
     for scale, size in enumerate(plan.scales[1:], start=1):
         n_points = _count_points(settings, plan, scale)
-        boxes, patches = look(networks, settings, plan, known, resize(images, size), scale)
-        known, _ = refine_stage(
-            known,
+        boxes, patches = look(networks, settings, plan, coarse, resize(images, size), scale)
+        coarse, _ = refine_stage(
+            coarse,
             patches,
             boxes.flatten(0, 1),
             size,
@@ -38,7 +38,7 @@ def traced_walk(networks: Networks, settings: WalkSettings, plan: Plan, images: 
             kernel_size=settings.kernel_size,
             return_points=True,
         )
-    return known if len(plan.scales) > 1 else upsample(known, plan.scales[0])
+    return coarse if len(plan.scales) > 1 else upsample(coarse, plan.scales[0])
 
 
 def _count_points(settings: WalkSettings, plan: Plan, scale: int) -> int:

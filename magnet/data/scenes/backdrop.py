@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from magnet.data.scenes.classes import BUILDING, POLE, SKY
-from magnet.data.scenes.colours import Colour, mix, shade, wall_colour
+from magnet.data.scenes.colours import Paint, mix, shade, wall_colour
 from magnet.data.scenes.street import Street
 from magnet.data.scenes.vegetation import draw_foliage
 
@@ -41,7 +41,7 @@ def _draw_skyline(street: Street) -> None:
         x += wide * r.uniform(0.7, 1.4)
 
 
-def _draw_far_windows(street: Street, x: float, top: float, wide: float, tall: float, colour: Colour) -> None:
+def _draw_far_windows(street: Street, x: float, top: float, wide: float, tall: float, colour: Paint) -> None:
     r = street.random
     step = r.uniform(9, 16) * street.unit
     half = step * 0.25
@@ -53,7 +53,7 @@ def _draw_far_windows(street: Street, x: float, top: float, wide: float, tall: f
                 street.canvas.box(cx - half, cy - half, cx + half, cy + half, None, pane)
 
 
-def _draw_far_antenna(street: Street, x: float, foot: float, colour: Colour) -> None:
+def _draw_far_antenna(street: Street, x: float, foot: float, colour: Paint) -> None:
     up = street.random.uniform(25, 80) * street.unit
     street.canvas.line([(x, foot), (x, foot - up)], 1.5 * street.unit, POLE, colour)
     for k in range(1, 4):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from magnet.data.scenes.classes import BUILDING, POLE
-from magnet.data.scenes.colours import Colour, mix, shade, wall_colour
+from magnet.data.scenes.colours import Paint, mix, shade, wall_colour
 from magnet.data.scenes.fences import draw_railing
 from magnet.data.scenes.random_numbers import Random
 from magnet.data.scenes.street import NEAR, Position, Street
@@ -36,12 +36,12 @@ class _Block(NamedTuple):
     z0: float
     z1: float
     tall: float
-    wall: Colour
+    wall: Paint
     lit: float  # light on the side along the street
 
 
 class _Windows(NamedTuple):
-    glass: Colour
+    glass: Paint
     floor: float  # metres from one row to the next, from one column to the next
     bay: float
     tall: float  # of a pane, as a share of these
@@ -142,8 +142,8 @@ def _draw_window(
     edges: tuple[float, float, float, float],
     z: float,
     bars: int,
-    frame: Colour,
-    pane: Colour,
+    frame: Paint,
+    pane: Paint,
 ) -> None:
     u0, y0, u1, y1 = edges
     e = 0.08

@@ -6,7 +6,7 @@ import math
 
 from magnet.data.scenes.canvas import Point
 from magnet.data.scenes.classes import FENCE
-from magnet.data.scenes.colours import Colour, grey
+from magnet.data.scenes.colours import Paint, grey
 from magnet.data.scenes.street import NEAR, Position, Street
 
 
@@ -18,7 +18,7 @@ def add_fences(street: Street) -> None:
             long, tall, gap = r.uniform(5, 14), r.uniform(0.8, 1.3), r.uniform(0.12, 0.22)
             x = side * (street.road + r.uniform(0.25, 0.5)) if r.chance(0.75) else side * (street.facade - 0.2)
             cross = r.chance(0.3)
-            colour: Colour = (215, 215, 210)
+            colour: Paint = (215, 215, 210)
             if r.chance(0.7):
                 colour = street.green if r.chance(0.3) else grey(r.uniform(30, 90))
             if r.chance(0.72):
@@ -27,7 +27,7 @@ def add_fences(street: Street) -> None:
 
 
 def _add_fence(
-    street: Street, x: float, z: float, long: float, tall: float, gap: float, colour: Colour, cross: bool
+    street: Street, x: float, z: float, long: float, tall: float, gap: float, colour: Paint, cross: bool
 ) -> None:
     # in short pieces, so that whoever stands behind or before it is painted in the right order
     pieces = int(long / 2.5) + 1
@@ -40,7 +40,7 @@ def _add_fence(
 
 
 def draw_railing(
-    street: Street, a: Position, b: Position, tall: float, gap: float, colour: Colour, cross: bool = False
+    street: Street, a: Position, b: Position, tall: float, gap: float, colour: Paint, cross: bool = False
 ) -> None:
     """A fence between two world points: rails along it, bars or a lattice between them; 1 to 3 pixels each."""
     (xa, ya, za), (xb, yb, zb) = a, b

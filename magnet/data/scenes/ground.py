@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from magnet.data.scenes.classes import GROUND
-from magnet.data.scenes.colours import Colour, shade
+from magnet.data.scenes.colours import Paint, shade
 from magnet.data.scenes.street import NEAR, Street
 
 _FAR = 400.0
@@ -12,9 +12,9 @@ _BOUNDS = (NEAR, 6.0, 8.0, 11.0, 15.0, 20.0, 28.0, 40.0, 60.0, 100.0, _FAR)  # s
 
 def draw_ground(street: Street) -> None:
     r = street.random
-    pavement: Colour = (r.uniform(130, 190), r.uniform(130, 180), r.uniform(125, 175))
+    pavement: Paint = (r.uniform(130, 190), r.uniform(130, 180), r.uniform(125, 175))
     level = r.uniform(70, 135)
-    asphalt: Colour = (level, level * r.uniform(0.97, 1.03), level * r.uniform(0.95, 1.08))
+    asphalt: Paint = (level, level * r.uniform(0.97, 1.03), level * r.uniform(0.95, 1.08))
     street.canvas.box(0, street.horizon, street.width, street.height, GROUND, street.air(pavement, 60))
     for near, beyond in zip(_BOUNDS[-2::-1], _BOUNDS[:0:-1], strict=True):
         wide = 60.0 + beyond
@@ -28,7 +28,7 @@ def draw_ground(street: Street) -> None:
     _draw_cracks(street, asphalt)
 
 
-def _draw_joints(street: Street, pavement: Colour) -> None:
+def _draw_joints(street: Street, pavement: Paint) -> None:
     """Joints between slabs: thin dark lines that are ground."""
     slab = street.random.uniform(0.6, 1.4)
     z = 4.0
@@ -39,7 +39,7 @@ def _draw_joints(street: Street, pavement: Colour) -> None:
         z += slab
 
 
-def _draw_patches(street: Street, asphalt: Colour) -> None:
+def _draw_patches(street: Street, asphalt: Paint) -> None:
     r = street.random
     for _ in range(r.integer(3, 10)):
         x, z = r.uniform(-street.road, street.road), r.uniform(5, 40)
@@ -49,7 +49,7 @@ def _draw_patches(street: Street, asphalt: Colour) -> None:
         street.flat(x - wide, x + wide, z, z + long, GROUND, patch)
 
 
-def _draw_cracks(street: Street, asphalt: Colour) -> None:
+def _draw_cracks(street: Street, asphalt: Paint) -> None:
     r = street.random
     for _ in range(r.integer(2, 6)):
         x, z = r.uniform(-street.road, street.road), r.uniform(5, 25)

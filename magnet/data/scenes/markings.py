@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from magnet.data.scenes.classes import MARKING
-from magnet.data.scenes.colours import Colour, grey, shade
+from magnet.data.scenes.colours import Paint, grey, shade
 from magnet.data.scenes.street import NEAR, Street
 
 
 def draw_markings(street: Street) -> None:
     r = street.random
-    paint: Colour = (225, 190, 90) if r.chance(0.25) else grey(r.uniform(205, 245))
+    paint: Paint = (225, 190, 90) if r.chance(0.25) else grey(r.uniform(205, 245))
     wear = r.uniform(0.8, 1.0)
 
     def stripe(x: float, z0: float, z1: float, half: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from magnet.data.scenes.classes import PERSON
-from magnet.data.scenes.colours import Colour, mix, shade
+from magnet.data.scenes.colours import Paint, mix, shade
 from magnet.data.scenes.random_numbers import Random
 from magnet.data.scenes.street import Street
 
@@ -22,8 +22,8 @@ def add_people(street: Street) -> None:
 def _draw_person(street: Street, x: float, z: float, r: Random) -> None:
     canvas, (px, py) = street.canvas, street.project(x, 0, z)
     m = street.pixels(1.0, z) * r.uniform(0.9, 1.08)  # pixels a metre
-    coat: Colour = (r.uniform(25, 215), r.uniform(25, 190), r.uniform(30, 200))
-    legs: Colour = (r.uniform(25, 110), r.uniform(25, 100), r.uniform(30, 120))
+    coat: Paint = (r.uniform(25, 215), r.uniform(25, 190), r.uniform(30, 200))
+    legs: Paint = (r.uniform(25, 110), r.uniform(25, 100), r.uniform(30, 120))
     skin = mix((95, 62, 45), (235, 195, 170), r.uniform(0, 1))
     stride = r.uniform(0.02, 0.28)
     for foot in (-1, 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from magnet.data.scenes.classes import POLE
-from magnet.data.scenes.colours import Colour, grey, shade
+from magnet.data.scenes.colours import Paint, grey, shade
 from magnet.data.scenes.signs import add_signs
 from magnet.data.scenes.street import Position, Street
 
@@ -43,7 +43,7 @@ def _add_row(street: Street, side: int) -> None:
         last, z = z, z + spacing * r.uniform(0.85, 1.15)
 
 
-def _draw_pole(street: Street, x: float, z: float, tall: float, colour: Colour, arm: int) -> None:
+def _draw_pole(street: Street, x: float, z: float, tall: float, colour: Paint, arm: int) -> None:
     """arm: -1 or 1 for a lamp on that side, 0 for none."""
     tint = street.air(colour, z)
     width = max(1.0, min(8 * street.unit, street.pixels(0.08, z)))

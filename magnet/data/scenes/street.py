@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from magnet.data.scenes.canvas import Canvas, Point
-from magnet.data.scenes.colours import Colour, mix
+from magnet.data.scenes.colours import Paint, mix
 from magnet.data.scenes.random_numbers import Random
 
 NEAR = 3.0  # metres: nothing is drawn closer to the camera
@@ -32,15 +32,15 @@ class Street:
         self.facade = self.road + r.uniform(2.6, 4.6)
         self.sun = (r.uniform(-1.4, 1.4), r.uniform(-0.5, 0.9))  # where the shadow of one metre falls, (x, z)
         level = r.uniform(120, 225)
-        self.sky_top: Colour = (
+        self.sky_top: Paint = (
             level * r.uniform(0.35, 0.95),
             level * r.uniform(0.7, 1.0),
             level * r.uniform(1.0, 1.15),
         )
         pale = r.uniform(180, 228)
-        self.haze: Colour = (pale * r.uniform(0.96, 1.06), pale * r.uniform(0.97, 1.02), pale * r.uniform(0.94, 1.06))
+        self.haze: Paint = (pale * r.uniform(0.96, 1.06), pale * r.uniform(0.97, 1.02), pale * r.uniform(0.94, 1.06))
         self.visibility = r.uniform(70, 260)
-        self.green: Colour = (r.uniform(55, 125), r.uniform(85, 140), r.uniform(30, 75))
+        self.green: Paint = (r.uniform(55, 125), r.uniform(85, 140), r.uniform(30, 75))
         self._objects: list[tuple[float, Callable[[], None]]] = []
 
     # --- camera
@@ -52,20 +52,20 @@ class Street:
     def pixels(self, metres: float, z: float) -> float:
         return self.focal * metres / z
 
-    def air(self, colour: Colour, z: float) -> Colour:
+    def air(self, colour: Paint, z: float) -> Paint:
         """The colour as seen through z metres of haze."""
         return mix(colour, self.haze, 1 - math.exp(-z / self.visibility))
 
     # --- shapes in the world
 
-    def quad(self, corners: list[Position], label: int | None, colour: Colour) -> None:
+    def quad(self, corners: list[Position], label: int | None, colour: Paint) -> None:
         self.canvas.polygon([self.project(*corner) for corner in corners], label, colour)
 
-    def flat(self, x0: float, x1: float, z0: float, z1: float, label: int | None, colour: Colour) -> None:
+    def flat(self, x0: float, x1: float, z0: float, z1: float, label: int | None, colour: Paint) -> None:
         """A rectangle on the ground."""
         self.quad([(x0, 0, z0), (x1, 0, z0), (x1, 0, z1), (x0, 0, z1)], label, colour)
 
-    def line(self, points: list[Position], width: float, label: int | None, colour: Colour) -> None:
+    def line(self, points: list[Position], width: float, label: int | None, colour: Paint) -> None:
         """A line as wide as ``width`` pixels."""
         self.canvas.line([self.project(*point) for point in points], width, label, colour)
 

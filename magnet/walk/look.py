@@ -77,13 +77,13 @@ def look(
     there = boxes * boxes.new_tensor([1, w, h, w, h]) / boxes.new_tensor([1, width, height, width, height])
     smaller = min(plan.input_size[0], plan.patch_size[0]), min(plan.input_size[1], plan.patch_size[1])
     patches = coarse.new_empty(n, count, coarse.shape[1], *smaller)
-    both = torch.stack([boxes, there])
+    both, precision = torch.stack([boxes, there]), settings.precision
     for (here, in_coarse), place in _passes(both, patches, settings.patches_per_pass(coarse.device)):
         crops = crop_patches(images, here.float(), plan.patch_size)  # boxes of whole pixels are copied exactly
-        fine = networks.segment(resize(crops, plan.input_size), settings.precision)
+        fine = networks.segment(resize(crops, plan.input_size), precision)
         if refines:
             coarse_part = crop_patches(coarse, in_coarse.float(), plan.input_size)
-            fine = networks.merge(fine, coarse_part, scale, settings.precision)
+            fine = networks.merge(fine, coarse_part, scale, precision)
         place.copy_(resize(fine, smaller).view(place.shape))  # shrunk with antialiasing; enlarged when stitched
     return boxes, patches.flatten(0, 1)
 

@@ -29,7 +29,7 @@ struct CandidateCounts {
     }
   }
   MAGNET_DEVICE void add_to_tables(uint32_t key, uint32_t count) const {
-    atomic_add(fine + key % kFineCounts, count);
+    add_relaxed(fine + key % kFineCounts, count);
     atomic_add(second + (key >> 8) % kSelectDigits, count);
   }
 };
@@ -98,7 +98,7 @@ void find_threshold(SelectTables tables, uint32_t blocks_of_image) {
   __syncthreads();
   const Global<uint32_t> all = tables.second + image * kSelectDigits;
   for (uint32_t i = thread; i < kSelectDigits; i += kThreads) {
-    if (second[i] != 0) atomic_add(all + i, second[i]);
+    if (second[i] != 0) add_relaxed(all + i, second[i]);
   }
   if (!is_last_block(state + kThresholdDone, blocks_of_image, scratch)) return;
   for (uint32_t i = thread; i < kSelectDigits; i += kThreads) second[i] = all[i];

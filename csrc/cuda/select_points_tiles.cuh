@@ -11,7 +11,8 @@ constexpr int kTileThreads = kReplaceThreads;
 constexpr int kListLoads = kListTile / kTileThreads / 4;  // 16-byte loads of a thread
 static_assert(kListLoads == 2, "the counts of a warp's loads share a word, see below");
 
-// How many keys are above and equal to the threshold, in a word: 31 bits each, above it the flag of the word.
+// What a tile tells those after it is all in one word, so that nothing else need be seen in its order: relaxed loads
+// and stores, no fences. How many keys are above and equal to the threshold: 31 bits each, above them the word's flag.
 constexpr uint64_t kAggregate = uint64_t{1} << 62, kPrefix = uint64_t{2} << 62, kCounts = kAggregate - 1;
 MAGNET_DEVICE uint64_t counts_word(uint32_t above, uint32_t equal) { return uint64_t{equal} << 31 | above; }
 
@@ -27,7 +28,7 @@ MAGNET_DEVICE uint64_t look_back(Global<uint64_t> words, uint32_t before, Shared
     uint64_t word = kPrefix;
     if (distance <= before) {
       const Global<uint64_t> place = words + (-static_cast<int64_t>(distance));
-      while ((word = load_acquire(place)) == 0) back_off();
+      while ((word = load_relaxed(place)) == 0) back_off();
     }
     const uint32_t prefixes = __ballot_sync(kFullWarp, word >= kPrefix);
     const uint32_t last = prefixes != 0 ? __ffs(static_cast<int>(prefixes)) - 1 : 31;
@@ -101,9 +102,9 @@ void list_tiles(SelectTables tables, Global<int64_t> points, uint32_t tiles_of_i
   }
   const uint64_t counts = counts_word(sum & 0xffff, sum >> 16);
   const Global<uint64_t> word = tables.words + ticket;
-  if (thread == 0) store_release(word, counts | (tile == 0 ? kPrefix : kAggregate));
+  if (thread == 0) store_relaxed(word, counts | (tile == 0 ? kPrefix : kAggregate));
   const uint64_t earlier = look_back<kTileThreads>(word, tile, sums);
-  if (thread == 0 && tile != 0) store_release(word, (earlier + counts) | kPrefix);
+  if (thread == 0 && tile != 0) store_relaxed(word, (earlier + counts) | kPrefix);
 
   const uint32_t earlier_above = static_cast<uint32_t>(earlier & INT32_MAX);
   const uint32_t earlier_equal = static_cast<uint32_t>(earlier >> 31);

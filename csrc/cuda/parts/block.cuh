@@ -48,13 +48,16 @@ MAGNET_DEVICE Scanned block_scan(uint32_t x, Shared<uint32_t> scratch) {
 
 // True for the last of `blocks` blocks that come here, which sees what all of them have written.
 MAGNET_DEVICE bool is_last_block(Global<uint32_t> counter, uint32_t blocks, Shared<uint32_t> scratch) {
-  __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) scratch[0] = atomic_add(counter, 1u) == blocks - 1;
+  if (threadIdx.x == 0) {
+    // One thread fences for its block: what the others wrote came before by the barrier, and fences are cumulative.
+    __threadfence();
+    scratch[0] = atomic_add(counter, 1u) == blocks - 1;
+    __threadfence();
+  }
   __syncthreads();
   const bool last = scratch[0] != 0;
   __syncthreads();
-  if (last) __threadfence();
   return last;
 }
 

@@ -111,7 +111,14 @@ MAGNET_DEVICE uint64_t load_acquire(const uint64_t* p) {
 MAGNET_DEVICE void store_release(uint64_t* p, uint64_t x) {
   asm volatile("st.release.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(x) : "memory");
 }
-// For elements that several threads may write at once, the same value all of them.
+// A word that another block may write meanwhile, and nothing else of what it wrote: no fence, no cache is emptied.
+MAGNET_DEVICE uint64_t load_relaxed(const uint64_t* p) {
+  uint64_t x;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(x) : "l"(p) : "memory");
+  return x;
+}
+// For words that another block reads meanwhile, and elements that several threads may write at once, the same value all
+// of them.
 MAGNET_DEVICE void store_relaxed(uint16_t* p, uint16_t x) {
   asm volatile("st.relaxed.gpu.global.u16 [%0], %1;" ::"l"(p), "h"(x) : "memory");
 }
@@ -130,6 +137,10 @@ MAGNET_DEVICE uint64_t atomic_add(uint64_t* p, uint64_t x) {
   return atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(x));
 }
 MAGNET_DEVICE uint32_t atomic_or(uint32_t* p, uint32_t x) { return atomicOr(p, x); }
+// Adds to global memory and returns nothing, so that nothing waits for it: RED, where atomic_add is compiled to ATOMG.
+MAGNET_DEVICE void add_relaxed(uint32_t* p, uint32_t x) {
+  asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
+}
 // Puts x in the place of `expected`; of anything else it leaves it.
 MAGNET_DEVICE uint32_t atomic_cas(uint32_t* p, uint32_t expected, uint32_t x) { return atomicCAS(p, expected, x); }
 

@@ -118,7 +118,7 @@ struct KeySink {
       const Global<uint32_t> state = sink_.tables.state + image_ * kStateWords;
       __syncthreads();
       for (uint32_t i = threadIdx.x; i < kSelectDigits; i += blockDim.x) {
-        if (bins_[i] != 0) atomic_add(counts + i, bins_[i]);
+        if (bins_[i] != 0) add_relaxed(counts + i, bins_[i]);
       }
       if (!is_last_block(state + kKeysDone, blocks_, scratch_)) return;
       uint32_t counted = 0;

@@ -1,5 +1,6 @@
 #include "cuda/replace_points.h"
 #include "cuda/select_points.h"
+#include "cuda/select_points_digits.cuh"
 #include "cuda/select_points_image.cuh"
 #include "cuda/select_points_keys.cuh"
 #include "cuda/select_points_threshold.cuh"
@@ -26,8 +27,20 @@ void list_images(const Selection& s, const Stream& stream) {
            global<const Key>(s.workspace + Workspace(s).keys, s.n * s.pitch()), global<int64_t>(s.points, s.n * s.k),
            s.pixels(), s.pitch(), static_cast<uint32_t>(s.k));
   };
-  if (s.pixels() <= 8192) return run(list_image<Key, 256>, 256);
+  if (s.pixels() <= 4096) return run(list_image<Key, 256>, 256);
   run(list_image<Key, 1024>, 1024);
+}
+
+void find_thresholds(const Selection& s, const Stream& stream) {
+  const auto run = [&](const char* name, auto kernel, int threads, int64_t tile) {
+    const int64_t blocks = blocks_for(s.pixels(), tile);
+    launch(name, kernel, s.n * blocks, threads, stream, select_tables(s), static_cast<uint32_t>(blocks));
+  };
+  if (s.counts_at_once()) {
+    return run("find_threshold", find_threshold<kThresholdThreads>, kThresholdThreads, kThresholdTile);
+  }
+  run("count_digit", count_digit<false>, kDigitThreads, kDigitTile);
+  run("count_digit", count_digit<true>, kDigitThreads, kDigitTile);
 }
 
 template <class T>
@@ -65,9 +78,7 @@ void list_points(const Selection& s, const Map* from, const Map* to, const Strea
     if (to) replace_pixels(*from, *to, {s.points, s.k, s.k, 1}, stream);
     return;
   }
-  const int64_t blocks = blocks_for(s.pixels(), kThresholdTile);
-  launch("find_threshold", find_threshold<kThresholdThreads>, s.n * blocks, kThresholdThreads, stream, select_tables(s),
-         static_cast<uint32_t>(blocks));
+  find_thresholds(s, stream);
   if (!to) return list_and_replace(s, ReplaceMaps<uint32_t>{}, stream);
   const ReplaceJob job(*from, *to);
   if (job.item == 2) list_and_replace(s, job.maps<uint16_t>(), stream);

@@ -11,7 +11,7 @@ namespace magnet::cuda {
 void make_keys(const Selection& selection, const Map& scores, const Stream& stream);
 
 // From the keys to the points, ascending, -1 where valid pixels run out; where `to` is not null those pixels of `from`
-// are copied to it. At most two launches. k > 0, and no map empty.
+// are copied to it. At most three launches. k > 0, and no map empty.
 void list_points(const Selection& selection, const Map* from, const Map* to, const Stream& stream);
 
 }  // namespace magnet::cuda

@@ -1,4 +1,7 @@
 // The points of a small image, digit by digit, by one block.
+//
+// A warp has a stretch of the image to itself, which it goes through once for each digit, once to count and once to
+// list, four keys of 32 bits a lane and step, kImageLoads steps at a time. After the first time they come from L1.
 #pragma once
 
 #include "cuda/parts/select_digits.cuh"
@@ -6,7 +9,9 @@
 
 namespace magnet::cuda {
 
-// The points of one image by one block. Key: uint32_t or uint64_t.
+constexpr int kImageLoads = 4;  // 16-byte loads in flight of a thread
+
+// Key: uint32_t or uint64_t.
 template <class Key, int kThreads>
 MAGNET_KERNEL(kThreads, 64, 1)
 void list_image(Global<const Key> all_keys, Global<int64_t> points, int64_t pixels, int64_t pitch, uint32_t k) {
@@ -16,10 +21,25 @@ void list_image(Global<const Key> all_keys, Global<int64_t> points, int64_t pixe
   const int64_t image = blockIdx.x;
   const Global<const Key> keys = all_keys + image * pitch;
   const uint32_t thread = threadIdx.x, lane = lane_index(), warp = thread / 32;
-  const auto load_keys = [&](int64_t index) {
-    Pack<Key, kWidth> key{};
-    if (index < pixels) key = load<kWidth>(keys + index);
-    return key;
+  constexpr int64_t kStep = 32 * kWidth;
+  const int64_t stretch = ((pixels + kStep - 1) / kStep + kWarps - 1) / kWarps * kStep;
+  const int64_t begin = warp * stretch, end = begin + stretch < pixels ? begin + stretch : pixels;
+  // use(keys, index of the first) for all of the warp's stretch, all of its lanes together.
+  const auto for_keys = [&](const auto& use) {
+#pragma unroll 1
+    for (int64_t index = begin; index < end; index += kImageLoads * kStep) {
+      Pack<Key, kWidth> key[kImageLoads];
+#pragma unroll
+      for (int s = 0; s < kImageLoads; ++s) {
+        const int64_t mine = index + s * kStep + lane * kWidth;
+        key[s] = {};
+        if (mine < end) key[s] = load<kWidth>(keys + mine);
+      }
+#pragma unroll
+      for (int s = 0; s < kImageLoads; ++s) {
+        if (index + s * kStep < end) use(key[s], index + s * kStep + lane * kWidth);
+      }
+    }
   };
 
   // Digit by digit; `threshold` holds those that are known.
@@ -31,17 +51,16 @@ void list_image(Global<const Key> all_keys, Global<int64_t> points, int64_t pixe
     shift -= digit_bits;
     for (uint32_t i = thread; i < kSelectDigits; i += kThreads) bins[i] = 0;
     __syncthreads();
-    for (int64_t begin = 0; begin < pixels; begin += kThreads * kWidth) {
-      const Pack<Key, kWidth> key = load_keys(begin + thread * kWidth);
+    for_keys([&](const Pack<Key, kWidth>& four, int64_t) {
       bool counts[kWidth];
       uint32_t digit[kWidth];
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
-        counts[i] = key.value[i] != 0 && (above == kKeyBits || (key.value[i] ^ threshold) >> above == 0);
-        digit[i] = static_cast<uint32_t>(key.value[i] >> shift) & ((1u << digit_bits) - 1);
+        counts[i] = four.value[i] != 0 && (above == kKeyBits || (four.value[i] ^ threshold) >> above == 0);
+        digit[i] = static_cast<uint32_t>(four.value[i] >> shift) & ((1u << digit_bits) - 1);
       }
       count_digits(bins, counts, digit);
-    }
+    });
     __syncthreads();
     if (above == kKeyBits) {
       uint32_t valid = 0;
@@ -66,44 +85,38 @@ void list_image(Global<const Key> all_keys, Global<int64_t> points, int64_t pixe
     ties = wanted;
   }
 
-  // A warp lists a stretch of its own: it counts it, the block adds up, it lists it.
-  constexpr int64_t kStep = 32 * kWidth;
-  const int64_t stretch = ((pixels + kStep - 1) / kStep + kWarps - 1) / kWarps * kStep;
-  const int64_t begin = warp * stretch, end = begin + stretch < pixels ? begin + stretch : pixels;
+  // A warp counts its stretch, the block adds up, the warp lists it.
   uint32_t above = 0, equal = 0;
-  for (int64_t index = begin; index < end; index += kStep) {
-    const Pack<Key, kWidth> key = load_keys(index + lane * kWidth);
+  for_keys([&](const Pack<Key, kWidth>& four, int64_t) {
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
-      above += key.value[i] > threshold;
-      equal += key.value[i] == threshold;
+      above += four.value[i] > threshold;
+      equal += four.value[i] == threshold;
     }
-  }
+  });
   above = block_scan(above, scratch).before;
   equal = block_scan(equal, scratch).before;
   above = __shfl_sync(kFullWarp, above, 0);  // before the warp
   equal = __shfl_sync(kFullWarp, equal, 0);
   const Global<int64_t> row = points + image * k;
-  for (int64_t index = begin; index < end; index += kStep) {
-    const int64_t mine = index + lane * kWidth;
-    const Pack<Key, kWidth> key = load_keys(mine);
+  for_keys([&](const Pack<Key, kWidth>& four, int64_t mine) {
     uint32_t counts = 0;  // above in the lower half, equal in the upper
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
-      counts += (key.value[i] > threshold ? 1u : 0u) + (key.value[i] == threshold ? 1u << 16 : 0u);
+      counts += (four.value[i] > threshold ? 1u : 0u) + (four.value[i] == threshold ? 1u << 16 : 0u);
     }
     const uint32_t scan = warp_scan(counts), total = __shfl_sync(kFullWarp, scan, 31);
     uint32_t a = above + ((scan - counts) & 0xffff), e = equal + ((scan - counts) >> 16);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
-      const bool higher = key.value[i] > threshold, tie = key.value[i] == threshold;
+      const bool higher = four.value[i] > threshold, tie = four.value[i] == threshold;
       if (higher || (tie && e < ties)) row[a + min(e, ties)] = mine + i;
       a += higher;
       e += tie;
     }
     above += total & 0xffff;
     equal += total >> 16;
-  }
+  });
   for (uint32_t i = chosen + thread; i < k; i += kThreads) row[i] = -1;
 }
 

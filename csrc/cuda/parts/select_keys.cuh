@@ -26,6 +26,11 @@ enum StateWord {
   kChosen,         // how many points there will be: K, or all valid pixels where there are fewer
   kThreshold,      // the key above which all are chosen
   kTies,           // how many of the keys that equal kThreshold are chosen too, from the lowest index on
+  // where digits are counted one by one:
+  kSecondDone,        // how many blocks have counted the second digit
+  kTwoDigits,         // the leading two digits of the K-th highest key
+  kTwoDigitsWanted,   // its rank among the keys with these two, from 1 for the highest
+  kTwoDigitsDecided,  // 1 where all keys with these two are chosen: kThreshold and kTies are final
 };
 
 // The workspace on the device; see struct Workspace.
@@ -48,7 +53,7 @@ inline SelectTables select_tables(const Selection& s) {
           table(at.state, s.n * kStateWords),
           table(at.leading, s.n * kSelectDigits),
           table(at.second, s.n * kSelectDigits),
-          table(at.fine, s.n * kFineCounts),
+          table(at.fine, s.n * s.fine_counts()),
           global<uint64_t>(counts ? s.workspace + at.words : nullptr, counts ? s.n * s.tiles() : 0),
           s.pitch(),
           static_cast<uint32_t>(s.pixels()),

@@ -25,7 +25,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu_check.sh"
 
 
@@ -324,7 +324,7 @@ def test_limits_of_the_course(follow):
     assert max(course.limits().values()) <= 200
     for words, least in (("--ours-only", 35), ("--cases targets --join", 80), ("sanitize memcheck 40", 40)):
         assert course.limit(words) > least, "a program that minds the time by itself ends before it is ended"
-    assert course.limit("tests/test_refine_step.py") == 75
+    assert course.limit("tests/operators/test_refine_step.py") == 75
     assert re.search(r"LIMIT \S+ INT .*test_refine_step.py", course.record), "interrupted tests say how far they came"
 
 
@@ -354,7 +354,7 @@ def test_kernels_are_tested_without_the_model_layer(follow):
     tested = [line for line in follow().record.splitlines() if "-m pytest" in line and "test_gpu.py" not in line]
     for chosen in ("cuda tests/", "triton and not large"):
         line = next(line for line in tested if f"-k {chosen}" in line)
-        assert line.count("tests/test_") > 10 and "tests/test_replace_points.py" in line
+        assert line.count("tests/operators/test_") > 10 and "tests/operators/test_replace_points.py" in line
         assert not re.search("test_(train|cli|model|gpu|cuda_|ptx_|install)", line)
         assert line.count("test_refine_step.py") == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from live import environment_of_a_program, live
 
-SCRIPT = Path(__file__).with_name("isa_parity.py")
+SCRIPT = Path(__file__).resolve().parent.parent / "isa_parity.py"
 
 pytestmark = [
     pytest.mark.skipif("cpu" not in live("refine_step"), reason="the compiled CPU kernels are not live here"),

@@ -13,7 +13,7 @@ from magnet.data import DataFolder
 
 pytestmark = pytest.mark.slow
 
-DATA = Path(os.environ.get("MAGNET_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+DATA = Path(os.environ.get("MAGNET_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 CLASSES = {"hrf": 2, "chase_db1": 2, "camvid_960x720": 11, "camvid_480x360": 11}
 
 

@@ -309,7 +309,7 @@ def test_no_patches_are_a_number_of_patches(
 def test_no_patches_in_an_ablation_are_a_number(
     of_the_model: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks" / "ablations"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks" / "ablations"))
     ablations = importlib.import_module("run")
     seen: list[object] = []
 

@@ -145,7 +145,7 @@ def resources(cubin: bytes) -> dict[str, int]:
 
 @functools.cache
 def compiled() -> list[dict[str, Any]]:
-    environment = environment_of_a_program(Path(__file__).parent, OMP_NUM_THREADS="1")
+    environment = environment_of_a_program(Path(__file__).resolve().parent.parent, OMP_NUM_THREADS="1")
     environment.pop("TRITON_INTERPRET", None)
     processes = [
         subprocess.Popen(

@@ -16,7 +16,7 @@ from live import environment_of_a_program
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = (ROOT / "benchmarks" / "gpu_prebuild.sh", ROOT / "benchmarks" / "gpu" / "build_cub.sh")
 HOPPER = (9, 0)
 

@@ -17,7 +17,7 @@ from magnet_kernels import _loader
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FAKE_NVCC = """#!/bin/sh
 case "$*" in
 *--list-gpu-code*) echo sm_80; echo sm_90 ;;

@@ -225,7 +225,7 @@ def test_too_little_shared_memory_is_told() -> None:
     )
     mounted = 'mount -t tmpfs -o size=1m tmpfs /dev/shm || exit 77; exec "$0" -c "$1"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mounted, sys.executable, script]
-    environment = environment_of_a_program(Path(__file__).parent)
+    environment = environment_of_a_program(Path(__file__).parent, Path(__file__).parent.parent)
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     if run.returncode == 77 or "unshare failed" in run.stderr:
         pytest.skip("this system lets nobody mount")

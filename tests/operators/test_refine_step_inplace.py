@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from live import DEVICES, environment_of_a_program, gradcheck, live, on_live_backends, on_live_devices
+from operators.test_refine_step import BAD_ARGUMENTS, BASE, pair
+from operators.test_replace_points import surroundings
 from strategies import DTYPES, WRITABLE, MapSpec, kernel_sizes, lay_out, masks, pairs, point_counts
-from test_refine_step import BAD_ARGUMENTS, BASE, pair
-from test_replace_points import surroundings
 from tolerances import assert_same
 from torch.library import opcheck
 
@@ -151,7 +151,7 @@ def test_opcheck(device, layout, masked):
     opcheck(torch.ops.magnet_kernels.refine_step_.default, (coarse, fine, mask, 9, 3, masked))
 
 
-MEASURE = Path(__file__).with_name("memory.py")
+MEASURE = Path(__file__).resolve().parent.parent / "memory.py"
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of resident memory from /proc")

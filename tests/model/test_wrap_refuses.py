@@ -37,8 +37,6 @@ class Constant(nn.Module):
 
 
 N_MAPS = torch.zeros(2, 5, 4, 4)
-
-
 BAD_RESULTS = {
     "labels": (torch.zeros(2, 4, 6, dtype=torch.long), r"got Tensor \(2, 4, 6\) of int64"),
     "integer maps": (N_MAPS.int(), r"got Tensor \(2, 5, 4, 4\) of int32"),

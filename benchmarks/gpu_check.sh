@@ -140,11 +140,12 @@ sanitize() {
   return "$code"
 }
 
-# The files whose tests run on each backend; those of the model layer need packages that kernels do not.
+# The files whose tests run on each backend; those of the model layer need packages that kernels do not,
+# and test_pytorch*.py more time than there is.
 test_files() {
   ls tests/operators/test_{refine_step,select_points,refine_stage}.py
   grep -lE 'live import|cuda' tests/operators/test_*.py tests/triton_backend/test_triton_dispatch.py |
-    xargs grep -LE '^(from|import) magnet(\.| |$)' | grep -vE 'test_(refine_step|select_points|refine_stage)\.py'
+    xargs grep -LE '^(from|import) magnet(\.| |$)' | grep -vE 'test_(pytorch.*|refine_step|select_points|refine_stage)\.py'
 }
 
 # tests BACKEND CHOSEN FILES...: in at most 8 processes. Where the backend is not live they would only be skipped.

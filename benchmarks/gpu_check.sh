@@ -141,7 +141,7 @@ sanitize() {
 }
 
 # The files whose tests run on each backend; those of the model layer need packages that kernels do not,
-# and test_pytorch*.py more time than there is.
+# and test_pytorch*.py are left out to save time.
 test_files() {
   ls tests/operators/test_{refine_step,select_points,refine_stage}.py
   grep -lE 'live import|cuda' tests/operators/test_*.py tests/triton_backend/test_triton_dispatch.py |

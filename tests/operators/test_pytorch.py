@@ -8,17 +8,7 @@ from typing import Any
 import pytest
 import torch
 from live import DEVICES
-from operator_calls import (
-    CALLS,
-    H,
-    W,
-    each_device,
-    each_pair,
-    each_with_gradients,
-    gradients,
-    inputs,
-    results,
-)
+from operator_calls import CALLS, H, W, each_device, each_pair, each_with_gradients, gradients, inputs, results
 from seeded import rand
 from tolerances import assert_same
 from torch.library import opcheck

@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from operator_calls import (
-    each_device,
-    inputs,
-)
+from operator_calls import each_device, inputs
 from seeded import probs, rand
 from tolerances import assert_same
 from torch import Tensor

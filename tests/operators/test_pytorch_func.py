@@ -7,17 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from operator_calls import (
-    CALLS,
-    WRITES,
-    Maps,
-    each_device,
-    each_with_gradients,
-    gradients,
-    inputs,
-    loss,
-    results,
-)
+from operator_calls import CALLS, WRITES, Maps, each_device, each_with_gradients, gradients, inputs, loss, results
 from tolerances import assert_close, assert_same
 from torch.autograd import forward_ad
 

@@ -9,14 +9,7 @@ from typing import Any
 import pytest
 import torch
 from live import DEVICES, live
-from operator_calls import (
-    CALLS,
-    WRITES,
-    each_operator,
-    each_pair,
-    inputs,
-    results,
-)
+from operator_calls import CALLS, WRITES, each_operator, each_pair, inputs, results
 from tolerances import assert_same
 from torch import Tensor
 

@@ -14,6 +14,7 @@ from ptx.self_test import FOLDER, SEEDS, Kernels
 import build_nvcc
 
 pytestmark = pytest.mark.ptx
+FILES = ("mistakes_of_waiting.cu", "mistakes_of_memory.cu", "mistakes_of_order.cu")
 
 
 class Mistake(NamedTuple):
@@ -106,7 +107,7 @@ ONE_WARP = [name for name, mistake in MISTAKES.items() if mistake.threads == 32 
 @pytest.fixture(scope="module")
 def kernels() -> Kernels:
     try:
-        return Kernels("mistakes.cu")
+        return Kernels(*FILES)
     except build_nvcc.NvccError as error:
         pytest.skip(str(error))
 
@@ -163,8 +164,8 @@ def test_names_the_kernel_and_the_line(kernels, name):
     assert error.startswith("deadlock") or re.search(
         rf"{kernel}, block \d+(, thread \d+)? \(warp \d+(, lane \d+)?\), at .*PTX line \d+: \w+", error
     )
-    lines = (FOLDER / "mistakes.cu").read_text().splitlines()
-    blamed = [lines[int(line) - 1] for line in re.findall(r"at tests/ptx/self_test/mistakes\.cu:(\d+)", error)]
+    places = re.findall(r"at tests/ptx/self_test/(mistakes_of_\w+\.cu):(\d+)", error)
+    blamed = [(FOLDER / file).read_text().splitlines()[int(line) - 1] for file, line in places]
     assert any(line.endswith("// wrong") for line in blamed), (error, blamed)
 
 

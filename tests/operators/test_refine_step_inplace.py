@@ -12,9 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from live import DEVICES, environment_of_a_program, gradcheck, live, on_live_backends, on_live_devices
-from operators.test_refine_step import BAD_ARGUMENTS, BASE, pair
-from operators.test_replace_points import surroundings
-from strategies import DTYPES, WRITABLE, MapSpec, kernel_sizes, lay_out, masks, pairs, point_counts
+from refine_arguments import BAD_ARGUMENTS, BASE, pair
+from strategies import DTYPES, WRITABLE, MapSpec, kernel_sizes, lay_out, masks, pairs, point_counts, surroundings
 from tolerances import assert_same
 from torch.library import opcheck
 

@@ -164,6 +164,9 @@ class Loader:
             raise self._ended(error) from error
 
     def _ended(self, error: Exception) -> MagNetError:
+        # torch finds a dead worker twice, while it waits for it and by a signal, which may come later: not any more now
+        with contextlib.suppress(RuntimeError):
+            torch._C._error_if_any_worker_fails()
         what = (str(error).splitlines() or [""])[0].rstrip(". ") or type(error).__name__
         return MagNetError(
             f"data: a loader process ended ({what}), most often for lack of memory; lower data.workers or "

@@ -186,13 +186,33 @@ def test_a_worker_killed_at_any_moment_is_one_line(seed: int) -> None:
     victim = rng.choice(processes(loader))
     threading.Timer(rng.random() * 0.2, victim.kill).start()
     end = time.monotonic() + 60
-    with pytest.raises(MagNetError) as caught, loader.watched():
+    with pytest.raises(MagNetError) as caught:
         while time.monotonic() < end:
             loader.next()
             sum(range(rng.randrange(20_000)))
     loader.close()
     assert str(caught.value).startswith("data: a loader process ended (") and "lower data.workers" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_killed_worker_interrupts_nothing_but_the_wait_for_it() -> None:
+    """torch's handler of the signal raises wherever the training is, in the middle of an import as well."""
+    before = signal.getsignal(signal.SIGCHLD)
+    loader = Loader(Slow(0.0, 3000), (0, 1), [[0, 1], [2]], 0, 10**6, workers=2)
+    torchs = loader._signal._before
+    assert callable(torchs) and signal.getsignal(signal.SIGCHLD) != torchs
+    for victim in processes(loader):
+        victim.kill()
+        victim.join(30)
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        sum(range(1000))
+    with pytest.raises(MagNetError, match=r"^data: a loader process ended \(DataLoader worker "):
+        for _ in range(100):
+            loader.next()
+    loader.close()
+    assert signal.getsignal(signal.SIGCHLD) == torchs
+    assert before in (torchs, signal.SIG_DFL)
 
 
 def test_workers_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

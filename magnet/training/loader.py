@@ -182,7 +182,7 @@ class Loader:
 
 
 class _QuietSignal:
-    """Keeps torch's handler of the signal that a process has ended from raising, which it does wherever the training is.
+    """Keeps torch's handler of the signal that a process has ended from raising, wherever the training is.
 
     Who waits for a batch finds within ``_LOOK_EVERY`` seconds that a worker has ended, and then it is told.
     """

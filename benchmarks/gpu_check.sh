@@ -140,11 +140,12 @@ sanitize() {
   return "$code"
 }
 
-# The files whose tests run on each backend; those of the model layer need packages that kernels do not.
+# The files whose tests run on each backend; those of the model layer need packages that kernels do not,
+# and test_pytorch*.py are left out to save time.
 test_files() {
-  ls tests/test_{refine_step,select_points,refine_stage}.py
-  grep -lE 'live import|cuda' tests/test_*.py | xargs grep -LE '^(from|import) magnet(\.| |$)' |
-    grep -vE 'test_((cuda|ptx)_.*|gpu.*|install|triton_aot|triton_kernels|refine_step|select_points|refine_stage)\.py'
+  ls tests/operators/test_{refine_step,select_points,refine_stage}.py
+  grep -lE 'live import|cuda' tests/operators/test_*.py tests/triton_backend/test_triton_dispatch.py |
+    xargs grep -LE '^(from|import) magnet(\.| |$)' | grep -vE 'test_(pytorch.*|refine_step|select_points|refine_stage)\.py'
 }
 
 # tests BACKEND CHOSEN FILES...: in at most 8 processes. Where the backend is not live they would only be skipped.
@@ -170,7 +171,7 @@ step "rivals" 100 "${bench[@]}" --cases targets --join --seconds 80
 
 step "memcheck" 65 bash -c "sanitize memcheck 40" &
 step "racecheck" 65 bash -c "sanitize racecheck 40" &
-step "tests of the GPU" 60 bash -c 'tests cuda "" tests/test_gpu.py' &
+step "tests of the GPU" 60 bash -c 'tests cuda "" tests/cuda/test_gpu.py' &
 wait
 STOP=INT step "operators on CUDA" 75 bash -c 'tests cuda cuda "$@"' tests "${files[@]}"
 step "Triton" 40 "$PYTHON" -W ignore -m gpu.parity --backend triton &

@@ -37,6 +37,12 @@ def restore_threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def one_thread(restore_threads: None) -> None:
+    """For tests whose tensors are so small that more threads take longer."""
+    torch.set_num_threads(1)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("magnet")
     group.addoption("--all", action="store_true", help="slow tests too, and more examples drawn; what CI runs")

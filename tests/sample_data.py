@@ -6,10 +6,16 @@ and every split has its own.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from magnet.data import LabelledFiles, open_split
+from magnet.data.config import DataConfig
 
 SIZE = (64, 96)
 COUNTS = {"train": 4, "val": 2, "test": 2}
@@ -138,3 +144,20 @@ SAMPLES = {
 def arguments(keys: dict[str, str]) -> list[str]:
     """Keys as the words of a command line: ``--data.root DIR ...``."""
     return [word for key, value in keys.items() for word in (f"--{key}", value)]
+
+
+def configured(keys: Mapping[str, Any]) -> DataConfig:
+    """The configuration that has the keys ``data.*``, without the time that the command line takes."""
+    config = DataConfig()
+    for key, value in keys.items():
+        *sections, name = key.removeprefix("data.").split(".")
+        owner = functools.reduce(getattr, sections, config)
+        assert hasattr(owner, name)
+        setattr(owner, name, value)
+    return config
+
+
+def files(config: DataConfig, split: str) -> LabelledFiles:
+    (dataset,) = open_split(config, split)
+    assert isinstance(dataset, LabelledFiles)
+    return dataset

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "golden"
 
 
 def _generator(name: str) -> torch.Generator:
@@ -71,7 +71,7 @@ def seed_module(module: nn.Module, prefix: str = "") -> nn.Module:
 
 
 def golden(name: str) -> dict[str, np.ndarray]:
-    """All arrays of ``tests/data/<name>.npz``."""
+    """All arrays of ``tests/golden/<name>.npz``."""
     with np.load(DATA / f"{name}.npz") as arrays:
         return {key: arrays[key] for key in arrays.files}
 

@@ -158,3 +158,11 @@ def point_counts(shape: tuple[int, int, int, int]) -> st.SearchStrategy[int | fl
 
 def kernel_sizes(largest: int = 15) -> st.SearchStrategy[int]:
     return st.sampled_from([1, 3, 3, 5, 7, 9, 11, 13, 15]).filter(lambda k: k <= largest)
+
+
+def surroundings(x: torch.Tensor, layout: str) -> int:
+    """How many elements of the memory behind a slice are NaN beyond those in the slice itself."""
+    if not layout.startswith("sliced"):
+        return 0
+    whole = torch.empty(0, dtype=x.dtype, device=x.device).set_(x.untyped_storage())
+    return int(whole.isnan().sum()) - int(x.isnan().sum())

@@ -2,7 +2,7 @@
 
 TIFF holds far more than pictures: measurements of any type and range, many bands, stacks. Decoders open much of that
 and give pixels that look like an image and are not the file's. Both decoders, Pillow and libvips, are asked only for
-what they were seen to decode right (tests/test_tiff_kinds.py); all else is refused in the words of the file.
+what they were seen to decode right (tests/data/test_tiff_kinds.py); all else is refused in the words of the file.
 """
 
 from __future__ import annotations

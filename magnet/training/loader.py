@@ -10,13 +10,12 @@ samples of up to two steps. Where workers are spawned instead, they share no cac
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -114,8 +113,13 @@ class Loader:
             # a generator of its own: the default one is the training's, and must not depend on the loader
             generator=torch.Generator(),
         )
+        self._signal = _QuietSignal()
         try:
             self._batches: Any = iter(loader)
+            if workers:
+                self._signal.start()
+        except RuntimeError as error:
+            raise self._ended(error) from error
         except OSError as error:
             raise MagNetError(
                 f"data: {workers} loader processes cannot be started ({error.strerror or error}); lower data.workers, "
@@ -130,8 +134,7 @@ class Loader:
             Interrupted: it was stopped while it waited.
         """
         start = time.perf_counter()
-        with self.watched():
-            batch = self._wait(start)
+        batch = self._wait(start)
         if isinstance(batch, _Failure):
             raise MagNetError(batch.message)
         return batch, time.perf_counter() - start
@@ -143,6 +146,8 @@ class Loader:
             except (OSError, EOFError) as error:  # what a process that is killed while it sends leaves behind
                 raise self._ended(error) from error
             except RuntimeError as error:
+                if str(error).startswith("DataLoader worker"):
+                    raise self._ended(error) from error
                 if not str(error).startswith("DataLoader timed out"):
                     raise
                 if self._stopped():
@@ -153,16 +158,6 @@ class Loader:
                         "training itself (--data.workers 0) to see where they stop"
                     ) from error
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Inside, a worker that ends is a MagNetError, wherever torch's signal handler raises its own error."""
-        try:
-            yield
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise self._ended(error) from error
-
     def _ended(self, error: Exception) -> MagNetError:
         what = (str(error).splitlines() or [""])[0].rstrip(". ") or type(error).__name__
         return MagNetError(
@@ -172,12 +167,6 @@ class Loader:
 
     def close(self) -> None:
         """End the workers, by force where they do not hear."""
-        for _ in range(2):  # torch's signal handler raises once for a worker that was killed, wherever this is
-            with contextlib.suppress(RuntimeError):
-                self._end_workers()
-                return
-
-    def _end_workers(self) -> None:
         workers = list(getattr(self._batches, "_workers", ()))
         if workers:
             force = threading.Timer(_TIME_TO_END, _kill, (workers,))
@@ -189,6 +178,38 @@ class Loader:
             for worker in workers:
                 worker.join(_TIME_TO_END)
         self._batches = None
+        self._signal.stop()
+
+
+class _QuietSignal:
+    """Keeps torch's handler of the signal that a process has ended from raising, wherever the training is.
+
+    Who waits for a batch finds within ``_LOOK_EVERY`` seconds that a worker has ended, and then it is told.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+
+    def start(self) -> None:
+        """From the main thread, which alone handles signals; from another one this does nothing."""
+        if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+            return
+        handler = signal.getsignal(signal.SIGCHLD)
+        if callable(handler):
+            self._before = handler
+            signal.signal(signal.SIGCHLD, self._handle)
+
+    def stop(self) -> None:
+        if self._before is not None and signal.getsignal(signal.SIGCHLD) == self._handle:
+            signal.signal(signal.SIGCHLD, self._before)
+        self._before = None
+
+    def _handle(self, number: int, frame: Any) -> None:
+        try:
+            self._before(number, frame)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
 
 
 def _kill(workers: Sequence[Any]) -> None:

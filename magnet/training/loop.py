@@ -123,11 +123,6 @@ class _Trainer:
             mininterval=2,
             disable=not is_main(),
         )
-        with loader.watched():
-            self._work(loader, board, bar)
-        return self.average.network
-
-    def _work(self, loader: Loader, board: Board, bar: tqdm[NoReturn]) -> None:
         try:
             self._loop(loader, board, bar)
         except Interrupted:  # in a validation, which the resumed run does anew, or in a long wait for samples
@@ -136,6 +131,7 @@ class _Trainer:
             bar.close()  # before an error is printed, which needs a line of its own
             loader.close()
             board.close()
+        return self.average.network
 
     # the loop
 

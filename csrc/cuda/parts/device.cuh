@@ -16,7 +16,7 @@
 #include "cuda/parts/launch.h"
 
 // Starts a kernel: `template <...> MAGNET_KERNEL(256, 64) void name(...)` runs in blocks of 256 threads and must need
-// no more than 64 registers, which tests/test_cuda_static.py holds it to. A third number: how many blocks a
+// no more than 64 registers, which tests/cuda/test_cuda_static.py holds it to. A third number: how many blocks a
 // multiprocessor should have room for. Without it the compiler makes room for as many as it likes, and may spill a
 // little to do so.
 #define MAGNET_KERNEL(threads, registers, ...) __global__ __launch_bounds__(threads __VA_OPT__(, ) __VA_ARGS__)

@@ -17,11 +17,15 @@ SEEDS = [int(seed) for seed in os.environ.get("MAGNET_PTX_SEEDS", "0 1 2 3 4 5")
 
 
 class Kernels:
-    """The kernels of a file in this folder, as nvcc compiles them. Raises NvccError where it cannot."""
+    """The kernels of files in this folder, as nvcc compiles them. Raises NvccError where it cannot."""
 
-    def __init__(self, file: str, architecture: int = 90) -> None:
-        source = FOLDER / file
+    def __init__(self, *files: str, architecture: int = 90) -> None:
+        self.modules = [self._compiled(FOLDER / file, architecture) for file in files]
+
+    @staticmethod
+    def _compiled(source: Path, architecture: int) -> emulator.Module:
         headers = [path for end in ("h", "cuh") for path in (build.ROOT / "csrc").rglob(f"*.{end}")]
+        headers += FOLDER.glob("*.cuh")
 
         def command(path: Path) -> list[str]:
             target = f"-arch=compute_{architecture}"
@@ -29,7 +33,7 @@ class Kernels:
             return [*words, str(source), "-o", str(path)]
 
         target = build.OUTPUT / "self_test" / f"{source.stem}_{architecture}.ptx"
-        self.module = emulator.Module(build.made(target, [source, *headers], command).read_text())
+        return emulator.Module(build.made(target, [source, *headers], command).read_text())
 
     def launch(
         self, kernel: str, blocks: int, threads: int, *arguments: Any, options: emulator.Options | None = None
@@ -38,7 +42,8 @@ class Kernels:
 
         Arrays are the device's memory while it runs; None is a null pointer. Raises Fault.
         """
-        decoded, handle = self.module.kernel(self._entry(kernel))
+        module, entry = self._entry(kernel)
+        decoded, handle = module.kernel(entry)
         arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
         if len(arguments) != len(decoded.params):
             raise TypeError(f"{kernel}: expected {len(decoded.params)} arguments, got {len(arguments)}")
@@ -53,12 +58,13 @@ class Kernels:
             for array in arrays:
                 emulator.LIBRARY.emulator_forget(array.ctypes.data)
 
-    def _entry(self, kernel: str) -> str:
+    def _entry(self, kernel: str) -> tuple[emulator.Module, str]:
         name, _, template = kernel.partition("<")
         mangled = f"_ZN6magnet4cuda{len(name)}{name}" + (f"I{template[:-1]}E" if template else "")
-        found = [entry for entry in self.module.entries if re.match(rf"{mangled}E", entry)]
+        all_there = [(module, entry) for module in self.modules for entry in module.entries]
+        found = [(module, entry) for module, entry in all_there if re.match(rf"{mangled}E", entry)]
         if len(found) != 1:
-            raise KeyError(f"{kernel}: {found} of {sorted(self.module.entries)}")
+            raise KeyError(f"{kernel}: {[entry for _, entry in found]} of {sorted(entry for _, entry in all_there)}")
         return found[0]
 
 

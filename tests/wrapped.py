@@ -1,0 +1,95 @@
+"""Networks that return what those of other libraries do, for the tests of magnet.wrap."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+import torch
+from seeded import randn, seed_module
+from torch import Tensor, nn
+
+
+@dataclasses.dataclass
+class Returned:
+    """An object as transformers returns it, without being a mapping."""
+
+    logits: Tensor
+    loss: Tensor | None = None
+
+
+@dataclasses.dataclass
+class Outs:
+    out: Tensor
+    aux: Tensor
+
+
+class Queries(collections.OrderedDict):
+    """Mask classification as a mapping whose keys are attributes, too."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(name)
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        return tuple(value for value in self.values() if value is not None)
+
+
+class Net(nn.Module):
+    """A convolution with stride, and what it makes of the image handed over in the form asked for."""
+
+    def __init__(self, form: str = "tensor", stride: int = 1, classes: int = 3) -> None:
+        super().__init__()
+        self.form = form
+        self.conv = nn.Conv2d(3, classes, 3, stride=stride, padding=1)
+        seed_module(self, "wrap.")
+
+    def forward(self, images: Tensor) -> Any:
+        logits = 4 * self.conv(images)
+        mean = logits.mean()
+        match self.form:
+            case "tensor":
+                return logits
+            case "dict":
+                return {"aux": -logits, "out": logits}
+            case "dict of logits":
+                return {"loss": mean, "logits": logits}
+            case "object":
+                return Returned(logits)
+            case "object of out":
+                return Outs(logits, -logits)
+            case "tuple":
+                return mean, None, logits.mean(dim=(2, 3)), logits, -logits
+            case "list of dicts":
+                return [{"loss": mean}, {"out": logits}]
+        raise AssertionError(self.form)
+
+
+FORMS = ["tensor", "dict", "dict of logits", "object", "object of out", "tuple", "list of dicts"]
+
+
+class QueryNet(nn.Module):
+    """Mask classification with Q queries for C classes, at a quarter of the size."""
+
+    def __init__(self, classes: int = 3, queries: int = 7) -> None:
+        super().__init__()
+        self.masks = nn.Conv2d(3, queries, 5, stride=4, padding=2)
+        self.classes = nn.Linear(3, queries * (classes + 1))
+        self.queries = queries
+        seed_module(self, "queries.")
+
+    def forward(self, images: Tensor) -> Queries:
+        scores = self.classes(images.mean(dim=(2, 3))).view(images.shape[0], self.queries, -1)
+        return Queries(loss=None, class_queries_logits=2 * scores, masks_queries_logits=3 * self.masks(images))
+
+
+def images_of(height: int, width: int, n: int = 2) -> Tensor:
+    return randn("wrap.images", n, 3, height, width)
+
+
+def plain_probabilities(classes: Tensor, masks: Tensor) -> Tensor:
+    """The definition, in float64: a sum over the queries, normalised at each pixel."""
+    scores = torch.einsum("nqc,nqhw->nchw", classes.double().softmax(-1)[..., :-1], masks.double().sigmoid())
+    return scores / scores.sum(dim=1, keepdim=True)

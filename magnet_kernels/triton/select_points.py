@@ -24,6 +24,7 @@ from magnet_kernels.triton.digits import (
     next_digit,
 )
 from magnet_kernels.triton.launch import (
+    COUNTS,
     MOST_PIXELS,
     as_bytes,
     cdiv,
@@ -41,7 +42,7 @@ from magnet_kernels.triton.values import KEY_OF_INVALID, order_key, selection_ke
 
 
 # Budget: 64 registers, no spills; 4 KiB shared memory.
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def key_kernel(
     score,
     mask,
@@ -78,7 +79,7 @@ def key_kernel(
 
 
 # Budget: 64 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=["n_points"])
+@triton.jit(do_not_specialize=COUNTS)
 def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr, PIXELS: tl.constexpr):
     """Counts the digit after the first DIGITS (1 to 3) of keys that have those of the K-th highest."""
     image = tl.program_id(0) // blocks
@@ -95,7 +96,7 @@ def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr
 
 
 # Budget: 48 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=["n_points"])
+@triton.jit(do_not_specialize=COUNTS)
 def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.constexpr):
     """For each block: how many keys lie above the K-th highest, and how many are equal to it, into counts (N, 2, B)."""
     image = tl.program_id(0) // blocks
@@ -113,7 +114,7 @@ def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.c
 
 
 # Budget: 40 registers, no spills; 1 KiB shared memory.
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def scan_kernel(counts, blocks, BLOCKS: tl.constexpr):
     """In place: what the blocks before have counted. A program for each of the two rows of each image."""
     counts += tl.program_id(0).to(tl.int64) * blocks
@@ -126,7 +127,7 @@ def scan_kernel(counts, blocks, BLOCKS: tl.constexpr):
 
 
 # Budget: 96 registers, no spills; 4 KiB shared memory.
-@triton.jit(do_not_specialize=["n_points"])
+@triton.jit(do_not_specialize=COUNTS)
 def list_kernel(
     keys,
     workspace,

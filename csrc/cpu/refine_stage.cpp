@@ -17,8 +17,7 @@
 namespace magnet {
 namespace {
 
-constexpr int64_t kCached = int64_t{8} << 20;  // bytes; a larger result would only push other things out of the caches
-constexpr int64_t kPoints = 256;               // replaced at a time
+constexpr int64_t kPoints = 256;  // replaced at a time
 
 class StageScorer : public RowScorer {
  public:
@@ -217,7 +216,7 @@ std::tuple<Tensor, Tensor> refine_stage(const Tensor& coarse, const Tensor& patc
   StageScorer stage = new_scorer(given, height, width);
   Tensor refined = new_large_map(coarse, given.coarse.n, given.coarse.c, height, width, is_channels_last(coarse));
   stage.refined = view(refined, "refined");
-  stage.streams = refined.numel() * stage.refined.item() > kCached;
+  stage.streams = outgrows_caches(refined.numel() * stage.refined.item());
   return {refined, run_stage(stage, coarse, given, n_points, kernel_size, from_logits)};
 }
 

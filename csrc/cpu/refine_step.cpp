@@ -14,8 +14,6 @@
 namespace magnet {
 namespace {
 
-constexpr int64_t kCached = int64_t{8} << 20;  // bytes; a larger result would only push other things out of the caches
-
 // Everything that can be refused or fail to be allocated happens before anything is written. out: null in place.
 Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tensor>& mask, int64_t n_points,
               int64_t kernel_size, bool from_logits, const Tensor* out) {
@@ -31,7 +29,7 @@ Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tens
   job.upsampler = upsampler.get();
   job.copies = given.copies;
   job.copy = given.target;
-  job.streams = given.fine.n * given.fine.c * pixels * given.fine.item() > kCached;
+  job.streams = outgrows_caches(given.fine.n * given.fine.c * pixels * given.fine.item());
 
   Tensor points = torch::stable::new_empty(coarse, {n, n_points}, ScalarType::Long);
   if (n * pixels == 0 || (n_points == 0 && !job.copies)) return points;

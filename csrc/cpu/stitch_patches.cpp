@@ -16,12 +16,14 @@ void stitch(const Map& patches, const std::vector<Box>& boxes, const Map& out, b
   const std::vector<Places<A>> places = find_places<A>(boxes, out.n, out.h, out.w, patches.w);
   const int64_t items = out.n * out.h;
   const int64_t source_size = patches.w * inner + kRowPadding, row_size = out.w * inner;
-  Workspace space(worker_count(items), (source_size + 2 * row_size + out.w) * sizeof(A));
+  const bool streams = outgrows_caches(out.n * out.c * out.h * out.w * out.item());
+  Workspace space(worker_count(items), (source_size + 3 * row_size + out.w) * sizeof(A));
   for_each_item(items, [&](int64_t worker, int64_t item) {
     const int64_t image = item / out.h, y = item % out.h;
     const Band<A>& band = places[image].band(y);
     A* source = reinterpret_cast<A*>(space.of(worker));
     A *resized = source + source_size, *total = resized + row_size, *count = total + row_size;
+    T* made = reinterpret_cast<T*>(count + out.w);  // the row, where it is written past the caches
 
     bool* cover = covered + item * out.w;
     const bool whole = band.covered.size() == 1 && band.covered[0].end - band.covered[0].begin == out.w;
@@ -37,7 +39,8 @@ void stitch(const Map& patches, const std::vector<Box>& boxes, const Map& out, b
     }
 
     for (int64_t plane = 0; plane < planes; ++plane) {
-      T* to = reinterpret_cast<T*>(out.data) + image * out.sn + plane * out.sc + y * out.sh;
+      T* row = reinterpret_cast<T*>(out.data) + image * out.sn + plane * out.sc + y * out.sh;
+      T* to = streams ? made : row;
       if (band.overlap) {
         std::fill_n(total, row_size, kNothing<A>);
       } else if (!whole) {
@@ -53,6 +56,7 @@ void stitch(const Map& patches, const std::vector<Box>& boxes, const Map& out, b
                        {source, resized}, 0, to + at, band.overlap ? total + at : nullptr);
       }
       if (band.overlap) run.divide(total, count, out.w, inner, to);
+      if (streams) run.stream(made, row_size, row);
     }
   });
 }

@@ -18,6 +18,7 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
   const int64_t stride = block + 16;  // not a power of two: planes do not evict each other
   const int64_t row_bytes = (coarse.w + kRowPadding) * sizeof(A), block_bytes = stride * sizeof(A);
   const int64_t items = out.n * out.h;
+  const bool streams = outgrows_caches(items * out.c * out.w * out.item());
   Workspace space(worker_count(items), row_bytes + block_bytes + out.c * stride * sizeof(T));
   for_each_item(items, [&](int64_t worker, int64_t item) {
     const int64_t image = item / out.h, y = item % out.h;
@@ -40,7 +41,7 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
         }
       }
       margin_planes(out.type, tile, stride, out.c, n, from_logits, confidence + item * out.w + x, out.at(image, y, x),
-                    out.sc);
+                    out.sc, streams);
     }
   });
 }
@@ -81,10 +82,11 @@ void upsample_pixels(const Map& coarse, const Map& out, bool from_logits, float*
 // The size does not change.
 void copy_map(const Map& coarse, const Map& out, bool from_logits, float* confidence) {
   const int64_t items = out.n * out.h;
+  const bool streams = outgrows_caches(items * out.c * out.w * out.item());
   Workspace tiles(worker_count(items), coarse.planar() ? 0 : tile_bytes(coarse));
   for_each_item(items, [&](int64_t worker, int64_t item) {
     margin_pixels(coarse, item / out.h, item % out.h, 0, out.w, from_logits, tiles.of(worker),
-                  confidence + item * out.w, &out);
+                  confidence + item * out.w, &out, streams);
   });
 }
 

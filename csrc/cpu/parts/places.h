@@ -128,6 +128,14 @@ void stitch_part(const Resampler<T>& run, const ColumnPlan<Wide<T>>& plan, int64
     return;
   }
   const int64_t begin = plan.input_begin(first), width = plan.input_end(first + n - 1) - begin;
+  if (total && plan.shift) {  // columns stay as they are
+    const A* part = buffers.source;
+    if constexpr (std::is_same_v<A, T>) {
+      if (taps == 1) part = rows[0];
+    }
+    if (part == buffers.source) run.combine(rows, weights, taps, width * inner, buffers.source);
+    return run.add(part + skip * inner, elements, total);
+  }
   run.combine(rows, weights, taps, width * inner, buffers.source);
   if constexpr (std::is_same_v<A, T>) {
     if (!total && skip == 0) return run.columns(buffers.source, begin, plan, first, n, inner, to);

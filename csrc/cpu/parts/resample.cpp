@@ -82,7 +82,7 @@ ColumnPlan<A> bilinear_plan(int64_t begin, int64_t n, int64_t in_size, int64_t o
 template <class T>
 Resampler<T> resampler() {
   return {MAGNET_BEST(combine_rows<T>), MAGNET_BEST(resample_columns<Wide<T>>), MAGNET_BEST(narrow_row<T>),
-          MAGNET_BEST(add_row<Wide<T>>), MAGNET_BEST(divide_row<T>)};
+          MAGNET_BEST(stream_row<T>),   MAGNET_BEST(add_row<Wide<T>>),          MAGNET_BEST(divide_row<T>)};
 }
 
 template ColumnPlan<float> column_plan(const AxisTaps<float>&, int64_t, int64_t, int64_t);

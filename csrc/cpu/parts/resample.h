@@ -64,6 +64,8 @@ struct Resampler {
   void (*columns)(const A* row, int64_t origin, const ColumnPlan<A>& plan, int64_t begin, int64_t n, int64_t inner,
                   A* out);
   void (*narrow)(const A* row, int64_t n, T* out);
+  // out[i] = row[i], past the caches
+  void (*stream)(const T* row, int64_t n, T* out);
   // total[i] += row[i]
   void (*add)(const A* row, int64_t n, A* total);
   // out[i] = total[i] / count of the pixel; 0 where that is 0

@@ -26,6 +26,9 @@ inline void prefer_large_pages(const Tensor& x, int64_t bytes) {
 #endif
 }
 
+// Whether a result of so many bytes would only push other things out of the caches.
+inline bool outgrows_caches(int64_t bytes) { return bytes > (int64_t{8} << 20); }
+
 // How many of torch's threads work on so many items.
 inline int64_t worker_count(int64_t items) {
   return std::clamp<int64_t>(torch::stable::get_num_threads(), 1, std::max<int64_t>(items, 1));

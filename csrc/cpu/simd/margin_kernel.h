@@ -4,6 +4,7 @@
 // and planes that are a power of two apart do not evict each other from the cache.
 
 #include "cpu/simd/exp_kernel.h"
+#include "cpu/simd/stream_kernel.h"
 
 constexpr int kBlock = 1024;  // pixels; the state of a block and four planes of it fit in L1
 
@@ -72,28 +73,6 @@ MAGNET_INLINE void sweep(const T* p, int64_t stride, int n, MarginState& state, 
   }
 }
 
-// Stores past the caches where `to` is aligned to vectors; an sfence must follow before other threads may read.
-MAGNET_INLINE void stream_bytes(const char* from, char* to, int64_t bytes) {
-#if MAGNET_X86
-  if (reinterpret_cast<uintptr_t>(to) % kVectorBytes == 0) {
-    int64_t i = 0;
-    for (; i + kVectorBytes <= bytes; i += kVectorBytes) {
-#if MAGNET_AVX512
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
-#elif MAGNET_AVX2
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i),
-                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
-#else
-      _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
-#endif
-    }
-    __builtin_memcpy(to + i, from + i, bytes - i);
-    return;
-  }
-#endif
-  __builtin_memcpy(to, from, bytes);
-}
-
 // Where the planes of a block are copied to while they are in L1; `stream`: past the caches.
 template <class T>
 struct Copy {
@@ -138,9 +117,7 @@ MAGNET_INLINE void sweep_all(const T* p, int64_t stride, int64_t channels, int n
     sweep<4, false, kSoftmax>(p + c * stride, stride, n, state, next);
     copy.planes(p, stride, c, 4, n);
   }
-#if MAGNET_X86
-  if (copy.to && copy.stream) _mm_sfence();
-#endif
+  if (copy.to && copy.stream) end_of_stream();
 }
 
 // out[0..n) = top-1 minus top-2, n <= kBlock, 0 where not a number, never -0. copy_to: null, or where the planes are

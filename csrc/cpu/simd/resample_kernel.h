@@ -1,5 +1,7 @@
 // Weighted sums of rows and of the elements of a row. See resample.h.
 
+#include "cpu/simd/stream_kernel.h"
+
 // out[i] = sum of weights[k] * rows[k][i], taps in order.
 template <int kTaps, class T>
 MAGNET_INLINE void combine_some(const T* const* rows, const float* weights, int64_t n, float* out, bool more) {
@@ -150,6 +152,12 @@ static void narrow_row(const Wide<T>* row, int64_t n, T* out) {
     for (; i + kLanes <= n; i += kLanes) store(out + i, load(row + i));
     if (i < n) store_first(out + i, load_first(row + i, static_cast<int>(n - i)), static_cast<int>(n - i));
   }
+}
+
+template <class T>
+static void stream_row(const T* row, int64_t n, T* out) {
+  stream_bytes(reinterpret_cast<const char*>(row), reinterpret_cast<char*>(out), n * sizeof(T));
+  end_of_stream();
 }
 
 template <class A>

@@ -38,6 +38,22 @@ inline void check_n_points(int64_t n_points, int64_t height, int64_t width) {
         n_points);
 }
 
+// What upsample_confidence takes.
+inline void check_upsample_arguments(const Tensor& coarse, int64_t height, int64_t width) {
+  check_dimensions(coarse, "coarse", "N, C, H, W");
+  check_classes(coarse.size(1), "coarse");
+  check_not_empty(coarse.size(2), coarse.size(3), "coarse");
+  check_size(height, width, "size");
+}
+
+// What select_points takes.
+inline Map read_scores(const Tensor& score, int64_t n_points) {
+  const Map map = view(score, "score");
+  check(map.c == 1, "score: expected one channel (N, 1, H, W), got ", map.c);
+  check_n_points(n_points, map.h, map.w);
+  return map;
+}
+
 // int64 (N, K), one row for each image of a map.
 inline void check_points(const Tensor& points, const Map& map) {
   check(points.scalar_type() == ScalarType::Long, "points: expected an int64 tensor");

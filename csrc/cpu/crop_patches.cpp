@@ -1,6 +1,5 @@
 // crop_patches: RoIAlign with adaptive sampling, one axis after the other.
-#include "binding/boxes.h"
-#include "binding/checks.h"
+#include "binding/patch_arguments.h"
 #include "common/roi_align.h"
 #include "cpu/parts/layout.h"
 #include "cpu/parts/resample.h"
@@ -110,9 +109,7 @@ void crop(const Map& x, const std::vector<Box>& boxes, const Map& out, bool pixe
 }
 
 Tensor crop_patches(const Tensor& x, const Tensor& boxes, int64_t height, int64_t width, bool aligned) {
-  check_dimensions(x, "x", "N, C, H, W");
-  check_size(height, width, "output_size");
-  const std::vector<Box> list = read_boxes(boxes, x.size(0));
+  const std::vector<Box> list = read_crop_arguments(x, boxes, height, width);
   const bool channels_last = is_channels_last(x);
   Tensor result = new_large_map(x, boxes.size(0), x.size(1), height, width, channels_last);
   if (result.numel() == 0) return result;

@@ -7,9 +7,7 @@ namespace magnet {
 namespace {
 
 Tensor select_points(const Tensor& score, const std::optional<Tensor>& mask, int64_t n_points) {
-  const Map map = view(score, "score");
-  check(map.c == 1, "score: expected one channel (N, 1, H, W), got ", map.c);
-  check_n_points(n_points, map.h, map.w);
+  const Map map = read_scores(score, n_points);
   const ValidMap valid = view_mask(mask, map.n, map.h, map.w);
   Tensor points = torch::stable::new_empty(score, {map.n, n_points}, ScalarType::Long);
   if (map.n * n_points == 0) return points;

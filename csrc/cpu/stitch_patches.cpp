@@ -1,7 +1,7 @@
 // stitch_patches: patches resized to their boxes and laid into a map, overlaps averaged.
 #include <cstring>
 
-#include "binding/checks.h"
+#include "binding/patch_arguments.h"
 #include "cpu/parts/layout.h"
 #include "cpu/parts/places.h"
 
@@ -63,10 +63,7 @@ void stitch(const Map& patches, const std::vector<Box>& boxes, const Map& out, b
 
 std::tuple<Tensor, Tensor> stitch_patches(const Tensor& patches, const Tensor& boxes, int64_t height, int64_t width,
                                           int64_t batch_size) {
-  check_dimensions(patches, "patches", "P, C, h, w");
-  check_size(height, width, "size");
-  check(batch_size >= 0, "batch_size: expected an int >= 0, got ", batch_size);
-  const std::vector<Box> list = read_boxes(boxes, batch_size, patches.size(0));
+  const std::vector<Box> list = read_stitch_arguments(patches, boxes, height, width, batch_size);
   const bool channels_last = is_channels_last(patches);
   Tensor result = new_large_map(patches, batch_size, patches.size(1), height, width, channels_last);
   Tensor covered = torch::stable::new_empty(patches, {batch_size, 1, height, width}, ScalarType::Bool);

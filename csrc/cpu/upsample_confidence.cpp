@@ -91,10 +91,7 @@ void copy_map(const Map& coarse, const Map& out, bool from_logits, float* confid
 }
 
 std::tuple<Tensor, Tensor> upsample_confidence(const Tensor& coarse, int64_t height, int64_t width, bool from_logits) {
-  check_dimensions(coarse, "coarse", "N, C, H, W");
-  check_classes(coarse.size(1), "coarse");
-  check_not_empty(coarse.size(2), coarse.size(3), "coarse");
-  check_size(height, width, "size");
+  check_upsample_arguments(coarse, height, width);
   check(coarse.size(3) < (int64_t{1} << 31), "coarse: expected rows of less than 2**31 pixels");
   const int64_t n = coarse.size(0);
   const bool channels_last = is_channels_last(coarse);

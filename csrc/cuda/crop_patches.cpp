@@ -1,6 +1,7 @@
+// crop_patches: patches cut out of maps by RoIAlign.
 #include "cuda/crop_patches.h"
 
-#include "binding/checks.h"
+#include "binding/patch_arguments.h"
 #include "cuda/parts/patches.h"
 
 namespace magnet::cuda {
@@ -15,11 +16,9 @@ CropBox crop_box(const Box& box, int64_t height, int64_t width, bool aligned) {
 }
 
 Tensor crop_patches(const Tensor& x, const Tensor& boxes, int64_t height, int64_t width, bool aligned) {
-  check_dimensions(x, "x", "N, C, H, W");
-  check_size(height, width, "output_size");
+  const std::vector<Box> list = read_crop_arguments(x, boxes, height, width);
   check_sides("x", x.size(2), x.size(3));
   check_sides("output_size", height, width);
-  const std::vector<Box> list = read_boxes(boxes, x.size(0));
   const OnDevice device(x);
   const bool channels_last = is_channels_last(x);
   Tensor result = new_map(x, boxes.size(0), x.size(1), height, width, channels_last);

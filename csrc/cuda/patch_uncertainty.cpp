@@ -1,3 +1,4 @@
+// patch_uncertainty: the mean of 1 - confidence over boxes.
 #include "cuda/patch_uncertainty.h"
 
 #include "binding/checks.h"

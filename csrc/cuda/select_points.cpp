@@ -8,9 +8,7 @@ namespace magnet::cuda {
 namespace {
 
 Tensor select_points(const Tensor& score, const std::optional<Tensor>& mask, int64_t n_points) {
-  const Map map = view(score, "score");
-  check(map.c == 1, "score: expected one channel (N, 1, H, W), got ", map.c);
-  check_n_points(n_points, map.h, map.w);
+  const Map map = read_scores(score, n_points);
   const OnDevice device(score);
   Selection selection{map.n, map.h, map.w, n_points};
   selection.valid = view_mask(mask, map.n, map.h, map.w);

@@ -1,8 +1,9 @@
+// stitch_patches: patches resized to their boxes and laid into maps, overlaps averaged.
 #include "cuda/stitch_patches.h"
 
 #include <tuple>
 
-#include "binding/checks.h"
+#include "binding/patch_arguments.h"
 #include "cuda/parts/patches.h"
 
 namespace magnet::cuda {
@@ -10,11 +11,8 @@ namespace {
 
 std::tuple<Tensor, Tensor> stitch_patches(const Tensor& patches, const Tensor& boxes, int64_t height, int64_t width,
                                           int64_t batch_size) {
-  check_dimensions(patches, "patches", "P, C, h, w");
-  check_size(height, width, "size");
-  check(batch_size >= 0, "batch_size: expected an int >= 0, got ", batch_size);
+  const std::vector<Box> list = read_stitch_arguments(patches, boxes, height, width, batch_size);
   check_sides("size", height, width);
-  const std::vector<Box> list = read_boxes(boxes, batch_size, patches.size(0));
   const OnDevice device(patches);
   const bool channels_last = is_channels_last(patches);
   Tensor result = new_map(patches, batch_size, patches.size(1), height, width, channels_last);

@@ -1,3 +1,4 @@
+// upsample_confidence: a map made larger, and the confidence of the larger map.
 #include "cuda/upsample_confidence.h"
 
 #include <tuple>
@@ -11,10 +12,7 @@ namespace {
 
 std::tuple<Tensor, Tensor> upsample_confidence_tensors(const Tensor& coarse, int64_t height, int64_t width,
                                                        bool from_logits) {
-  check_dimensions(coarse, "coarse", "N, C, H, W");
-  check_classes(coarse.size(1), "coarse");
-  check_not_empty(coarse.size(2), coarse.size(3), "coarse");
-  check_size(height, width, "size");
+  check_upsample_arguments(coarse, height, width);
   const OnDevice device(coarse);
   const int64_t n = coarse.size(0);
   Tensor upsampled = new_map(coarse, n, coarse.size(1), height, width, is_channels_last(coarse));

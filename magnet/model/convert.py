@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from magnet.checkpoints.fit import KeyReport, load_state, match_official
 from magnet.errors import MagNetError
@@ -25,11 +27,11 @@ def convert(
     *,
     network: str,
     num_classes: int,
-    report: Any = None,
+    report: Callable[[KeyReport], object] | None = None,
     half: bool = False,
     overwrite: bool = False,
     **settings: Any,
-) -> Any:
+) -> MagNet:
     """Turn checkpoints into a folder. Either every key of every file is accounted for, or nothing is written.
 
     Args:
@@ -51,8 +53,6 @@ def convert(
             written, or holds another model.
         TypeError, ValueError: a setting is not valid; checked before any file is read.
     """
-    import torch
-
     with torch.device("meta"):  # all of their weights will come from the files
         segmenter = build_segmenter(network, num_classes)
         modules = [RefinementModule(num_classes) for _ in refiners]

@@ -107,6 +107,7 @@ class ImageWalk:
             else:
                 result = upsample(last.maps, plan.scales[-1])[0]
                 labels = labels_at(result, self.size)
+                result = result if self._probabilities else None
         seconds += time.perf_counter() - start
         self._prediction = Prediction(labels, result, None, seconds, self._image_size)
 

@@ -6,10 +6,11 @@ Source: Huynh, Tran, Luu, Hoai, "Progressive Semantic Segmentation", CVPR 2021.
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from magnet.checks import check_size
 from magnet.conventions import check_normalized
+from magnet.errors import MagNetError
 from magnet.images.inputs import check_images
 from magnet.images.match_colours import match_channels
 from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalize
@@ -31,7 +33,7 @@ from magnet.walk.networks import Networks, check_refiners
 from magnet.walk.official import official_walk
 from magnet.walk.paper import paper_walk
 from magnet.walk.plan import Plan, count_patches, plan_walk
-from magnet.walk.settings import FIELDS, Precision, WalkSettings, check_names, check_needed
+from magnet.walk.settings import FIELDS, Precision, SettingsGiven, WalkSettings, check_names, check_needed
 from magnet.walk.stage import WalkStage
 from magnet.walk.traced import traced_walk
 
@@ -98,11 +100,11 @@ class MagNet(Networks):
         *,
         class_names: Sequence[str] | None = None,
         colours: Sequence[Sequence[int]] | None = None,
-        **settings: Any,
+        **settings: Unpack[SettingsGiven],
     ) -> None:
         check_names(settings, _LOOKS)
         check_needed(settings)
-        chosen = WalkSettings(**settings)
+        chosen = WalkSettings(**cast(Any, settings))
         super().__init__(segmenter, check_refiners(refiner, len(chosen.scales)))
         object.__setattr__(self, "settings", chosen)
         self.class_names = check_class_names(class_names, self.num_classes)
@@ -125,8 +127,21 @@ class MagNet(Networks):
             )
         super().__setattr__(name, value)
 
-    def with_settings(self, **changes: Any) -> MagNet:
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *FIELDS]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "settings" not in state:
+            raise MagNetError(
+                "model: expected a MagNet that this version pickled, got one of an older version; write a folder by "
+                "save_pretrained there, or build it again and load its state dict"
+            )
+        super().__setstate__(state)
+
+    def with_settings(self, **changes: Unpack[SettingsGiven]) -> MagNet:
         """A model of the same networks, which are shared, with other settings.
+
+        All others stay as they are: another ``patch_size`` leaves ``input_size`` alone.
 
         Raises:
             TypeError, ValueError: there is no such setting, or it is not valid.
@@ -174,7 +189,8 @@ class MagNet(Networks):
         """(N, 3, H, W) images of any size, normalised -> (N, C, *scales[-1]) class probabilities, float32.
 
         With ``follow_image`` their size is that of the last scale of :meth:`plan`. The patches of all images go through
-        the networks together, ``batch_size`` at a time.
+        the networks together, ``batch_size`` at a time; convolutions round by how many there are, so that probabilities
+        equal those of one image at a time to about 1e-6, and exactly with ``batch_size=1``.
 
         Runs in evaluation mode and records no gradients, whatever mode the modules are in. For torch.compile and
         torch.export call ``eval()`` first; a pass of the networks then takes ``batch_size`` patches of each image.
@@ -213,7 +229,7 @@ class MagNet(Networks):
         *,
         return_stages: bool = False,
         probabilities: bool = True,
-        **changes: Any,
+        **changes: Unpack[SettingsGiven],
     ) -> Prediction:
         """Segment one image.
 
@@ -242,7 +258,7 @@ class MagNet(Networks):
         else:
             deque(walk, maxlen=0)
         prediction = walk.prediction
-        if not probabilities:
+        if not probabilities:  # the stages needed them
             prediction.probabilities = None
         prediction.stages = stages if return_stages else None
         return prediction
@@ -252,7 +268,7 @@ class MagNet(Networks):
         image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor,
         *,
         probabilities: bool = True,
-        **changes: Any,
+        **changes: Unpack[SettingsGiven],
     ) -> ImageWalk:
         """The walk over one image, to be iterated over: its stages, coarse first, and then its ``prediction``.
 
@@ -279,8 +295,12 @@ class MagNet(Networks):
         else:
             assert isinstance(source, Tensor)
             stages = paper_walk(self, settings, plan, source, labels_only=labels_only)
-        with self.evaluating(), bar:
-            for stage in stages:
+        with bar:
+            while True:
+                with self.evaluating():  # not across the yield: other walks of these networks may go on meanwhile
+                    stage = next(stages, None)
+                if stage is None:
+                    return
                 bar.update(stage.looks)
                 yield stage
                 del stage  # kept by who took it alone
@@ -337,6 +357,17 @@ class MagNet(Networks):
         sizes = ("scales", "patch_size", "input_size")
         choices = ("n_points", "n_patches", "kernel_size", "follow_image", "points_by", "match_colours", "compat")
         return ", ".join(f"{name}={getattr(self.settings, name)!r}" for name in (*sizes, *choices))
+
+
+def _signature() -> inspect.Signature:
+    """That of ``MagNet``, its settings by name."""
+    own = inspect.signature(MagNet.__init__)
+    settings = [*inspect.signature(WalkSettings).parameters.values()]
+    others = [one for one in own.parameters.values() if one.name != "settings"]
+    return own.replace(parameters=[*others[:3], *settings, *others[3:]])
+
+
+MagNet.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
 def _last(stages: Iterator[WalkStage]) -> WalkStage:

@@ -21,7 +21,7 @@ from magnet.files.locks import folder_lock
 from magnet.files.reading import read_json, sha256
 from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
 from magnet.walk.networks import Networks
-from magnet.walk.settings import WalkSettings
+from magnet.walk.settings import KEPT, WalkSettings
 
 __all__ = [
     "CONFIG",
@@ -40,8 +40,8 @@ Model = TypeVar("Model", bound=nn.Module)
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parent.parent / "weights"
 _FORMAT = 1
+# settings that the folders of every version have; the others came later
 _SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "kernel_size", "compat", "batch_size")
-_LATER = ("follow_image", "points_by", "colour_statistics", "match_colours")  # not in folders of older versions
 _LOOKS = ("class_names", "colours")
 _METADATA = {"format": "pt", "library": "magnet-kernels"}
 _HASH = "weights_sha256"  # of the weights file; not in folders of older versions
@@ -80,7 +80,7 @@ def save_parts(
         "segmenter": _segmenter_name(networks.segmenter),
         "num_classes": networks.num_classes,
         "refiners": _count_refiners(networks),
-        **{name: getattr(settings, name) for name in (*_SETTINGS, *_LATER)},
+        **{name: getattr(settings, name) for name in KEPT},
         **looks,
         "info": dict(info),
     }
@@ -162,7 +162,7 @@ def load_parts(
             "choose another model, or train one for your classes"
         )
     info = config.get("info")
-    arguments = {name: config[name] for name in (*_SETTINGS, *_LATER, *_LOOKS) if name in config}
+    arguments = {name: config[name] for name in (*KEPT, *_LOOKS) if name in config}
     try:
         segmenter, refiners = _build(config)
         kept = info if isinstance(info, dict) and info else None
@@ -237,7 +237,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             "update the library"
         )
     needed = ("segmenter", "num_classes", "refiners", *_SETTINGS)
-    unknown = [name for name in config if name not in (*needed, *_LATER, *_LOOKS, _HASH, "format", "info")]
+    unknown = [name for name in config if name not in (*needed, *KEPT, *_LOOKS, _HASH, "format", "info")]
     if unknown:
         raise MagNetError(
             f"config: '{path}' has keys that there are not: {', '.join(map(shown, unknown[:5]))}; mend their names, or "

@@ -30,7 +30,7 @@ class Networks(nn.Module):
         TypeError, ValueError: they are no such modules, or differ in their classes.
     """
 
-    _looked_at: frozenset[str] = frozenset()  # whose numbers were checked; of the class for models pickled without it
+    _looked_at: frozenset[str] = frozenset()  # whose numbers were checked
 
     def __init__(self, segmenter: nn.Module, refiners: Sequence[nn.Module]) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 
@@ -16,9 +16,28 @@ from magnet.walk.grid import count_grid
 from magnet.walk.points_by import CHOICES
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
-__all__ = ["FIELDS", "Precision", "WalkSettings", "check_names", "check_needed"]
+__all__ = ["FIELDS", "KEPT", "Precision", "SettingsGiven", "WalkSettings", "check_names", "check_needed"]
 
 _PIXELS_PER_PASS = 1 << 18  # 128 channels of so many pixels take 128 MB in float32
+
+
+class SettingsGiven(TypedDict, total=False):
+    """Settings as keyword arguments: the fields of :class:`WalkSettings`, for type checkers and editors."""
+
+    scales: Sequence[Sequence[int]]
+    patch_size: Sequence[int]
+    input_size: Sequence[int] | None
+    n_points: int | float
+    n_patches: int | Sequence[int | None] | None
+    kernel_size: int
+    compat: str
+    batch_size: int | None
+    follow_image: bool
+    points_by: str
+    colour_statistics: Sequence[Sequence[float]] | None
+    match_colours: bool
+    amp: str
+    progress: bool | None
 
 
 class Precision(NamedTuple):
@@ -126,6 +145,7 @@ class WalkSettings:
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WalkSettings))
+KEPT = tuple(name for name in FIELDS if name not in ("amp", "progress"))  # with a model: those are of a machine, a run
 _NEEDED = tuple(field.name for field in dataclasses.fields(WalkSettings) if field.default is dataclasses.MISSING)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import pickle
 
 import pytest
 import torch
 from torch import Tensor, nn
 from walked import SCALES, Local, build, image_of, unit
 
-from magnet import MagNet, RefinementModule
+from magnet import MagNet, MagNetError, RefinementModule
 from magnet.walk.plan import count_patches
+from magnet.walk.settings import FIELDS, SettingsGiven
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -184,3 +187,26 @@ def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
     model.with_settings(progress=False)(image_of())
     assert capsys.readouterr().err == ""
     assert count_patches(model.settings, model.plan((8, 8))) == 25
+
+
+def test_settings_can_be_seen_and_checked() -> None:
+    """By help(), editors and type checkers, although they come as keywords of any name."""
+    assert tuple(SettingsGiven.__annotations__) == FIELDS
+    parameters = inspect.signature(MagNet).parameters
+    assert list(parameters)[:2] == ["segmenter", "refiner"] and set(FIELDS) < set(parameters)
+    assert parameters["kernel_size"].default == 3 and parameters["scales"].default is inspect.Parameter.empty
+    assert set(FIELDS) < set(dir(build()))
+
+
+def test_a_model_pickled_by_an_older_version_is_told() -> None:
+    state = build().__dict__.copy()
+    del state["settings"]
+    with pytest.raises(MagNetError, match=r"^model: expected a MagNet that this version pickled, got one of an older"):
+        MagNet.__new__(MagNet).__setstate__(state)
+    copied = pickle.loads(pickle.dumps(build()))
+    assert copied.settings == build().settings
+
+
+def test_a_walk_gives_no_probabilities_that_were_not_asked_for() -> None:
+    walk = build().walk(torch.rand(3, 30, 60), probabilities=False)
+    assert len(list(walk)) == len(SCALES) and walk.prediction.probabilities is None

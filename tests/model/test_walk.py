@@ -142,6 +142,32 @@ def test_batches_of_images_and_patches_change_nothing(n_patches: int | None) -> 
     assert close > 0.995
 
 
+def test_a_batch_equals_its_images_one_by_one_but_for_rounding() -> None:
+    model, images = build(), image_of(n=3)
+    one_by_one = torch.cat([model(image[None]) for image in images])
+    together = model(images)
+    torch.testing.assert_close(together, one_by_one, rtol=0, atol=1e-5)
+    assert torch.equal(together.argmax(dim=1), one_by_one.argmax(dim=1))
+
+
+def test_walks_that_go_on_side_by_side() -> None:
+    """Networks that are in training mode are in evaluation mode while a walk computes, whoever walks besides."""
+    model = build().train()
+    image = torch.rand(3, 48, 64)
+    alone = model.predict(image)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    one, other = model.walk(image), model.with_settings(kernel_size=1).walk(image)
+    first, second = iter(one), iter(other)
+    next(first)
+    assert model.training
+    next(second)
+    for walk in (first, second):
+        for _ in walk:
+            assert model.training
+    assert torch.equal(one.prediction.labels, alone.labels)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize(("input_size", "expected"), [((12, 16), 16), ((256, 256), 4), ((1024, 2048), 1)])
 def test_patches_per_pass(input_size: tuple[int, int], expected: int) -> None:
     assert build(input_size=input_size).patches_per_pass == expected

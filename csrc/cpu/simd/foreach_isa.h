@@ -1,8 +1,8 @@
 // Compiles one kernel file once per instruction set, in namespaces magnet::{anonymous}::{baseline, avx2, avx512}:
 //
-//   #define MAGNET_KERNEL_FILE "cpu/confidence_kernel.h"
+//   #define MAGNET_KERNEL_FILE "cpu/simd/margin_kernel.h"
 //   #include "cpu/simd/foreach_isa.h"
-//   ... MAGNET_BEST(confidence_rows)(arguments) ...
+//   ... MAGNET_BEST(margin_block<float>)(arguments) ...
 //
 // The kernel file sees simd.h's types and functions, includes no system header (put those before this one: a library
 // function compiled for AVX-512 could be the copy that the linker keeps for everyone) and may include other kernel

@@ -7,7 +7,6 @@
 // margins() asks for several classes before it uses the first of them.
 #pragma once
 
-#include "common/top_two.h"
 #include "cuda/parts/device.cuh"
 #include "cuda/parts/map.cuh"
 #include "cuda/parts/pixels.h"
@@ -34,6 +33,12 @@ MAGNET_DEVICE float softmax_margin_of(float first, float second, float sum) {
   float margin = (softmax_power(first, shift) - softmax_power(second, shift)) * reciprocal_fast(sum);
   if (fabsf(first) > kHugeLogit) margin = second < first && first < __builtin_inff() ? 1.0f : 0.0f;
   return margin != margin ? 0.0f : margin;
+}
+
+// (1 - confidence of coarse) * confidence of fine; 0, never -0, where that is 0 and where it is not a number.
+MAGNET_DEVICE float uncertainty(float coarse_confidence, float fine_confidence) {
+  const float score = (1.0f - coarse_confidence) * fine_confidence + 0.0f;  // -0 + 0 is 0
+  return score != score ? 0.0f : score;
 }
 
 // --- running state of kN pixels of one thread

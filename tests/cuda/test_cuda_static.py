@@ -80,8 +80,8 @@ def disassembly(compiled: build_nvcc.Compiled, architecture: str) -> dict[str, s
 @pytest.mark.parametrize(
     ("stem", "kernels", "maps"),
     [
-        ("score", r"score_planesIfLb0ELi4ELi(\d+)E", 2),
-        ("score", r"score_planesINS_8BFloat16ELb0ELi8ELi(\d+)E", 2),
+        ("uncertainty_score", r"score_planesIfLb0ELi4ELi(\d+)E", 2),
+        ("uncertainty_score", r"score_planesINS_8BFloat16ELb0ELi8ELi(\d+)E", 2),
         ("confidence", r"confidence_planesIfLb0ELi4ELi(\d+)E", 1),
         ("confidence", r"confidence_planesINS_8BFloat16ELb0ELi8ELi(\d+)E", 1),
     ],

@@ -192,7 +192,7 @@ def test_script_makes_a_build_that_fits_this_tree(prebuild, tmp_path):
     assert made["cub"] and made["triton_kernels"] == 1 and made["nvcc"] == "V13.0.88"
     record = (tmp_path / "record").read_text()
     assert "gpu.triton_cache --architecture 90" in record and "nvidia-cuda-cccl==" in record
-    assert (tmp_path / "work" / "tree" / "csrc" / "cuda" / "score.cu").exists()
+    assert (tmp_path / "work" / "tree" / "csrc" / "cuda" / "uncertainty_score.cu").exists()
 
 
 def test_script_stops_where_the_libraries_do_not_compile(prebuild, tmp_path):

@@ -8,12 +8,12 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.reference import confidence as reference
-from magnet_kernels.triton.launch import COUNTS, MOST_PIXELS, launch, strides
+from magnet_kernels.triton.launch import MOST_PIXELS, launch, strides
 from magnet_kernels.triton.margin import margins, pass_over
 
 
 # Budget: 128 registers, no spills; 4 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit
 def confidence_kernel(
     x,
     copy,

@@ -12,7 +12,7 @@ from torch import Tensor
 from magnet_kernels.reference import crop_patches as reference
 from magnet_kernels.reference.refine_step import map_format
 from magnet_kernels.triton.boxes import read_boxes
-from magnet_kernels.triton.launch import COUNTS, cdiv, launch, power_of_two_from, strides, wide
+from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, strides, wide
 from magnet_kernels.triton.upsample_confidence import MOST_SIDE
 from magnet_kernels.triton.values import add_tap, minus_zero, narrow
 
@@ -37,7 +37,7 @@ def sample_taps(start, bin_size, samples, output, sample, size):
 
 
 # Budget: 128 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit
 def crop_kernel(
     x,
     boxes,

@@ -12,24 +12,6 @@ from torch import Tensor
 
 # Pixels of an image, and elements that offsets inside an image may reach, for which kernels count in 32 bits.
 MOST_PIXELS = 2**31 - 2**16
-# Numbers that change from image to image and that no address is a multiple of: kernels are not compiled anew where one
-# is 1 or a multiple of 16. Strides and widths are not among them: loads of 16 bytes need what is known of them.
-COUNTS = [
-    "blocks",
-    "count",
-    "groups",
-    "height",
-    "map_height",
-    "map_width",
-    "n_points",
-    "patch_height",
-    "patch_width",
-    "points_n",
-    "small_height",
-    "small_width",
-    "tiles",
-    "tiles_x",
-]
 
 
 def cdiv(a: int, b: int) -> int:

@@ -16,7 +16,6 @@ from torch import Tensor
 from magnet_kernels.reference.median_blur import median_blur_in_layout as reference
 from magnet_kernels.triton.digits import count_digits, first_digit
 from magnet_kernels.triton.launch import (
-    COUNTS,
     MOST_PIXELS,
     as_bytes,
     cdiv,
@@ -42,7 +41,7 @@ def window_key(x, row, column, height, width, row_stride, column_stride, WIDE: t
 
 
 # Budget: 112 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit
 def median_kernel(
     x,
     result,
@@ -120,7 +119,7 @@ def median_kernel(
 
 
 # Budget: 96 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit
 def median_rank_kernel(
     x,
     result,

@@ -10,12 +10,12 @@ from torch import Tensor
 from magnet_kernels.reference import patch_uncertainty as reference
 from magnet_kernels.triton.boxes import clipped, read_boxes, rounded
 from magnet_kernels.triton.confidence import launch_confidence
-from magnet_kernels.triton.launch import COUNTS, MOST_PIXELS, cdiv, flat, launch, strides, wide
+from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, strides, wide
 from magnet_kernels.triton.margin import margins, tile_of
 
 
 # Budget: 64 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit
 def box_kernel(
     x,
     boxes,

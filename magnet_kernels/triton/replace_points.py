@@ -7,11 +7,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from magnet_kernels.triton.launch import COUNTS, cdiv, launch, power_of_two_from, strides, wide
+from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, strides, wide
 
 
 # Budget: 112 registers, no spills; 8 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit(do_not_specialize=["n_points"])
 def replace_kernel(
     fine,
     target,

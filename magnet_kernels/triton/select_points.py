@@ -24,7 +24,6 @@ from magnet_kernels.triton.digits import (
     next_digit,
 )
 from magnet_kernels.triton.launch import (
-    COUNTS,
     MOST_PIXELS,
     as_bytes,
     cdiv,
@@ -42,7 +41,7 @@ from magnet_kernels.triton.values import KEY_OF_INVALID, order_key, selection_ke
 
 
 # Budget: 64 registers, no spills; 4 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit
 def key_kernel(
     score,
     mask,
@@ -79,7 +78,7 @@ def key_kernel(
 
 
 # Budget: 64 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit(do_not_specialize=["n_points"])
 def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr, PIXELS: tl.constexpr):
     """Counts the digit after the first DIGITS (1 to 3) of keys that have those of the K-th highest."""
     image = tl.program_id(0) // blocks
@@ -96,7 +95,7 @@ def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr
 
 
 # Budget: 48 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit(do_not_specialize=["n_points"])
 def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.constexpr):
     """For each block: how many keys lie above the K-th highest, and how many are equal to it, into counts (N, 2, B)."""
     image = tl.program_id(0) // blocks
@@ -113,9 +112,8 @@ def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.c
     tl.store(counts + blocks, equal)
 
 
-# Two programs an image: registers that are taken keep no other one waiting.
-# Budget: 64 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+# Budget: 40 registers, no spills; 1 KiB shared memory.
+@triton.jit
 def scan_kernel(counts, blocks, BLOCKS: tl.constexpr):
     """In place: what the blocks before have counted. A program for each of the two rows of each image."""
     counts += tl.program_id(0).to(tl.int64) * blocks
@@ -128,7 +126,7 @@ def scan_kernel(counts, blocks, BLOCKS: tl.constexpr):
 
 
 # Budget: 96 registers, no spills; 4 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit(do_not_specialize=["n_points"])
 def list_kernel(
     keys,
     workspace,

@@ -13,13 +13,13 @@ from torch import Tensor
 from magnet_kernels.reference import stitch_patches as reference
 from magnet_kernels.reference.refine_step import map_format
 from magnet_kernels.triton.boxes import read_boxes, rounded
-from magnet_kernels.triton.launch import COUNTS, MOST_PIXELS, as_bytes, cdiv, launch, power_of_two_from, strides, wide
+from magnet_kernels.triton.launch import MOST_PIXELS, as_bytes, cdiv, launch, power_of_two_from, strides, wide
 from magnet_kernels.triton.upsample_confidence import MOST_SIDE
 from magnet_kernels.triton.values import bilinear_tap, blend, minus_zero, narrow, widen
 
 
 # Budget: 80 registers, no spills; 4 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit
 def stitch_kernel(
     patches,
     boxes,

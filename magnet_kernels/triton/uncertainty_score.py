@@ -8,13 +8,13 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.reference import uncertainty_score as reference
-from magnet_kernels.triton.launch import COUNTS, MOST_PIXELS, as_bytes, launch, plane_strides, strides
+from magnet_kernels.triton.launch import MOST_PIXELS, as_bytes, launch, plane_strides, strides
 from magnet_kernels.triton.margin import margins, pass_over, pixel_offsets
 from magnet_kernels.triton.median_blur import launch_median
 
 
 # Budget: 128 registers, no spills; 4 KiB shared memory.
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit
 def score_kernel(
     coarse,
     fine,

@@ -23,7 +23,6 @@ import torch
 pytest.importorskip("triton", reason="triton is not installed")
 
 from live import ROOT, environment_of_a_program
-from triton_sources import source_of
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +71,25 @@ def calls(dtype: torch.dtype) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 # --- in the subprocess
+
+
+def source_of(kernel: Any, arguments: tuple[Any, ...], constants: dict[str, Any]) -> Any:
+    """What triton would compile for these arguments: 1 as a constant, multiples of 16 known to be such."""
+    from triton.compiler import ASTSource
+    from triton.runtime.jit import mangle_type
+
+    signature, values, attributes = {}, {}, {}
+    for i, parameter in enumerate(kernel.params):
+        value = constants[parameter.name] if parameter.name in constants else arguments[i]
+        specialised = not parameter.do_not_specialize
+        if parameter.is_constexpr or value is None or (specialised and isinstance(value, int) and value == 1):
+            signature[parameter.name], values[parameter.name] = "constexpr", value
+            continue
+        signature[parameter.name] = mangle_type(value)
+        divisible = value.data_ptr() if isinstance(value, torch.Tensor) else value
+        if specialised and isinstance(divisible, int) and divisible % 16 == 0:
+            attributes[(i,)] = [["tt.divisibility", 16]]
+    return ASTSource(kernel, signature, values, attributes)
 
 
 def compile_all(part: int) -> list[dict[str, Any]]:

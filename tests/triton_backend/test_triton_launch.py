@@ -7,9 +7,7 @@ import torch
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from triton_sources import source_of
-
-from magnet_kernels.triton import implementations, launch
+from magnet_kernels.triton import launch
 from magnet_kernels.triton.select_points import digit_kernel
 
 
@@ -54,46 +52,3 @@ def test_strides_by_name():
     x = torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last)
     assert launch.strides(x=x) == {"x_n": 60, "x_c": 1, "x_h": 15, "x_w": 3}
     assert launch.plane_strides(x=x, y=None) == {"x_n": 60, "x_h": 15, "x_w": 3, "y_n": 0, "y_h": 0, "y_w": 0}
-
-
-def calls(n: int, height: int, width: int):
-    """Every operator on maps of a size whose rows are multiples of 16 elements."""
-    maps = torch.rand(n, 19, height, width)
-    small, mask = torch.rand(n, 19, height // 2, width // 2), torch.ones(n, 1, height, width, dtype=torch.bool)
-    patches, boxes = torch.rand(6, 19, 64, 64), torch.tensor([[0, 1.5, 2, width, height]] * 6)
-    points = torch.zeros(n, height, dtype=torch.int64)
-    for layout in (torch.contiguous_format, torch.channels_last):
-        x, s, p = (one.to(memory_format=layout) for one in (maps, small, patches))
-        yield "confidence", (x, False)
-        yield "upsample_confidence", (s, height, width, False)
-        yield "uncertainty_score", (x, x, mask, 3, False)
-        yield "refine_step_", (x, x.clone(), mask, height, 3, False)
-        yield "refine_step", (s, x, None, height, 3, False)
-        yield "select_points", (x[:, :1].contiguous(), mask, height)
-        yield "replace_points", (x, x, points)
-        yield "crop_patches", (x, boxes, 64, 64, True)
-        yield "stitch_patches", (p, boxes, height, width, n)
-        yield "patch_uncertainty", (x, boxes, True)
-        for kernel_size in (3, 5, 7):
-            yield "median_blur", (x, kernel_size)
-
-
-def test_a_new_size_of_image_compiles_nothing(monkeypatch):
-    """Once kernels are there for one size of which rows are multiples of 16 elements, they serve all of them."""
-    compiled: dict[str, list[str]] = {}
-
-    def note(kernel, programs, arguments, options, constants):
-        source = source_of(kernel, arguments, constants)
-        key = f"{kernel.__name__} {source.signature} {source.constants} {source.attrs} {options}"
-        compiled.setdefault(key, []).append(str(size))
-
-    monkeypatch.setattr(launch, "run", note)
-    sizes = [(2, 128, 192), (1, 96, 320), (3, 112, 160), (2, 106, 288), (2, 144, 544), (5, 130, 256)]
-    counts = []
-    for size in sizes:
-        for operator, arguments in calls(*size):
-            implementations[operator](*arguments)
-        counts.append(len(compiled))
-    late = {key: of[0] for key, of in compiled.items() if of[0] != str(sizes[0])}
-    assert counts[0] > 25
-    assert not late, "\n".join(f"{of}: {key}" for key, of in late.items())

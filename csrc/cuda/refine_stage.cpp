@@ -1,7 +1,7 @@
 // refine_stage: from a smaller coarse map and patches to the refined map of a scale, or to its labels alone.
 //
 // Launches: what makes logits probabilities, where patches are logits; scores, on the way of which coarse is upsampled;
-// medians as keys; one or two that list the points; the patches at the points. No wait where boxes lie on the CPU.
+// medians as keys; one to three that list the points; the patches at the points. No wait where boxes lie on the CPU.
 #include "cuda/refine_stage.h"
 
 #include <tuple>

@@ -167,18 +167,20 @@ class Loader:
 
     def close(self) -> None:
         """End the workers, by force where they do not hear."""
-        workers = list(getattr(self._batches, "_workers", ()))
-        if workers:
-            force = threading.Timer(_TIME_TO_END, _kill, (workers,))
-            force.daemon = True
-            force.start()
-            self._batches._shutdown_workers()
-            force.cancel()
-            _kill(workers)
-            for worker in workers:
-                worker.join(_TIME_TO_END)
-        self._batches = None
-        self._signal.stop()
+        try:
+            workers = list(getattr(self._batches, "_workers", ()))
+            if workers:
+                force = threading.Timer(_TIME_TO_END, _kill, (workers,))
+                force.daemon = True
+                force.start()
+                self._batches._shutdown_workers()
+                force.cancel()
+                _kill(workers)
+                for worker in workers:
+                    worker.join(_TIME_TO_END)
+            self._batches = None
+        finally:
+            self._signal.stop()
 
 
 class _QuietSignal:

@@ -36,6 +36,14 @@ def test_refine_step_takes_at_most_four(backend, size, kernel_size, from_logits)
 
 
 @each_backend
+def test_many_images_take_one_more(backend):
+    """Their digits are counted one by one."""
+    coarse, fine = (probs(f"launches.{part}", 4, 2, 129, 131) for part in ("coarse", "fine"))
+    few = launches(lambda: refine_step_(coarse[:3].clone(), fine[:3], n_points=0.1, backend=backend))
+    assert launches(lambda: refine_step_(coarse.clone(), fine, n_points=0.1, backend=backend)) == few + 1 == 5
+
+
+@each_backend
 @pytest.mark.parametrize("labels_only", [False, True])
 @pytest.mark.parametrize("from_logits", [False, True])
 def test_refine_stage_takes_at_most_six(backend, labels_only, from_logits):

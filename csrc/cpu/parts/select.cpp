@@ -60,7 +60,7 @@ class Selection {
   int64_t chunks() const { return (pixels_ + kChunk - 1) / kChunk; }
   int64_t chunk_end(int64_t chunk) const { return std::min(pixels_, (chunk + 1) * kChunk); }
 
-  // Sets threshold_ and take_all_equal_; returns how many pixels will be chosen: k, or all the valid ones.
+  // Sets threshold_ and take_all_; returns how many pixels will be chosen: k, or all the valid ones.
   int64_t find_threshold(int64_t k, const SelectHistogram* given, int64_t given_count) {
     std::vector<SelectHistogram> own;
     std::vector<int64_t> count(1 << SelectHistogram::kDigitBits);

@@ -101,16 +101,8 @@ MAGNET_DEVICE T* opaque(T* p) {
   return static_cast<T*>(__cvta_global_to_generic(address));
 }
 
-// --- between blocks: what was written before a release is seen after the acquire that reads its value
+// --- between blocks
 
-MAGNET_DEVICE uint64_t load_acquire(const uint64_t* p) {
-  uint64_t x;
-  asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(x) : "l"(p) : "memory");
-  return x;
-}
-MAGNET_DEVICE void store_release(uint64_t* p, uint64_t x) {
-  asm volatile("st.release.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(x) : "memory");
-}
 // A word that another block may write meanwhile, and nothing else of what it wrote: no fence, no cache is emptied.
 MAGNET_DEVICE uint64_t load_relaxed(const uint64_t* p) {
   uint64_t x;

@@ -2,6 +2,7 @@
 // correct ones leave i + 1 at out[i]. test_ptx_mistakes.py says how each is launched and what must be found.
 #pragma once
 #include "cuda/parts/device.cuh"
+#include "order.cuh"
 
 namespace magnet::cuda {
 

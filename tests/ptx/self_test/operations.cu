@@ -1,5 +1,6 @@
 // Kernels that show what the operations of warps, blocks and memory give, and the functions of numbers.
 #include "cuda/parts/device.cuh"
+#include "order.cuh"
 
 namespace magnet::cuda {
 

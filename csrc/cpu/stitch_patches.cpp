@@ -4,6 +4,7 @@
 #include "binding/patch_arguments.h"
 #include "cpu/parts/layout.h"
 #include "cpu/parts/places.h"
+#include "cpu/parts/prefetch.h"
 
 namespace magnet {
 namespace {
@@ -52,6 +53,10 @@ void stitch(const Map& patches, const std::vector<Box>& boxes, const Map& out, b
         const RowPair<T> rows(patch, patches.sh,
                               bilinear_tap<A>(y - place->box.y0, patches.h, place->box.y1 - place->box.y0));
         const int64_t at = place->columns.begin * inner;
+        if (plane + 1 < planes) {
+          const int64_t bytes = (place->plan->input_end(place->plan->n - 1) - place->plan->input_begin(0)) * sizeof(T);
+          for (int k = 0; k < rows.taps; ++k) prefetch(rows.rows[k] + patches.sc, bytes);
+        }
         stitch_part<T>(run, *place->plan, 0, place->plan->n, inner, rows.rows, rows.weights, rows.taps,
                        {source, resized}, 0, to + at, band.overlap ? total + at : nullptr);
       }

@@ -2,6 +2,7 @@
 #include "binding/checks.h"
 #include "cpu/parts/layout.h"
 #include "cpu/parts/margins.h"
+#include "cpu/parts/prefetch.h"
 #include "cpu/parts/resample.h"
 #include "cpu/parts/tiles.h"
 
@@ -32,6 +33,9 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
       const int64_t begin = plan.input_begin(x), width = plan.input_end(x + n - 1) - begin;
       for (int64_t c = 0; c < out.c; ++c) {
         const T* rows[2] = {pair.rows[0] + c * coarse.sc + begin, pair.rows[1] + c * coarse.sc + begin};
+        if (c + kPlanesAhead < out.c) {
+          for (int k = 0; k < pair.taps; ++k) prefetch(rows[k] + kPlanesAhead * coarse.sc, width * sizeof(T));
+        }
         run.combine(rows, pair.weights, pair.taps, width, row);
         if constexpr (std::is_same_v<A, T>) {
           run.columns(row, begin, plan, x, n, 1, tile + c * stride);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/parts/prefetch.h"
 #include "cpu/simd/isa.h"
 #if MAGNET_X86
 #include <emmintrin.h>
@@ -57,8 +58,11 @@ void transpose_square(const uint16_t* from, int64_t from_stride, uint16_t* to, i
 }
 #endif
 
+// `ahead`: rows that will be read next lie so many rows further, and are asked for on the way; 0: it is not known
+// which.
 template <class T>
-void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t rows, int64_t columns) {
+void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t rows, int64_t columns,
+               int64_t ahead = 0) {
 #if MAGNET_X86
   if constexpr (sizeof(T) <= 4) {
     constexpr int64_t side = 16 / sizeof(T);
@@ -66,6 +70,7 @@ void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride, int
       // The last square of a row or column of squares overlaps the one before it where they do not come out even.
       for (int64_t i = 0; i < rows; i += side) {
         const int64_t r = std::min(i, rows - side);
+        if (ahead) prefetch(from + (r + ahead) * from_stride, side * from_stride * sizeof(T));
         for (int64_t j = 0; j < columns; j += side) {
           const int64_t c = std::min(j, columns - side);
           transpose_square(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
@@ -95,7 +100,7 @@ void load_tile(const Map& map, int64_t image, int64_t y, int64_t x, int64_t coun
     if (map.planar()) {
       for (int64_t c = 0; c < map.c; ++c) std::memcpy(to + c * stride, from + c * map.sc, count * sizeof(T));
     } else if (map.pixelwise()) {
-      transpose(from, map.sw, to, stride, count, map.c);
+      transpose(from, map.sw, to, stride, count, map.c, map.sw == map.c ? count : 0);  // the next tile
     } else {
       for (int64_t c = 0; c < map.c; ++c) {
         for (int64_t i = 0; i < count; ++i) to[c * stride + i] = from[c * map.sc + i * map.sw];

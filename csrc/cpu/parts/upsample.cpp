@@ -1,6 +1,7 @@
 #include "cpu/parts/upsample.h"
 
 #include "common/bilinear.h"
+#include "cpu/parts/prefetch.h"
 #include "cpu/parts/resample.h"
 #include "cpu/parts/tiles.h"
 
@@ -45,6 +46,9 @@ class UpsamplerOf : public Upsampler {
     }
     for (int64_t c = 0; c < coarse_.c; ++c, to += stride) {
       const T* planes[2] = {rows[0] + c * plane, rows[1] + c * plane};
+      if (c + kPlanesAhead < coarse_.c) {
+        for (int k = 0; k < taps; ++k) prefetch(planes[k] + kPlanesAhead * plane, width * sizeof(T));
+      }
       run_.combine(planes, weights, taps, width, row);
       if constexpr (std::is_same_v<A, T>) {
         run_.columns(row, begin, plan_, x, count, 1, to);

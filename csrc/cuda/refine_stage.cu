@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cuda/parts/pixels.h"
 #include "cuda/refine_stage.cuh"
 
 namespace magnet::cuda {
@@ -16,9 +17,8 @@ PatchViews<T, kLogits> patch_views(const StageJob& job, const StageMemory& memor
 
 template <bool kLabels, bool kDoubled, class T, bool kLogits>
 void launch_scores(const StageViews<T, kLogits>& views, int64_t n, const Stream& stream) {
-  constexpr int kShift = kDoubled ? 1 : 0;
-  const int64_t tiles_x = blocks_for(views.w + kShift, kStageTileColumns);
-  const int64_t tiles_y = blocks_for(views.h + kShift, kStageTileRows);
+  const int64_t tiles_x = blocks_for(views.w, kStageTileColumns);
+  const int64_t tiles_y = blocks_for(views.h + (kDoubled ? 1 : 0), kStageTileRows);
   launch("stage_scores", stage_scores<T, kLogits, kLabels, kDoubled>, n * tiles_y * tiles_x, kStageThreads, stream,
          views, static_cast<uint32_t>(tiles_x), static_cast<uint32_t>(tiles_y));
 }
@@ -35,9 +35,12 @@ void score(const StageJob& job, const Selection& selection, bool scored, const S
     views.labels = global<uint8_t>(job.labels, pixels);
   } else {
     views.refined = view_of<T>(job.refined);
+    views.pairs = planes_aligned(job.refined, 2);
   }
   if (scored) {
     views.patches = patch_views<T, kLogits>(job, memory, stream);
+    views.rows = job.w % kRowPixels == 0 && planes_aligned(job.patches, kRowPixels) &&
+                 (!kLogits || job.patches.w % kRowPixels == 0);
     views.raw = global<float>(job.workspace + memory.raw, scores);
     views.covered = global<bool>(job.workspace + memory.covered, scores);
     if (kLabels) views.fine_labels = global<uint8_t>(job.workspace + memory.fine_labels, scores);

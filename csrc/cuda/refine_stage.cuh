@@ -128,6 +128,8 @@ struct StageViews {
   View<const T> coarse;
   PatchViews<T, kLogits> patches;
   int32_t h, w;
+  bool rows;   // w and the patches allow a thread kRowPixels neighbours at once
+  bool pairs;  // and refined allows two to be stored at once
   View<T> refined;
   Global<uint8_t> labels, fine_labels;
   Global<float> raw;  // null: nothing is scored
@@ -136,16 +138,122 @@ struct StageViews {
   int64_t zero_count;  // of 16 bytes each
 };
 
-// A tile of 64 x 16 pixels a block. kDoubled: coarse is made exactly twice as large, by 2 x 2 pixels a thread; tiles
-// begin one pixel higher and further left.
+constexpr int kRowPixels = 4;  // neighbours that a thread scores at once where it can
+
+// Makes coarse larger at the pixels of a warp, two rows of a tile: what it gives is stored, confidences stay in shared
+// memory. kDoubled: to exactly twice the size, by 2 x 2 pixels a thread; tiles begin one pixel higher.
+template <bool kLabels, bool kDoubled, class T, bool kLogits>
+MAGNET_DEVICE void stage_coarse(const StageViews<T, kLogits>& job, int32_t image, int32_t top, int32_t left,
+                                Shared<float> confidences) {
+  const int classes = static_cast<int>(job.coarse.c), lane = threadIdx.x % 32;
+  if constexpr (kDoubled) {
+    const int32_t qx = left / 2 + lane, qy = (top + 1) / 2;
+    if (qx >= job.coarse.w || qy > job.coarse.h) return;
+    UpsampledSquare<T> source(job.coarse, image, qy, qx);
+    Running<T, kLabels> state[4];
+    const bool inside[2] = {qy > 0, qy < job.coarse.h};
+    if constexpr (kLabels) {
+      scan<4>(source, classes, state, [](int, const Pack<T, 4>&) {});
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int64_t pixel = (static_cast<int64_t>(image) * job.h + top + i) * job.w + 2 * qx;
+        const Pack<uint8_t, 2> pair{
+            {static_cast<uint8_t>(state[2 * i].label), static_cast<uint8_t>(state[2 * i + 1].label)}};
+        if (inside[i]) store<2>(job.labels + pixel, pair);
+      }
+    } else {
+      CopySquare<T> copy(job.refined, image, qy, qx, inside[0], inside[1], job.pairs);
+      scan<kSquaresInFlight>(source, classes, state, [&](int, const Pack<T, 4>& x) { copy.put(x); });
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      store<2>(confidences + i * kStageTileColumns + 2 * lane,
+               Pack<float, 2>{{state[2 * i].confidence(), state[2 * i + 1].confidence()}});
+    }
+  } else {
+#pragma unroll 1
+    for (int at = lane; at < 2 * kStageTileColumns; at += 32) {
+      const int32_t x = left + at % kStageTileColumns, y = top + at / kStageTileColumns;
+      if (x >= job.w || y >= job.h) continue;
+      Upsampled<T> source(job.coarse, image, y, x, job.h, job.w);
+      Running<T, kLabels> state[1];
+      if constexpr (kLabels) {
+        scan<4>(source, classes, state, [](int, const Pack<T, 1>&) {});
+        job.labels[(static_cast<int64_t>(image) * job.h + y) * job.w + x] = static_cast<uint8_t>(state[0].label);
+      } else {
+        const int64_t to = job.refined.offset(image, y, x);
+        scan<4>(source, classes, state,
+                [&](int c, const Pack<T, 1>& x) { job.refined.data[to + c * job.refined.sc] = x.value[0]; });
+      }
+      confidences[at] = state[0].confidence();
+    }
+  }
+}
+
+// Scores kRowPixels neighbours from (y, x) on where no patch touches them, or one of its box's size alone lies on all
+// of them. false: nothing is done, they are to be scored one by one.
+template <bool kLabels, class T, bool kLogits, class List>
+MAGNET_DEVICE bool stage_row(const StageViews<T, kLogits>& job, const List& list, int32_t image, int32_t y, int32_t x,
+                             Shared<const float> confidences) {
+  constexpr int kN = kRowPixels, kMost = sizeof(T) == 2 ? 7 : 5;  // planes in flight
+  const auto& patches = job.patches;
+  const RowCover cover(patches.boxes, list, Rect{image, x, y, x + kN, y + 1});
+  const Rect& box = cover.box;
+  const bool same_size = box.x1 - box.x0 == patches.map.w && box.y1 - box.y0 == patches.map.h;
+  if (!cover.empty && !(cover.alone && same_size && (x - box.x0) % kN == 0)) return false;
+  const int64_t pixel = (static_cast<int64_t>(image) * job.h + y) * job.w + x;
+  Pack<float, kN> score{};
+  Pack<bool, kN> covered{};
+  if (!cover.empty) {
+    PatchPoint<T, kLogits, kN> source(patches, cover.patch, y - box.y0, x - box.x0);
+    Running<T, kLabels> state[kN];
+    scan<kMost>(source, static_cast<int>(job.coarse.c), state, [](int, const Pack<T, kN>&) {});
+    const Pack<float, kN> confidence = load<kN>(confidences);
+#pragma unroll
+    for (int i = 0; i < kN; ++i) {
+      score.value[i] = uncertainty(confidence.value[i], state[i].confidence());
+      covered.value[i] = true;
+    }
+    if constexpr (kLabels) {
+      Pack<uint8_t, kN> labels;
+#pragma unroll
+      for (int i = 0; i < kN; ++i) labels.value[i] = static_cast<uint8_t>(state[i].label);
+      store<kN>(job.fine_labels + pixel, labels);
+    }
+  }
+  store<kN>(job.covered + pixel, covered);
+  store<kN>(job.raw + pixel, score);
+  return true;
+}
+
+template <bool kLabels, class T, bool kLogits, class List>
+MAGNET_DEVICE void stage_pixel(const StageViews<T, kLogits>& job, const List& list, int32_t image, int32_t y, int32_t x,
+                               float confidence) {
+  const int64_t pixel = (static_cast<int64_t>(image) * job.h + y) * job.w + x;
+  float fine = 0.0f;
+  const bool covered = visit_patches(job.patches, list, image, y, x, [&](auto& source) {
+    using Source = std::remove_reference_t<decltype(source)>;
+    constexpr bool kPoint = std::is_same_v<Source, PatchPoint<T, kLogits>>;
+    constexpr bool kPixel = std::is_same_v<Source, PatchPixel<T, kLogits>>;
+    Running<T, kLabels> state[1];
+    constexpr int kMost = kPoint ? (sizeof(T) < 8 ? 5 : 2) : kPixel && !kLogits ? 2 : 1;  // registers are few
+    scan<kMost>(source, static_cast<int>(job.coarse.c), state, [](int, const Pack<T, 1>&) {});
+    fine = state[0].confidence();
+    if constexpr (kLabels) job.fine_labels[pixel] = static_cast<uint8_t>(state[0].label);
+  });
+  job.covered[pixel] = covered;
+  job.raw[pixel] = covered ? uncertainty(confidence, fine) : 0.0f;
+}
+
+// A tile of 64 x 16 pixels a block, two rows of it a warp.
 template <class T, bool kLogits, bool kLabels, bool kDoubled>
 MAGNET_KERNEL(kStageThreads, 128, 2)
 void stage_scores(StageViews<T, kLogits> job, uint32_t tiles_x, uint32_t tiles_y) {
-  constexpr int kShift = kDoubled ? 1 : 0, kTilePixels = kStageTileColumns * kStageTileRows;
+  constexpr int kWarpPixels = 2 * kStageTileColumns, kTilePixels = kStageThreads / 32 * kWarpPixels;
+  static_assert(kTilePixels == kStageTileColumns * kStageTileRows);
   MAGNET_SHARED(int32_t, touching, kStageThreads);
   MAGNET_SHARED(int32_t, touching_of_warps, kStageThreads / 32);
-  MAGNET_SHARED(float, confidences, kDoubled ? kTilePixels : 1);
-  MAGNET_SHARED(uint8_t, coarse_labels, kDoubled&& kLabels ? kTilePixels : 1);
+  MAGNET_SHARED(float, confidences, kTilePixels);
   const int64_t threads = static_cast<int64_t>(gridDim.x) * kStageThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kStageThreads + threadIdx.x; i < job.zero_count; i += threads) {
     store<4>(job.zero + 4 * i, Pack<uint32_t, 4>{});
@@ -154,77 +262,31 @@ void stage_scores(StageViews<T, kLogits> job, uint32_t tiles_x, uint32_t tiles_y
   const int32_t tile_x = static_cast<int32_t>(blockIdx.x % tiles_x);
   const int32_t tile_y = static_cast<int32_t>(blockIdx.x / tiles_x % tiles_y);
   const int32_t image = static_cast<int32_t>(blockIdx.x / tiles_x / tiles_y);
-  const int32_t left = tile_x * kStageTileColumns - kShift, top = tile_y * kStageTileRows - kShift;
+  const int32_t left = tile_x * kStageTileColumns, top = tile_y * kStageTileRows - (kDoubled ? 1 : 0);
   const Rect where{image, left, top, left + kStageTileColumns, top + kStageTileRows};
   const TouchList<kStageThreads> list(job.patches.boxes, where, touching, touching_of_warps);
-  const int classes = static_cast<int>(job.coarse.c), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 
-  if constexpr (kDoubled) {
-    const int32_t qx = tile_x * 32 + lane, qy = tile_y * 8 + warp;
-    if (qx <= job.coarse.w && qy <= job.coarse.h) {
-      UpsampledSquare<T> source(job.coarse, image, qy, qx);
-      Running<T, kLabels> state[4];
-      if constexpr (kLabels) {
-        scan<4>(source, classes, state, [](int, const Pack<T, 4>&) {});
-      } else {
-        const int64_t corner = job.refined.offset(image, 2 * qy - 1, 2 * qx - 1);
-        const bool rows[2] = {qy > 0, qy < job.coarse.h}, columns[2] = {qx > 0, qx < job.coarse.w};
-        scan<4>(source, classes, state, [&](int c, const Pack<T, 4>& x) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const int64_t at = corner + c * job.refined.sc + i / 2 * job.refined.sh + i % 2 * job.refined.sw;
-            if (rows[i / 2] && columns[i % 2]) job.refined.data[at] = x.value[i];
-          }
-        });
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int at = (warp * 2 + i / 2) * kStageTileColumns + lane * 2 + i % 2;
-        confidences[at] = state[i].confidence();
-        if constexpr (kLabels) coarse_labels[at] = static_cast<uint8_t>(state[i].label);
-      }
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int32_t first_row = top + 2 * warp;
+  const Shared<float> of_warp = confidences + warp * kWarpPixels;
+  stage_coarse<kLabels, kDoubled>(job, image, first_row, left, of_warp);
+  if (job.raw == nullptr) return;
+  __syncwarp();
+
+  uint32_t done = 0;  // bit i: the pixels 4 i to 4 i + 3 of the warp
+  if constexpr (sizeof(T) < 8) {
+    if (job.rows) {
+      const int at = lane * kRowPixels;
+      const int32_t x = left + at % kStageTileColumns, y = first_row + at / kStageTileColumns;
+      const bool inside = x < job.w && y >= 0 && y < job.h;
+      done = __ballot_sync(0xffffffffu, inside && stage_row<kLabels>(job, list, image, y, x, of_warp + at));
     }
-    __syncthreads();
   }
-
 #pragma unroll 1
-  for (int i = 0; i < kTilePixels / kStageThreads; ++i) {
-    const int at = i * kStageThreads + threadIdx.x;
-    const int32_t x = left + at % kStageTileColumns, y = top + at / kStageTileColumns;
-    if (x < 0 || y < 0 || x >= job.w || y >= job.h) continue;
-    const int64_t pixel = (static_cast<int64_t>(image) * job.h + y) * job.w + x;
-    float confidence;
-    if constexpr (kDoubled) {
-      confidence = confidences[at];
-      if constexpr (kLabels) job.labels[pixel] = coarse_labels[at];
-    } else {
-      Upsampled<T> source(job.coarse, image, y, x, job.h, job.w);
-      Running<T, kLabels> state[1];
-      if constexpr (kLabels) {
-        scan<4>(source, classes, state, [](int, const Pack<T, 1>&) {});
-        job.labels[pixel] = static_cast<uint8_t>(state[0].label);
-      } else {
-        const int64_t to = job.refined.offset(image, y, x);
-        scan<4>(source, classes, state,
-                [&](int c, const Pack<T, 1>& x) { job.refined.data[to + c * job.refined.sc] = x.value[0]; });
-      }
-      confidence = state[0].confidence();
-    }
-    if (job.raw == nullptr) continue;
-
-    float fine = 0.0f;
-    const bool covered = visit_patches(job.patches, list, image, y, x, [&](auto& source) {
-      using Source = std::remove_reference_t<decltype(source)>;
-      constexpr bool kPoint = std::is_same_v<Source, PatchPoint<T, kLogits>>;
-      constexpr bool kPixel = std::is_same_v<Source, PatchPixel<T, kLogits>>;
-      Running<T, kLabels> state[1];
-      constexpr int kMost = kPoint ? (sizeof(T) < 8 ? 5 : 2) : kPixel && !kLogits ? 2 : 1;  // registers are few
-      scan<kMost>(source, classes, state, [](int, const Pack<T, 1>&) {});
-      fine = state[0].confidence();
-      if constexpr (kLabels) job.fine_labels[pixel] = static_cast<uint8_t>(state[0].label);
-    });
-    job.covered[pixel] = covered;
-    job.raw[pixel] = covered ? uncertainty(confidence, fine) : 0.0f;
+  for (int at = lane; at < kWarpPixels; at += 32) {
+    const int32_t x = left + at % kStageTileColumns, y = first_row + at / kStageTileColumns;
+    if (done >> at / kRowPixels & 1 || x >= job.w || y < 0 || y >= job.h) continue;
+    stage_pixel<kLabels>(job, list, image, y, x, of_warp[at]);
   }
 }
 

@@ -52,9 +52,11 @@ template <class T, bool kLogits>
 void run_upsampled(const ScoreJob& job, const ScoreMaps& maps, const Stream& stream) {
   if constexpr (sizeof(T) < 8) {
     if (doubles(maps.coarse, maps.fine.h, maps.fine.w)) {
-      const PixelGrid grid(maps.fine.n, maps.coarse.h + 1, maps.coarse.w + 1, 1, kScoreThreads);
-      return launch("score", score_doubled<T, kLogits>, grid.n * grid.blocks, kScoreThreads, stream,
-                    views<T>(job, maps), grid);
+      const PixelGrid grid(maps.fine.n, maps.coarse.h + 1, maps.coarse.w, 1, kScoreThreads);
+      return visit_flag(planes_aligned(maps.fine, 2), [&](auto pairs) {
+        launch("score", score_doubled<T, kLogits, pairs.value>, grid.n * grid.blocks, kScoreThreads, stream,
+               views<T>(job, maps), grid, planes_aligned(maps.copy, 2));
+      });
     }
   }
   const PixelGrid grid(maps.fine.n, maps.fine.h, maps.fine.w, 1, kScoreThreads);

@@ -108,24 +108,25 @@ void score_upsampled(ScoreViews<T> job, PixelGrid grid) {
   to.put(score);
 }
 
-// Coarse is half the size of fine.
-template <class T, bool kLogits>
+// Coarse is half the size of fine. kPairs: two neighbours of fine are loaded at once.
+template <class T, bool kLogits, bool kPairs>
 MAGNET_KERNEL(kScoreThreads, 64, 4)
-void score_doubled(ScoreViews<T> job, PixelGrid grid) {
+void score_doubled(ScoreViews<T> job, PixelGrid grid, bool copy_pairs) {
   job.fill_zeros();
   const Square at(grid, kScoreThreads);
   if (!at.exists) return;
   const SquareScores to(job.raw, job.fine.h, job.fine.w, at);
-  uint32_t valid = at.inside;
+  uint32_t valid = ~0u;
   if (job.valid.data != nullptr) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (valid >> i & 1 && !job.valid.at(at.image, 2 * at.y - (i < 2), 2 * at.x - (i % 2 == 0))) valid ^= 1u << i;
+      const bool inside = i < 2 ? at.upper : at.lower;
+      if (inside && !job.valid.at(at.image, 2 * at.y - (i < 2), 2 * at.x + i % 2)) valid ^= 1u << i;
     }
   }
   float score[4];
-  scores<kLogits, 0, kSquaresInFlight>(UpsampledSquare<T>(job.coarse, at), CopySquare<T>(job.copy, at),
-                                       SquarePlanes<T>(job.fine, at), static_cast<int>(job.fine.c), score);
+  scores<kLogits, 0, kSquaresInFlight>(UpsampledSquare<T>(job.coarse, at), CopySquare<T>(job.copy, at, copy_pairs),
+                                       SquarePlanes<T, kPairs>(job.fine, at), static_cast<int>(job.fine.c), score);
 #pragma unroll
   for (int i = 0; i < 4; ++i) score[i] = valid >> i & 1 ? score[i] : 0.0f;
   to.put(score);

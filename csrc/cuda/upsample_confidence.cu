@@ -6,14 +6,14 @@ namespace {
 
 template <class T, bool kLogits>
 void run(const Map& coarse, const Map& upsampled, Global<float> confidence, const Stream& stream) {
-  const auto start = [&](auto kernel, int64_t rows, int64_t columns) {
+  const auto start = [&](auto kernel, int64_t rows, int64_t columns, auto... more) {
     const PixelGrid grid(upsampled.n, rows, columns, 1, kUpsampleThreads);
     launch("upsample_confidence", kernel, grid.n * grid.blocks, kUpsampleThreads, stream, view_of<const T>(coarse),
-           view_of<T>(upsampled), confidence, grid);
+           view_of<T>(upsampled), confidence, grid, more...);
   };
   if constexpr (sizeof(T) < 8) {
     if (doubles(coarse, upsampled.h, upsampled.w)) {
-      return start(upsample_confidence_squares<T, kLogits>, coarse.h + 1, coarse.w + 1);
+      return start(upsample_confidence_squares<T, kLogits>, coarse.h + 1, coarse.w, planes_aligned(upsampled, 2));
     }
   }
   start(upsample_confidence_pixels<T, kLogits>, upsampled.h, upsampled.w);

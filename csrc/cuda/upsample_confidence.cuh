@@ -23,12 +23,13 @@ void upsample_confidence_pixels(View<const T> coarse, View<T> upsampled, Global<
 // To twice the size.
 template <class T, bool kLogits>
 MAGNET_KERNEL(kUpsampleThreads, 64, 4)
-void upsample_confidence_squares(View<const T> coarse, View<T> upsampled, Global<float> confidence, PixelGrid grid) {
+void upsample_confidence_squares(View<const T> coarse, View<T> upsampled, Global<float> confidence, PixelGrid grid,
+                                 bool pairs) {
   const Square at(grid, kUpsampleThreads);
   if (!at.exists) return;
   const SquareScores to(confidence, upsampled.h, upsampled.w, at);
   UpsampledSquare<T> source(coarse, at);
-  CopySquare<T> copy(upsampled, at);
+  CopySquare<T> copy(upsampled, at, pairs);
   float margin[4];
   margins<kLogits, 0, kSquaresInFlight>(source, static_cast<int>(coarse.c), copy, margin);
   to.put(margin);

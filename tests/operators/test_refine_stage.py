@@ -318,6 +318,34 @@ def test_large_enough_for_every_code_path(backend, dtype, layout, from_logits, k
     assert_same(labels.cpu(), refined.cpu().argmax(1).to(torch.uint8))
 
 
+@each_kernel
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("small", [(9, 68), (18, 136), (7, 50)])
+def test_results_do_not_depend_on_addresses(backend, dtype, from_logits, small):
+    """Patches of their boxes' size may be read and maps written several pixels at once where addresses allow it."""
+    size, device = (18, 136), DEVICES[backend]
+    corners = [[0, 0, 0], [0, 32, 0], [0, 63, 5], [0, 96, 9], [1, 4, 1], [1, 38, -2], [1, 70, 8], [1, 108, 10]]
+    boxes = torch.tensor([[n, x, y, x + 32, y + 9] for n, x, y in corners]).float()
+    boxes = torch.cat([boxes, boxes.new_tensor([[1, 4, 11, 36, 16], [1, 100, 0, 116, 9]])])  # made lower, narrower
+    coarse = MapSpec((2, 6, *small), dtype, "ties", "contiguous", 4).make(device)
+    patches = MapSpec((10, 6, 9, 32), dtype, "normal" if from_logits else "ties", "contiguous", 5).make(device)
+    options = {"n_points": 900, "from_logits": from_logits, "return_points": True, "backend": backend}
+    refined, points = refine_stage(coarse, patches, boxes, size, **options)
+    labels, _ = refine_stage(coarse, patches, boxes, size, labels_only=True, **options)
+    assert_same(labels, refined.argmax(1).to(torch.uint8))
+    for layout in ("misaligned", "transposed", "channels_last"):
+        given = lay_out(coarse, layout), lay_out(patches, layout), boxes, size
+        again, same = refine_stage(*given, **options)
+        assert_same(same, points)
+        assert_same(again.contiguous(), refined)
+        assert_same(refine_stage(*given, labels_only=True, **options)[0], labels)
+    if not from_logits:
+        expected, expected_points = composed(coarse, patches, boxes, size, backend=backend, n_points=900)
+        assert_same(points, expected_points)
+        assert_same(refined, expected)
+
+
 @each_backend
 def test_nan_rules(backend):
     coarse, patches, boxes = inputs(DEVICES[backend])

@@ -37,27 +37,45 @@ struct PatchViews {
       return {};
     }
   }
+  // Of kN neighbours, an even number; see PatchPoint.
+  template <int kN>
+  MAGNET_DEVICE void softmax(int64_t patch, int64_t y, int64_t x, Softmax<T, kLogits> (&result)[kN]) const {
+    if constexpr (kLogits) {
+#pragma unroll
+      for (int i = 0; i < kN; i += 2) {
+        const Pack<Wide<T>, 4> pairs = load<4>(sums + ((patch * map.h + y) * map.w + x + i) * 2);
+        result[i] = {pairs.value[0], pairs.value[1]};
+        result[i + 1] = {pairs.value[2], pairs.value[3]};
+      }
+    }
+  }
 };
 
-// A pixel of a patch that is not resized there.
-template <class T, bool kLogits>
+// A pixel of a patch that is not resized there, or kN neighbouring ones of a row of it: those begin at a multiple of kN
+// of a patch map with planes_aligned(map, kN) and, of logits, rows of a multiple of kN.
+template <class T, bool kLogits, int kN = 1>
 struct PatchPoint {
   using Element = T;
-  static constexpr int kPixels = 1;
+  static constexpr int kPixels = kN;
   Global<const T> pixel;
   int64_t stride;
-  Softmax<T, kLogits> softmax;
+  Softmax<T, kLogits> softmax[kN];
 
   MAGNET_DEVICE PatchPoint(const PatchViews<T, kLogits>& patches, int64_t patch, int64_t y, int64_t x)
-      : pixel(opaque(patches.map.data + patches.map.offset(patch, y, x))),
-        stride(patches.map.sc),
-        softmax(patches.softmax(patch, y, x)) {}
+      : pixel(opaque(patches.map.data + patches.map.offset(patch, y, x))), stride(patches.map.sc) {
+    if constexpr (kN == 1) {
+      softmax[0] = patches.softmax(patch, y, x);
+    } else {
+      patches.softmax(patch, y, x, softmax);
+    }
+  }
   MAGNET_DEVICE void skip(int64_t classes) { pixel = opaque(pixel + classes * stride); }
-  MAGNET_DEVICE Pack<T, 1> next() {
-    const T x = pixel[0];
+  MAGNET_DEVICE Pack<T, kN> next() {
+    const Pack<T, kN> x = load<kN>(pixel);
     pixel = opaque(pixel + stride);
-    Pack<T, 1> result;
-    result.value[0] = narrow<T>(softmax(x));
+    Pack<T, kN> result;
+#pragma unroll
+    for (int i = 0; i < kN; ++i) result.value[i] = narrow<T>(softmax[i](x.value[i]));
     return result;
   }
 };
@@ -148,6 +166,29 @@ struct AllBoxes {
 
   MAGNET_DEVICE int count() const { return boxes; }
   MAGNET_DEVICE int at(int i) const { return i; }
+};
+
+// What lies on some neighbouring pixels of a row.
+struct RowCover {
+  bool empty;     // no patch touches any of them
+  bool alone;     // one patch lies on all of them, no other touches any
+  int32_t patch;  // that one
+  Rect box;
+
+  template <class List>
+  MAGNET_DEVICE RowCover(const Rects& boxes, const List& list, const Rect& row) : patch(0), box{0, 0, 0, 1, 1} {
+    int count = 0;
+    for (int i = 0; i < list.count(); ++i) {
+      const int p = list.at(i);
+      const Rect other = boxes.at(p);
+      const bool touches = other.touches(row);
+      box = touches ? other : box;
+      patch = touches ? p : patch;
+      count += touches;
+    }
+    empty = count == 0;
+    alone = count == 1 && box.x0 <= row.x0 && box.x1 >= row.x1;
+  }
 };
 
 // Calls take(source) with what gives the pixel's classes; false, and no call, where no patch covers it.

@@ -44,7 +44,7 @@ void confidence_pixels(View<const T> x, Global<float> out, PixelTiles tiles) {
   MAGNET_SHARED(T, tile, PixelTiles::kBytes / sizeof(T));
   const TilePlace place(tiles);
   const int classes = static_cast<int>(x.c);
-  stage<T>(x.data + x.offset(place.image, place.y, place.x), place.count * classes, tile, nullptr);
+  TileLoads<T>(x.data + x.offset(place.image, place.y, place.x), place.count * classes).put(tile, nullptr);
   __syncthreads();
   const float margin = tile_margin<kLogits, T>(tile, classes, tiles.lanes, place.count);
   const int pixel = threadIdx.x / tiles.lanes;

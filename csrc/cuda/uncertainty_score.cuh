@@ -132,7 +132,8 @@ void score_doubled(ScoreViews<T> job, PixelGrid grid, bool copy_pairs) {
   to.put(score);
 }
 
-// Rows of pixels of consecutive classes: coarse and then fine pass through the same tile.
+// Rows of pixels of consecutive classes: coarse and then fine pass through the same tile. Fine is on its way in
+// registers while coarse is looked at.
 template <class T, bool kLogits>
 MAGNET_KERNEL(PixelTiles::kThreads, 64, 8)
 void score_pixels(ScoreViews<T> job, PixelTiles tiles) {
@@ -142,11 +143,12 @@ void score_pixels(ScoreViews<T> job, PixelTiles tiles) {
   const int classes = static_cast<int>(job.fine.c), elements = place.count * classes;
   Global<T> copy = job.copy.data;
   if (copy != nullptr) copy = copy + job.copy.offset(place.image, place.y, place.x);
-  stage<T>(job.coarse.data + job.coarse.offset(place.image, place.y, place.x), elements, tile, copy);
+  TileLoads<T>(job.coarse.data + job.coarse.offset(place.image, place.y, place.x), elements).put(tile, copy);
+  const TileLoads<T> next(job.fine.data + job.fine.offset(place.image, place.y, place.x), elements);
   __syncthreads();
   const float coarse = tile_margin<kLogits, T>(tile, classes, tiles.lanes, place.count);
   __syncthreads();
-  stage<T>(job.fine.data + job.fine.offset(place.image, place.y, place.x), elements, tile, nullptr);
+  next.put(tile, nullptr);
   __syncthreads();
   const float fine = tile_margin<kLogits, T>(tile, classes, tiles.lanes, place.count);
   const int pixel = threadIdx.x / tiles.lanes;

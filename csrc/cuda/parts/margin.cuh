@@ -324,23 +324,41 @@ struct TilePlace {
   }
 };
 
-// Copies `count` elements into shared memory and, where that is not null, to `copy`. All pointers aligned to 16 bytes.
+// What a thread loads of a tile: all of it is asked for before any of it is needed, and may be long before.
 template <class T>
-MAGNET_DEVICE void stage(Global<const T> from, int count, Shared<T> tile, Global<T> copy) {
-  constexpr int kN = 16 / sizeof(T);
-  int i = threadIdx.x * kN;
-#pragma unroll 4
-  for (; i + kN <= count; i += PixelTiles::kThreads * kN) {
-    const Pack<T, kN> x = load_once<kN>(from + i);
-    store<kN>(tile + i, x);
-    if (copy != nullptr) store_once<kN>(copy + i, x);
+struct TileLoads {
+  static constexpr int kN = 16 / sizeof(T), kThreads = PixelTiles::kThreads;
+  static constexpr int kLoads = PixelTiles::kBytes / (16 * kThreads);
+  Global<const T> from;
+  int count;
+  Pack<T, kN> x[kLoads];
+
+  // `count` elements, no more than a tile holds; `from` is aligned to 16 bytes.
+  MAGNET_DEVICE TileLoads(Global<const T> from, int count) : from(from), count(count) {
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) {
+      if (end(k) <= count) x[k] = load_once<kN>(from + begin(k));
+    }
   }
-  for (int k = 0; k < kN && i + k < count; ++k) {  // at most one thread has a rest
-    const T x = from[i + k];
-    tile[i + k] = x;
-    if (copy != nullptr) copy[i + k] = x;
+  // Into shared memory and, where that is not null, to `copy`, aligned too.
+  MAGNET_DEVICE void put(Shared<T> tile, Global<T> copy) const {
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) {
+      if (end(k) > count) continue;
+      store<kN>(tile + begin(k), x[k]);
+      if (copy != nullptr) store_once<kN>(copy + begin(k), x[k]);
+    }
+    const int i = count / kN * kN + static_cast<int>(threadIdx.x);  // what is left is less than 16 bytes
+    if (i >= count) return;
+    const T last = from[i];
+    tile[i] = last;
+    if (copy != nullptr) copy[i] = last;
   }
-}
+
+ private:
+  MAGNET_DEVICE static int begin(int k) { return (k * kThreads + static_cast<int>(threadIdx.x)) * kN; }
+  MAGNET_DEVICE static int end(int k) { return begin(k) + kN; }
+};
 
 // The margin of pixel threadIdx.x / lanes of a tile of `count` pixels, in all its lanes.
 template <bool kLogits, class T>
@@ -349,16 +367,25 @@ MAGNET_DEVICE float tile_margin(Shared<const T> tile, int classes, int lanes, in
   const int pixel = threadIdx.x / lanes, lane = threadIdx.x % lanes;
   RunningMargins<float, 1, kLogits> state;
   if (pixel < count) {
-    // Pixels an even number of elements apart meet in the same banks unless each starts at another class.
+    const Shared<const T> first = tile + pixel * classes + lane;
     const int steps = (classes + lanes - 1) / lanes;
-    int step = classes % 2 == 0 ? pixel % steps : 0;
-    for (int begin = 0; begin < steps; begin += kPlanes) {
+    int begin = 0;
+    if (classes % 2 == 1) {
+      for (; (begin + kPlanes) * lanes <= classes; begin += kPlanes) {
+        Pack<float, 1> x[kPlanes];
+#pragma unroll
+        for (int k = 0; k < kPlanes; ++k) x[k].value[0] = to_float<T>(first[(begin + k) * lanes]);
+        state.take(x);
+      }
+    }
+    // Pixels an even number of elements apart meet in the same banks unless each starts at another class.
+    int step = classes % 2 == 0 ? pixel % steps : begin;
+    for (; begin < steps; begin += kPlanes) {
       Pack<float, 1> x[kPlanes];
 #pragma unroll
       for (int k = 0; k < kPlanes; ++k) {
-        const int plane = step * lanes + lane;
-        const bool exists = begin + k < steps && plane < classes;
-        x[k].value[0] = exists ? to_float<T>(tile[pixel * classes + plane]) : -__builtin_inff();
+        const bool exists = begin + k < steps && step * lanes + lane < classes;
+        x[k].value[0] = exists ? to_float<T>(first[step * lanes]) : -__builtin_inff();
         step = step + 1 == steps ? 0 : step + 1;
       }
       state.take(x);

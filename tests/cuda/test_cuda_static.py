@@ -5,14 +5,10 @@ Needs nvcc, and cuobjdump (of the toolkit or of the triton package) for the disa
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
-import subprocess
-import sysconfig
-from pathlib import Path
 
 import pytest
+from gpu.machine_code import cuobjdump, disassembly, in_flight, instructions, loops
 from gpu.resources import KERNEL, budgets, parse
 
 import build_nvcc
@@ -57,23 +53,11 @@ def test_registers_and_spills(compiled, stem, architecture):
         assert kernel.spills == 0, kernel
 
 
-def cuobjdump() -> str:
-    places = [shutil.which("cuobjdump")]
-    with contextlib.suppress(build_nvcc.NvccError):
-        places.append(str(build_nvcc.toolkit() / "bin" / "cuobjdump"))
-    places.append(str(Path(sysconfig.get_path("purelib"), "triton", "backends", "nvidia", "bin", "cuobjdump")))
-    found = next((place for place in places if place and Path(place).is_file()), None)
-    if found is None:
-        pytest.skip("cuobjdump was not found (it comes with the CUDA toolkit and with the triton package)")
-    return found
-
-
-def disassembly(compiled: build_nvcc.Compiled, architecture: str) -> dict[str, str]:
+def code_of(compiled: build_nvcc.Compiled, architecture: str) -> dict[str, str]:
     """Symbol: machine code as text."""
-    command = [cuobjdump(), "-arch", f"sm_{architecture}", "-sass", str(compiled.object)]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    parts = re.split(r"Function : (\S+)", text)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    if (program := cuobjdump()) is None:
+        pytest.skip("cuobjdump was not found (it comes with the CUDA toolkit and with the triton package)")
+    return disassembly(program, compiled.object, architecture)
 
 
 @pytest.mark.parametrize("architecture", ["80", "90", "100"])
@@ -89,10 +73,21 @@ def disassembly(compiled: build_nvcc.Compiled, architecture: str) -> dict[str, s
 def test_maps_are_read_in_16_bytes(compiled, stem, kernels, maps, architecture):
     if architecture not in build_nvcc.known_architectures():
         pytest.skip(f"this nvcc does not know sm_{architecture}")
-    code = disassembly(compiled[stem], architecture)
+    code = code_of(compiled[stem], architecture)
     found = {symbol: int(match[1]) for symbol in code if (match := re.search(kernels, symbol))}
     assert len(found) == 8, f"the specialised class counts and 0, the generic one: {found}"
     for symbol, classes in found.items():
         wide = len(re.findall(r"LDG\.E\S*\.128", code[symbol]))
         planes = min(classes or 4, 4)  # of each map, at least, before the first is used
         assert wide >= planes * maps, f"{symbol}: {wide} loads of 16 bytes"
+
+
+@pytest.mark.parametrize("architecture", ["80", "90", "100"])
+@pytest.mark.parametrize(("labels", "doubled"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_patches_of_their_boxes_size_are_read_in_16_bytes(compiled, labels, doubled, architecture):
+    if architecture not in build_nvcc.known_architectures():
+        pytest.skip(f"this nvcc does not know sm_{architecture}")
+    code = code_of(compiled["refine_stage"], architecture)
+    (text,) = (text for symbol, text in code.items() if f"stage_scoresIfLb0ELb{labels}ELb{doubled}E" in symbol)
+    wide = [loop for loop in loops(instructions(text)) if any(one.loaded == 16 for one in loop)]
+    assert max(map(in_flight, wide), default=0) >= 5 * 16

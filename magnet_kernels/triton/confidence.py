@@ -8,12 +8,13 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.reference import confidence as reference
-from magnet_kernels.triton.launch import MOST_PIXELS, launch, strides
+from magnet_kernels.triton.launch import MOST_PIXELS, UNSPECIALISED, launch
 from magnet_kernels.triton.margin import margins, pass_over
+from magnet_kernels.triton.values import multiple_of_16
 
 
 # Budget: 128 registers, no spills; 4 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def confidence_kernel(
     x,
     copy,
@@ -37,22 +38,27 @@ def confidence_kernel(
     LOGITS: tl.constexpr,
     UPSAMPLE: tl.constexpr,
     COPY: tl.constexpr,
+    X_ALIGNED: tl.constexpr,
+    COPY_ALIGNED: tl.constexpr,
+    ALIGNED: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
     PLANES: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
+    pixels = multiple_of_16(pixels, ALIGNED)
+    width = multiple_of_16(width, ALIGNED and not FLAT)
     image = tl.program_id(0) // blocks
     index = (tl.program_id(0) - image * blocks) * PIXELS + tl.arange(0, PIXELS)
     exists = index < pixels
     image = image.to(tl.int64)
     if COPY:
-        copy += image * copy_n
+        copy += image * multiple_of_16(copy_n, COPY_ALIGNED)
     margin = margins(
-        x + image * x_n,
-        x_c,
-        x_h,
-        x_w,
+        x + image * multiple_of_16(x_n, X_ALIGNED),
+        multiple_of_16(x_c, X_ALIGNED),
+        multiple_of_16(x_h, X_ALIGNED),
+        multiple_of_16(x_w, X_ALIGNED),
         classes,
         index,
         exists,
@@ -69,9 +75,9 @@ def confidence_kernel(
         scale_x,
         COPY,
         copy,
-        copy_c,
-        copy_h,
-        copy_w,
+        multiple_of_16(copy_c, COPY_ALIGNED),
+        multiple_of_16(copy_h, COPY_ALIGNED),
+        multiple_of_16(copy_w, COPY_ALIGNED),
     )
     tl.store(result + image * pixels + index, margin, mask=exists)
 
@@ -81,14 +87,13 @@ def launch_confidence(x: Tensor, result: Tensor, from_logits: bool, copy: Tensor
 
     result: (N, 1, H, W) fp32 without gaps. copy: (N, C, H, W) to store what the confidence is of.
     """
-    over = pass_over(x, result, x, copy, from_logits=from_logits)
+    over = pass_over(x, result, from_logits, x=x, copy=copy)
     launch(
         confidence_kernel,
         over.programs,
         x=x,
         copy=copy,
         result=result,
-        **strides(x=x, copy=copy),
         COPY=copy is not None,
         **over.arguments,
     )

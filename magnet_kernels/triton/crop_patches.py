@@ -12,7 +12,7 @@ from torch import Tensor
 from magnet_kernels.reference import crop_patches as reference
 from magnet_kernels.reference.refine_step import map_format
 from magnet_kernels.triton.boxes import read_boxes
-from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, strides, wide
+from magnet_kernels.triton.launch import UNSPECIALISED, cdiv, launch, power_of_two_from, strides, wide
 from magnet_kernels.triton.upsample_confidence import MOST_SIDE
 from magnet_kernels.triton.values import add_tap, minus_zero, narrow
 
@@ -37,7 +37,7 @@ def sample_taps(start, bin_size, samples, output, sample, size):
 
 
 # Budget: 128 registers, no spills; 1 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def crop_kernel(
     x,
     boxes,
@@ -155,11 +155,11 @@ class Tile(NamedTuple):
 
 
 def tile_of(result: Tensor) -> Tile:
-    """4 elements a thread; all classes at a time where they are side by side, else one, so that pixels are."""
+    """All classes at a time where they are side by side, 2 elements a thread; else one, so that pixels are, and 4."""
     classes = power_of_two_from(result.shape[1])
     if result.stride(1) == 1 and classes > 1:
         planes = min(classes, 64)
-        return Tile(planes, 1, 512 // planes, 4)
+        return Tile(planes, 1, 512 // planes, 8)
     return Tile(1, min(classes, 4), 256, 8)
 
 

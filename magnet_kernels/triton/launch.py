@@ -12,6 +12,20 @@ from torch import Tensor
 
 # Pixels of an image, and elements that offsets inside an image may reach, for which kernels count in 32 bits.
 MOST_PIXELS = 2**31 - 2**16
+# Elements that begin a load of 16 bytes for each thread of the usual layouts: addresses are multiples of as many.
+ALIGNMENT = 16
+_MAPS = ("x", "copy", "result", "coarse", "fine", "target", "mask", "score", "patches")
+# Triton compiles a kernel anew for each number that is 1, or a multiple of 16, or neither. Numbers that change with the
+# size of an image are none of its business here: what loads of 16 bytes need to know of them comes as constants
+# ..._ALIGNED (``multiple_of_16`` in values.py). Only whether pixels, or classes, lie side by side is asked of strides.
+UNSPECIALISED: dict[str, list[str]] = {
+    "do_not_specialize": [
+        *(f"{name}_{axis}" for name in _MAPS for axis in "nh"),
+        *("blocks", "count", "height", "histogram_n", "map_height", "map_width", "n_points", "patch_height"),
+        *("patch_width", "pixels", "points_n", "small_height", "small_width", "tiles", "tiles_x", "width"),
+    ],
+    "do_not_specialize_on_alignment": ["points_k", *(f"{name}_{axis}" for name in _MAPS for axis in "cw")],
+}
 
 
 def cdiv(a: int, b: int) -> int:
@@ -71,6 +85,24 @@ def plane_strides(**maps: Tensor | None) -> dict[str, int]:
         n, _, h, w = (0, 0, 0, 0) if x is None else x.stride()
         named[f"{name}_n"], named[f"{name}_h"], named[f"{name}_w"] = n, h, w
     return named
+
+
+def alignment(in_one_row: bool, height: int, width: int, **maps: Tensor | None) -> dict[str, bool]:
+    """ALIGNED: the rows that kernels go through are multiples of ALIGNMENT; and X_ALIGNED of each map (N, C, H, W).
+
+    in_one_row: the whole image is that row, and strides along H are not used. X_ALIGNED: ALIGNED, and so are the
+    strides of this map, but for those of 1 along C or W.
+    """
+    rows = (height * width if in_one_row else width) % ALIGNMENT == 0
+    named = {f"{name.upper()}_ALIGNED": rows and (x is None or _is_aligned(x, in_one_row)) for name, x in maps.items()}
+    return {"ALIGNED": rows, **named}
+
+
+def _is_aligned(x: Tensor, in_one_row: bool) -> bool:
+    n, c, h, w = (0 if size == 1 else step for size, step in zip(x.shape, x.stride(), strict=True))
+    if in_one_row:
+        h, w = 0, x.stride(3)
+    return all(step % ALIGNMENT == 0 for step in (n, h, *(step for step in (c, w) if step != 1)))
 
 
 def as_bytes(mask: Tensor | None) -> Tensor | None:

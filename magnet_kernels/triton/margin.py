@@ -10,7 +10,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from magnet_kernels.triton.launch import cdiv, flat, power_of_two_from, smaller_blocks, wide
+from magnet_kernels.triton.launch import (
+    alignment,
+    cdiv,
+    flat,
+    power_of_two_from,
+    smaller_blocks,
+    strides,
+    wide,
+)
 from magnet_kernels.triton.values import bilinear_tap, blend, narrow, widen
 
 
@@ -23,10 +31,10 @@ class Tile(NamedTuple):
     maxnreg: int | None = None
 
 
-def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = False) -> Tile:
+def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = False, aligned: bool = True) -> Tile:
     """The tile of maps such as ``x``, whose programs share out ``pixels`` pixels, made larger or not.
 
-    scattered: they do not follow each other.
+    scattered: they do not follow each other. aligned: where they do, loads of 16 bytes are possible.
 
     Planes: each thread has 16 bytes of some planes in flight, of pixels side by side, so that all that is done over the
     classes stays in the thread. Where what it reads does not lie side by side, four pixels of one plane: of several
@@ -37,7 +45,7 @@ def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = Fa
         planes = min(power_of_two_from(x.shape[1]), 128)
         return Tile(planes, max(512 // planes, 4), 4) if scattered else Tile(planes, 1024 // planes, 8)
     in_a_row = x.stride(3) == 1 and not (scattered or upsample)
-    a_warp = 32 * (16 // x.element_size() if in_a_row else 4)
+    a_warp = 32 * (16 // x.element_size() if in_a_row and aligned else 4)
     block = smaller_blocks((8 if upsample else 4) * a_warp, a_warp, pixels, x.device)
     planes = 1 if not in_a_row else 4 if x.element_size() > 2 else 2
     return Tile(planes, block, block // a_warp, 128 if in_a_row else None)
@@ -56,17 +64,25 @@ class Pass(NamedTuple):
     arguments: dict[str, Any]
 
 
-def pass_over(like: Tensor, result: Tensor, first: Tensor, *others: Tensor | None, from_logits: bool) -> Pass:
+def pass_over(
+    like: Tensor, result: Tensor, from_logits: bool, mask: Tensor | None = None, **named: Tensor | None
+) -> Pass:
     """The pass that makes ``result`` (N, 1, H, W) of maps, in tiles for maps such as ``like``.
 
-    first: (N, C, h, w), upsampled where it is smaller. others: of the size of ``result``, where they exist.
+    named: the first of (N, C, h, w), upsampled where it is smaller; others of the size of ``result``, where they exist.
     """
+    (name, first), *others = named.items()
+    assert first is not None
     n, _, height, width = result.shape
     upsample = first.shape[2:] != result.shape[2:]
-    tile = tile_of(like, n * height * width, upsample)
+    maps = [x for x in (*dict(others).values(), mask) if x is not None]
+    in_one_row = flat(*maps) if upsample else flat(first, *maps)
+    aligned = alignment(in_one_row, height, width, **named)
+    tile = tile_of(like, n * height * width, upsample, aligned=aligned["ALIGNED"])
     blocks = cdiv(height * width, tile.pixels)
-    maps = [x for x in others if x is not None]
     arguments = {
+        **strides(**named),
+        **aligned,
         "classes": first.shape[1],
         "pixels": height * width,
         "width": width,
@@ -77,13 +93,15 @@ def pass_over(like: Tensor, result: Tensor, first: Tensor, *others: Tensor | Non
         "blocks": blocks,
         "LOGITS": from_logits,
         "UPSAMPLE": upsample,
-        "FLAT": flat(*maps) if upsample else flat(first, *maps),
+        "FLAT": in_one_row,
         "WIDE": wide(first, *maps),
         "PLANES": tile.planes,
         "PIXELS": tile.pixels,
         "num_warps": tile.num_warps,
         "maxnreg": tile.maxnreg,
     }
+    if upsample:  # its pixels are not read side by side
+        arguments[f"{name.upper()}_ALIGNED"] = False
     return Pass(n * blocks, arguments)
 
 

@@ -17,6 +17,8 @@ from magnet_kernels.reference.median_blur import median_blur_in_layout as refere
 from magnet_kernels.triton.digits import count_digits, first_digit
 from magnet_kernels.triton.launch import (
     MOST_PIXELS,
+    UNSPECIALISED,
+    alignment,
     as_bytes,
     cdiv,
     launch,
@@ -27,7 +29,7 @@ from magnet_kernels.triton.launch import (
     wide,
 )
 from magnet_kernels.triton.median_network import median_network
-from magnet_kernels.triton.values import from_order_key, narrow, order_key, selection_key, widen
+from magnet_kernels.triton.values import from_order_key, multiple_of_16, narrow, order_key, selection_key, widen
 
 
 @triton.jit
@@ -41,7 +43,7 @@ def window_key(x, row, column, height, width, row_stride, column_stride, WIDE: t
 
 
 # Budget: 112 registers, no spills; 1 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def median_kernel(
     x,
     result,
@@ -68,12 +70,17 @@ def median_kernel(
     NETWORK: tl.constexpr,
     KEYS: tl.constexpr,
     MASK: tl.constexpr,
+    X_ALIGNED: tl.constexpr,
+    RESULT_ALIGNED: tl.constexpr,
+    MASK_ALIGNED: tl.constexpr,
+    ALIGNED: tl.constexpr,
     WIDE: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """A tile of a plane. KEYS: ``result`` gets keys to select by, whose first digit is counted in
     ``histogram`` (N, 256 or more); there are no channels."""
+    width = multiple_of_16(width, ALIGNED)
     plane = tl.program_id(0) // tiles
     tile = tl.program_id(0) - plane * tiles
     tile_y = tile // tiles_x
@@ -82,7 +89,9 @@ def median_kernel(
     image = image.to(tl.int64)
     row = (tile_y * ROWS + tl.arange(0, ROWS))[:, None]
     column = ((tile - tile_y * tiles_x) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
-    x += image * x_n + channel * x_c
+    x += image * multiple_of_16(x_n, X_ALIGNED) + channel * multiple_of_16(x_c, X_ALIGNED)
+    x_h = multiple_of_16(x_h, X_ALIGNED)
+    x_w = multiple_of_16(x_w, X_ALIGNED)
     keys = ()
     for i in tl.static_range(SIZE * SIZE):
         keys += (  # type: ignore[assignment]
@@ -108,18 +117,23 @@ def median_kernel(
     if KEYS:
         valid = exists
         if MASK:
-            valid = tl.load(mask + (image * mask_n + row * mask_h + column * mask_w), mask=exists, other=0) != 0
+            mask += image * multiple_of_16(mask_n, MASK_ALIGNED)
+            mask_h = multiple_of_16(mask_h, MASK_ALIGNED)
+            mask += row * mask_h + column * multiple_of_16(mask_w, MASK_ALIGNED)
+            valid = tl.load(mask, mask=exists, other=0) != 0
         key = selection_key(key, valid)
         count_digits(histogram + image * histogram_n, tl.where(exists, first_digit(key), -1))
         value = key
     else:
         value = narrow(from_order_key(key), result.dtype.element_ty)
-    at = result + (image * result_n + channel * result_c + row * result_h + column * result_w)
-    tl.store(at, value, mask=exists)
+    result += image * multiple_of_16(result_n, RESULT_ALIGNED) + channel * multiple_of_16(result_c, RESULT_ALIGNED)
+    result_h = multiple_of_16(result_h, RESULT_ALIGNED)
+    result += row * result_h + column * multiple_of_16(result_w, RESULT_ALIGNED)
+    tl.store(result, value, mask=exists)
 
 
 # Budget: 96 registers, no spills; 1 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def median_rank_kernel(
     x,
     result,
@@ -134,22 +148,22 @@ def median_rank_kernel(
     channels,
     height,
     width,
-    blocks,
+    tiles_x,
     SIZE: tl.constexpr,
     WIDE: tl.constexpr,
     WINDOW: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    """PIXELS consecutive pixels of a plane, whose windows are the columns of a tile of keys."""
-    plane = tl.program_id(0) // blocks
+    """PIXELS consecutive pixels of a row, whose windows are the columns of a tile of keys."""
+    row = tl.program_id(0) // tiles_x
+    column = (tl.program_id(0) - row * tiles_x) * PIXELS + tl.arange(0, PIXELS)
+    plane = row // height
+    row -= plane * height
     image = plane // channels
     channel = (plane - image * channels).to(tl.int64)
     image = image.to(tl.int64)
-    index = (tl.program_id(0) - plane * blocks) * PIXELS + tl.arange(0, PIXELS)
-    row = index // width
-    column = index - row * width
     element = tl.arange(0, WINDOW)[:, None]
-    at_y = row[None, :] + (element // SIZE - SIZE // 2)
+    at_y = row + (element // SIZE - SIZE // 2)
     at_x = column[None, :] + (element % SIZE - SIZE // 2)
     key = window_key(x + image * x_n + channel * x_c, at_y, at_x, height, width, x_h, x_w, WIDE)
     highest_key = 0x7FFFFFFF
@@ -166,7 +180,7 @@ def median_rank_kernel(
         row = row.to(tl.int64)
         column = column.to(tl.int64)
     at = result + (image * result_n + channel * result_c + row * result_h + column * result_w)
-    tl.store(at, narrow(from_order_key(low), result.dtype.element_ty), mask=index < height * width)
+    tl.store(at, narrow(from_order_key(low), result.dtype.element_ty), mask=column < width)
 
 
 class Tile(NamedTuple):
@@ -184,10 +198,11 @@ def tile_of(kernel_size: int, height: int, width: int) -> Tile:
     return Tile(pixels // columns, columns, 4)
 
 
-def rank_tile_of(kernel_size: int, pixels: int, device: torch.device) -> tuple[int, int]:
-    """Of larger windows: (elements of a window, pixels), 64 keys a thread."""
+def rank_tile_of(kernel_size: int, width: int, pixels: int, device: torch.device) -> tuple[int, int]:
+    """Of larger windows: (elements of a window, pixels of a row), 64 keys a thread."""
     window = power_of_two_from(kernel_size**2)
-    return window, smaller_blocks(2**13 // window, 16, pixels, device)
+    most = min(2**13 // window, max(power_of_two_from(width), 16))
+    return window, smaller_blocks(most, 16, pixels, device)
 
 
 def launch_median(
@@ -202,18 +217,18 @@ def launch_median(
     steps = strides(x=x, result=result)
     wide_maps = wide(*(m for m in (x, result, mask) if m is not None))
     if kernel_size > 5:
-        window, pixels = rank_tile_of(kernel_size, x.numel(), x.device)
-        blocks = cdiv(height * width, pixels)
+        window, pixels = rank_tile_of(kernel_size, width, x.numel(), x.device)
+        tiles_x = cdiv(width, pixels)
         launch(
             median_rank_kernel,
-            n * c * blocks,
+            n * c * height * tiles_x,
             x=x,
             result=result,
             **steps,
             channels=c,
             height=height,
             width=width,
-            blocks=blocks,
+            tiles_x=tiles_x,
             SIZE=kernel_size,
             WIDE=wide_maps,
             WINDOW=window,
@@ -241,6 +256,7 @@ def launch_median(
         NETWORK=median_network(kernel_size**2),
         KEYS=histogram is not None,
         MASK=mask is not None,
+        **alignment(False, height, width, x=x, result=result, mask=mask),
         WIDE=wide_maps,
         ROWS=tile.rows,
         COLUMNS=tile.columns,

@@ -10,12 +10,13 @@ from torch import Tensor
 from magnet_kernels.reference import patch_uncertainty as reference
 from magnet_kernels.triton.boxes import clipped, read_boxes, rounded
 from magnet_kernels.triton.confidence import launch_confidence
-from magnet_kernels.triton.launch import MOST_PIXELS, cdiv, flat, launch, strides, wide
+from magnet_kernels.triton.launch import MOST_PIXELS, UNSPECIALISED, alignment, cdiv, flat, launch, strides, wide
 from magnet_kernels.triton.margin import margins, tile_of
+from magnet_kernels.triton.values import multiple_of_16
 
 
 # Budget: 64 registers, no spills; 1 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def box_kernel(
     x,
     boxes,
@@ -29,6 +30,7 @@ def box_kernel(
     blocks,
     MADE: tl.constexpr,
     LOGITS: tl.constexpr,
+    X_ALIGNED: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
     PLANES: tl.constexpr,
@@ -50,15 +52,15 @@ def box_kernel(
     row = which // tl.maximum(box_width, 1)
     index = (y0 + row) * width + x0 + (which - row * box_width)
     index = tl.where(exists, index, 0)
-    x += image * x_n
+    x += image * multiple_of_16(x_n, X_ALIGNED)
     if MADE:
         margin = tl.load(x + index, mask=exists, other=0.0)
     else:
         margin = margins(
             x,
-            x_c,
-            x_h,
-            x_w,
+            multiple_of_16(x_c, X_ALIGNED),
+            multiple_of_16(x_h, X_ALIGNED),
+            multiple_of_16(x_w, X_ALIGNED),
             classes,
             index,
             exists,
@@ -98,6 +100,7 @@ def patch_uncertainty(coarse: Tensor, boxes: Tensor, from_logits: bool = False) 
         boxes=table.to(coarse.device),
         sums=sums,
         **strides(x=x),
+        X_ALIGNED=alignment(flat(x), height, width, x=x)["X_ALIGNED"],
         classes=c,
         width=width,
         blocks=blocks,

@@ -7,11 +7,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from magnet_kernels.triton.launch import cdiv, launch, power_of_two_from, strides, wide
+from magnet_kernels.triton.launch import UNSPECIALISED, cdiv, flat, launch, power_of_two_from, strides, wide
+from magnet_kernels.triton.margin import pixel_offsets
 
 
 # Budget: 112 registers, no spills; 8 KiB shared memory.
-@triton.jit(do_not_specialize=["n_points"])
+@triton.jit(**UNSPECIALISED)
 def replace_kernel(
     fine,
     target,
@@ -31,6 +32,7 @@ def replace_kernel(
     pixels,
     width,
     blocks,
+    FLAT: tl.constexpr,
     WIDE: tl.constexpr,
     PLANES: tl.constexpr,
     POINTS: tl.constexpr,
@@ -42,13 +44,10 @@ def replace_kernel(
     point = tl.load(points + image * points_n + which.to(tl.int64) * points_k, mask=which < n_points, other=-1)
     exists = (point >= 0) & (point < pixels)
     point = tl.where(exists, point, 0)
-    y = point // width
-    x = point - y * width
     if not WIDE:
-        y = y.to(tl.int32)
-        x = x.to(tl.int32)
-    source = (y * fine_h + x * fine_w)[None, :]
-    destination = (y * target_h + x * target_w)[None, :]
+        point = point.to(tl.int32)
+    source = pixel_offsets(point, width, fine_h, fine_w, FLAT, WIDE)[None, :]
+    destination = pixel_offsets(point, width, target_h, target_w, FLAT, WIDE)[None, :]
     fine += image * fine_n
     target += image * target_n
     for begin in range(0, classes, PLANES):
@@ -89,6 +88,7 @@ def launch_replace(target: Tensor, fine: Tensor, points: Tensor) -> None:
         pixels=fine.shape[2] * fine.shape[3],
         width=fine.shape[3],
         blocks=blocks,
+        FLAT=flat(fine, target),
         WIDE=wide(fine, target),
         PLANES=planes,
         POINTS=block,

@@ -24,7 +24,10 @@ from magnet_kernels.triton.digits import (
     next_digit,
 )
 from magnet_kernels.triton.launch import (
+    ALIGNMENT,
     MOST_PIXELS,
+    UNSPECIALISED,
+    alignment,
     as_bytes,
     cdiv,
     flat,
@@ -37,11 +40,11 @@ from magnet_kernels.triton.launch import (
 from magnet_kernels.triton.margin import pixel_offsets
 from magnet_kernels.triton.median_blur import launch_median
 from magnet_kernels.triton.replace_points import launch_replace
-from magnet_kernels.triton.values import KEY_OF_INVALID, order_key, selection_key, widen
+from magnet_kernels.triton.values import KEY_OF_INVALID, multiple_of_16, order_key, selection_key, widen
 
 
 # Budget: 64 registers, no spills; 4 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def key_kernel(
     score,
     mask,
@@ -57,30 +60,42 @@ def key_kernel(
     width,
     blocks,
     MASK: tl.constexpr,
+    SCORE_ALIGNED: tl.constexpr,
+    MASK_ALIGNED: tl.constexpr,
+    ALIGNED: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
     """Keys of scores, and counts of their first digit."""
+    pixels = multiple_of_16(pixels, ALIGNED)
+    width = multiple_of_16(width, ALIGNED and not FLAT)
     image = tl.program_id(0) // blocks
     index = (tl.program_id(0) - image * blocks) * PIXELS + tl.arange(0, PIXELS)
     exists = index < pixels
     image = image.to(tl.int64)
-    place = pixel_offsets(index, width, score_h, score_w, FLAT, WIDE)
-    value = widen(tl.load(score + image * score_n + place, mask=exists, other=0.0))
+    score += image * multiple_of_16(score_n, SCORE_ALIGNED)
+    score_h = multiple_of_16(score_h, SCORE_ALIGNED)
+    score += pixel_offsets(index, width, score_h, multiple_of_16(score_w, SCORE_ALIGNED), FLAT, WIDE)
+    value = widen(tl.load(score, mask=exists, other=0.0))
     valid = exists
     if MASK:
-        place = pixel_offsets(index, width, mask_h, mask_w, FLAT, WIDE)
-        valid = tl.load(mask + image * mask_n + place, mask=exists, other=0) != 0
+        mask += image * multiple_of_16(mask_n, MASK_ALIGNED)
+        mask_h = multiple_of_16(mask_h, MASK_ALIGNED)
+        mask += pixel_offsets(index, width, mask_h, multiple_of_16(mask_w, MASK_ALIGNED), FLAT, WIDE)
+        valid = tl.load(mask, mask=exists, other=0) != 0
     key = selection_key(order_key(value), valid)
     tl.store(keys + image * pixels + index, key, mask=exists)
     count_digits(workspace + image * WORKSPACE, tl.where(exists, first_digit(key), -1))
 
 
 # Budget: 64 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=["n_points"])
-def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr, PIXELS: tl.constexpr):
+@triton.jit(**UNSPECIALISED)
+def digit_kernel(
+    keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr, ALIGNED: tl.constexpr, PIXELS: tl.constexpr
+):
     """Counts the digit after the first DIGITS (1 to 3) of keys that have those of the K-th highest."""
+    pixels = multiple_of_16(pixels, ALIGNED)
     image = tl.program_id(0) // blocks
     block = tl.program_id(0) - image * blocks
     index = block * PIXELS + tl.arange(0, PIXELS)
@@ -95,9 +110,10 @@ def digit_kernel(keys, workspace, n_points, pixels, blocks, DIGITS: tl.constexpr
 
 
 # Budget: 48 registers, no spills; 1 KiB shared memory.
-@triton.jit(do_not_specialize=["n_points"])
-def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.constexpr):
+@triton.jit(**UNSPECIALISED)
+def count_kernel(keys, workspace, counts, n_points, pixels, blocks, ALIGNED: tl.constexpr, PIXELS: tl.constexpr):
     """For each block: how many keys lie above the K-th highest, and how many are equal to it, into counts (N, 2, B)."""
+    pixels = multiple_of_16(pixels, ALIGNED)
     image = tl.program_id(0) // blocks
     block = tl.program_id(0) - image * blocks
     index = block * PIXELS + tl.arange(0, PIXELS)
@@ -113,7 +129,7 @@ def count_kernel(keys, workspace, counts, n_points, pixels, blocks, PIXELS: tl.c
 
 
 # Budget: 40 registers, no spills; 1 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def scan_kernel(counts, blocks, BLOCKS: tl.constexpr):
     """In place: what the blocks before have counted. A program for each of the two rows of each image."""
     counts += tl.program_id(0).to(tl.int64) * blocks
@@ -126,7 +142,7 @@ def scan_kernel(counts, blocks, BLOCKS: tl.constexpr):
 
 
 # Budget: 96 registers, no spills; 4 KiB shared memory.
-@triton.jit(do_not_specialize=["n_points"])
+@triton.jit(**UNSPECIALISED)
 def list_kernel(
     keys,
     workspace,
@@ -148,11 +164,16 @@ def list_kernel(
     width,
     blocks,
     REPLACE: tl.constexpr,
+    FINE_ALIGNED: tl.constexpr,
+    TARGET_ALIGNED: tl.constexpr,
+    ALIGNED: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
     """Writes the points of a block. REPLACE: and the values of ``fine`` there into ``target``."""
+    pixels = multiple_of_16(pixels, ALIGNED)
+    width = multiple_of_16(width, ALIGNED and not FLAT)
     image = tl.program_id(0) // blocks
     block = tl.program_id(0) - image * blocks
     index = block * PIXELS + tl.arange(0, PIXELS)
@@ -168,10 +189,14 @@ def list_kernel(
     place = above_before + tl.minimum(equal_before, wanted) + tl.cumsum(chosen.to(tl.int32), axis=0) - 1
     tl.store(points + image * n_points + place, index.to(tl.int64), mask=chosen)
     if REPLACE:
-        fine += image * fine_n
-        target += image * target_n
-        fine += pixel_offsets(index, width, fine_h, fine_w, FLAT, WIDE)
-        target += pixel_offsets(index, width, target_h, target_w, FLAT, WIDE)
+        fine += image * multiple_of_16(fine_n, FINE_ALIGNED)
+        target += image * multiple_of_16(target_n, TARGET_ALIGNED)
+        fine_c = multiple_of_16(fine_c, FINE_ALIGNED)
+        target_c = multiple_of_16(target_c, TARGET_ALIGNED)
+        fine_h = multiple_of_16(fine_h, FINE_ALIGNED)
+        target_h = multiple_of_16(target_h, TARGET_ALIGNED)
+        fine += pixel_offsets(index, width, fine_h, multiple_of_16(fine_w, FINE_ALIGNED), FLAT, WIDE)
+        target += pixel_offsets(index, width, target_h, multiple_of_16(target_w, TARGET_ALIGNED), FLAT, WIDE)
         for plane in range(0, classes):
             step = tl.cast(plane, tl.int64) if WIDE else plane
             tl.store(target + step * target_c, tl.load(fine + step * fine_c, mask=chosen), mask=chosen)
@@ -204,6 +229,7 @@ class Selection:
             keys=self.keys,
             workspace=self.workspace,
             **plane_strides(score=score, mask=mask),
+            **alignment(flat(*maps), self.height, self.width, score=score, mask=mask),
             pixels=self.pixels,
             width=self.width,
             blocks=self.blocks,
@@ -244,6 +270,7 @@ class Selection:
                 pixels=self.pixels,
                 blocks=self.blocks,
                 DIGITS=digits,
+                ALIGNED=self.pixels % ALIGNMENT == 0,
                 PIXELS=self.block,
             )
         counts = self.keys.new_empty((self.n, 2, self.blocks))
@@ -256,9 +283,10 @@ class Selection:
             n_points=self.n_points,
             pixels=self.pixels,
             blocks=self.blocks,
+            ALIGNED=self.pixels % ALIGNMENT == 0,
             PIXELS=self.block,
         )
-        launch(scan_kernel, 2 * self.n, counts=counts, blocks=self.blocks, BLOCKS=1024)
+        launch(scan_kernel, 2 * self.n, counts=counts, blocks=self.blocks, BLOCKS=512)
         replace = fine is not None and target is not None
         last = replace and target.stride(1) == 1 and target.shape[1] > 1  # type: ignore[union-attr]
         maps = [m for m in (fine, target) if m is not None]
@@ -278,6 +306,7 @@ class Selection:
             width=self.width,
             blocks=self.blocks,
             REPLACE=replace and not last,
+            **alignment(flat(*maps), self.height, self.width, fine=fine, target=target),
             FLAT=flat(*maps),
             WIDE=wide(*maps),
             PIXELS=self.block,

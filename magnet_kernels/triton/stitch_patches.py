@@ -13,13 +13,23 @@ from torch import Tensor
 from magnet_kernels.reference import stitch_patches as reference
 from magnet_kernels.reference.refine_step import map_format
 from magnet_kernels.triton.boxes import read_boxes, rounded
-from magnet_kernels.triton.launch import MOST_PIXELS, as_bytes, cdiv, launch, power_of_two_from, strides, wide
+from magnet_kernels.triton.launch import (
+    MOST_PIXELS,
+    UNSPECIALISED,
+    alignment,
+    as_bytes,
+    cdiv,
+    launch,
+    power_of_two_from,
+    strides,
+    wide,
+)
 from magnet_kernels.triton.upsample_confidence import MOST_SIDE
-from magnet_kernels.triton.values import bilinear_tap, blend, minus_zero, narrow, widen
+from magnet_kernels.triton.values import bilinear_tap, blend, minus_zero, multiple_of_16, narrow, widen
 
 
 # Budget: 80 registers, no spills; 4 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def stitch_kernel(
     patches,
     boxes,
@@ -43,12 +53,15 @@ def stitch_kernel(
     groups,
     tiles,
     tiles_x,
+    RESULT_ALIGNED: tl.constexpr,
+    ALIGNED: tl.constexpr,
     WIDE: tl.constexpr,
     PLANES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """A tile of PLANES classes. boxes: (count, 5) int32; scales: (count, 2) fp32, patch size / box size (y, x)."""
+    width = multiple_of_16(width, ALIGNED)
     program = tl.program_id(0)
     tile = program % tiles
     group = program // tiles % groups
@@ -105,19 +118,22 @@ def stitch_kernel(
     if WIDE:
         row = row.to(tl.int64)
         column = column.to(tl.int64)
-    at = result + image * result_n + (plane * result_c + (row * result_h + column * result_w)[None, :])
+    result_c = multiple_of_16(result_c, RESULT_ALIGNED)
+    result_h = multiple_of_16(result_h, RESULT_ALIGNED)
+    place = row * result_h + column * multiple_of_16(result_w, RESULT_ALIGNED)
+    at = result + image * multiple_of_16(result_n, RESULT_ALIGNED) + (plane * result_c + place[None, :])
     tl.store(at, narrow(value, result.dtype.element_ty), mask=is_class & exists[None, :])
 
 
 def tile_of(result: Tensor) -> tuple[int, int, int]:
-    """(classes, rows, columns): 1024 elements, 8 a thread; all classes where they are side by side, else one.
+    """(classes, rows, columns): 512 elements, 4 a thread; all classes where they are side by side, else one.
 
     Triton 3.6 gives a thread other pixels to read than to write, and exchanges the tile in shared memory in between.
     """
     if result.stride(1) == 1 and result.shape[1] > 1:
         planes = min(power_of_two_from(result.shape[1]), 64)
-        return planes, 1, 1024 // planes
-    return 1, 32, 32
+        return planes, 1, 512 // planes
+    return 1, 16, 32
 
 
 def launch_stitch(patches: Tensor, boxes: Tensor, result: Tensor, covered: Tensor) -> None:
@@ -148,6 +164,7 @@ def launch_stitch(patches: Tensor, boxes: Tensor, result: Tensor, covered: Tenso
         groups=groups,
         tiles=tiles_y * tiles_x,
         tiles_x=tiles_x,
+        **alignment(False, height, width, result=result),
         WIDE=wide(patches, result),
         PLANES=planes,
         ROWS=rows,

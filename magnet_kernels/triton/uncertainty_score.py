@@ -8,13 +8,14 @@ import triton.language as tl
 from torch import Tensor
 
 from magnet_kernels.reference import uncertainty_score as reference
-from magnet_kernels.triton.launch import MOST_PIXELS, as_bytes, launch, plane_strides, strides
+from magnet_kernels.triton.launch import MOST_PIXELS, UNSPECIALISED, alignment, as_bytes, launch, plane_strides
 from magnet_kernels.triton.margin import margins, pass_over, pixel_offsets
 from magnet_kernels.triton.median_blur import launch_median
+from magnet_kernels.triton.values import multiple_of_16
 
 
 # Budget: 128 registers, no spills; 4 KiB shared memory.
-@triton.jit
+@triton.jit(**UNSPECIALISED)
 def score_kernel(
     coarse,
     fine,
@@ -48,22 +49,29 @@ def score_kernel(
     UPSAMPLE: tl.constexpr,
     MASK: tl.constexpr,
     COPY: tl.constexpr,
+    COARSE_ALIGNED: tl.constexpr,
+    FINE_ALIGNED: tl.constexpr,
+    MASK_ALIGNED: tl.constexpr,
+    COPY_ALIGNED: tl.constexpr,
+    ALIGNED: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
     PLANES: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
+    pixels = multiple_of_16(pixels, ALIGNED)
+    width = multiple_of_16(width, ALIGNED and not FLAT)
     image = tl.program_id(0) // blocks
     index = (tl.program_id(0) - image * blocks) * PIXELS + tl.arange(0, PIXELS)
     exists = index < pixels
     image = image.to(tl.int64)
     if COPY:
-        copy += image * copy_n
+        copy += image * multiple_of_16(copy_n, COPY_ALIGNED)
     unsure = 1.0 - margins(
-        coarse + image * coarse_n,
-        coarse_c,
-        coarse_h,
-        coarse_w,
+        coarse + image * multiple_of_16(coarse_n, COARSE_ALIGNED),
+        multiple_of_16(coarse_c, COARSE_ALIGNED),
+        multiple_of_16(coarse_h, COARSE_ALIGNED),
+        multiple_of_16(coarse_w, COARSE_ALIGNED),
         classes,
         index,
         exists,
@@ -80,15 +88,15 @@ def score_kernel(
         scale_x,
         COPY,
         copy,
-        copy_c,
-        copy_h,
-        copy_w,
+        multiple_of_16(copy_c, COPY_ALIGNED),
+        multiple_of_16(copy_h, COPY_ALIGNED),
+        multiple_of_16(copy_w, COPY_ALIGNED),
     )
     sure = margins(
-        fine + image * fine_n,
-        fine_c,
-        fine_h,
-        fine_w,
+        fine + image * multiple_of_16(fine_n, FINE_ALIGNED),
+        multiple_of_16(fine_c, FINE_ALIGNED),
+        multiple_of_16(fine_h, FINE_ALIGNED),
+        multiple_of_16(fine_w, FINE_ALIGNED),
         classes,
         index,
         exists,
@@ -102,8 +110,10 @@ def score_kernel(
     value = unsure * sure
     value = tl.where(value != value, 0.0, value + 0.0)  # -0 + 0 is 0
     if MASK:
-        place = pixel_offsets(index, width, mask_h, mask_w, FLAT, WIDE)
-        value = tl.where(tl.load(mask + image * mask_n + place, mask=exists, other=0) != 0, value, 0.0)
+        mask += image * multiple_of_16(mask_n, MASK_ALIGNED)
+        mask_h = multiple_of_16(mask_h, MASK_ALIGNED)
+        mask += pixel_offsets(index, width, mask_h, multiple_of_16(mask_w, MASK_ALIGNED), FLAT, WIDE)
+        value = tl.where(tl.load(mask, mask=exists, other=0) != 0, value, 0.0)
     tl.store(score + image * pixels + index, value, mask=exists)
 
 
@@ -119,7 +129,7 @@ def launch_score(
 
     A smaller ``coarse`` is upsampled on the way. copy: (N, C, H, W) to store ``coarse`` in.
     """
-    over = pass_over(fine, score, coarse, fine, mask, copy, from_logits=from_logits)
+    over = pass_over(fine, score, from_logits, mask, coarse=coarse, fine=fine, copy=copy)
     launch(
         score_kernel,
         over.programs,
@@ -128,8 +138,8 @@ def launch_score(
         mask=as_bytes(mask),
         copy=copy,
         score=score,
-        **strides(coarse=coarse, fine=fine, copy=copy),
         **plane_strides(mask=mask),
+        MASK_ALIGNED=alignment(over.arguments["FLAT"], *fine.shape[2:], mask=mask)["MASK_ALIGNED"],
         MASK=mask is not None,
         COPY=copy is not None,
         **over.arguments,

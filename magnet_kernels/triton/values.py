@@ -12,6 +12,18 @@ KEY_OF_INVALID = tl.constexpr(-(2**31))
 
 
 @triton.jit
+def multiple_of_16(x, ALIGNED: tl.constexpr):
+    """An argument of the kernel as it is. ALIGNED: it is a multiple of 16, and the compiler learns that here.
+
+    (tl.multiple_of does nothing to arguments.) One that is 1 is a constant, and stays.
+    """
+    if ALIGNED and isinstance(x, tl.tensor):
+        return (x >> 4) << 4
+    else:
+        return x
+
+
+@triton.jit
 def widen(x):
     """Values of any type in fp32."""
     return x.to(tl.float32)

@@ -23,27 +23,29 @@ import torch
 pytest.importorskip("triton", reason="triton is not installed")
 
 from live import ROOT, environment_of_a_program
+from triton_sources import source_of
 
 pytestmark = pytest.mark.slow
 
 FOLDER = ROOT / "magnet_kernels" / "triton"
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+SIZES = ((128, 512), (127, 509))  # with loads of 16 bytes and without: other sizes compile nothing else
 PROCESSES = 2
 BUDGET = re.compile(r"# Budget: (\d+) registers, no spills; (\d+) KiB shared memory\.\n@triton\.jit[^\n]*\ndef (\w+)\(")
 REORDERED = re.compile(r"tt\.reshape .* allow_reorder")
 KERNEL = re.compile(r"@triton\.jit[^\n]*\ndef (\w+_kernel)\(")
 
 
-def calls(dtype: torch.dtype) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def calls(dtype: torch.dtype, height: int, width: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """(operator, arguments): together they launch every kernel, in the ways that are compiled differently."""
-    shape = (2, 19, 128, 512)
+    shape = (2, 19, height, width)
     planes, pixels = torch.rand(shape).to(dtype), torch.rand(shape).to(dtype).to(memory_format=torch.channels_last)
-    small = torch.rand(2, 19, 64, 256).to(dtype)
-    mask = torch.ones(2, 1, 128, 512, dtype=torch.bool)
+    small = torch.rand(2, 19, height // 2, width // 2).to(dtype)
+    mask = torch.ones(2, 1, height, width, dtype=torch.bool)
     points, boxes = torch.zeros(2, 500, dtype=torch.int64), torch.tensor([[0, 1.5, 2, 400, 100.0]])
     yield "confidence", (planes, False)
-    yield "upsample_confidence", (small, 128, 512, True)
+    yield "upsample_confidence", (small, height, width, True)
     yield "refine_step", (planes, planes, None, 500, 3, False)
     yield "refine_step", (planes, planes, mask, 500, 3, True)
     yield "refine_step", (small, planes, mask, 500, 1, True)
@@ -53,43 +55,24 @@ def calls(dtype: torch.dtype) -> Iterator[tuple[str, tuple[Any, ...]]]:
     yield "select_points", (planes[:, :1], None, 500)
     yield "replace_points", (planes, planes, points)
     yield "crop_patches", (planes, boxes, 64, 64, True)
-    yield "stitch_patches", (planes[:1], boxes, 128, 512, 1)
+    yield "stitch_patches", (planes[:1], boxes, height, width, 1)
     yield "patch_uncertainty", (planes, boxes, True)
     if dtype == torch.float32:  # what depends little on the type
         yield "confidence", (pixels, True)
         yield "confidence", (planes[..., 1:-1, 1::2], True)
-        yield "upsample_confidence", (pixels, 128, 512, False)
+        yield "upsample_confidence", (pixels, height, width, False)
         yield "uncertainty_score", (planes, planes, None, 1, True)
         yield "refine_step_", (planes, planes.clone(), mask, 500, 5, False)
         yield "median_blur", (planes, 5)
         yield "median_blur", (planes, 15)
         yield "replace_points", (pixels, planes, points)
         yield "crop_patches", (pixels, boxes, 64, 64, True)
-        yield "stitch_patches", (pixels[:1], boxes, 128, 512, 1)
+        yield "stitch_patches", (pixels[:1], boxes, height, width, 1)
         yield "patch_uncertainty", (pixels, boxes, True)
         yield "patch_uncertainty", (planes, boxes.repeat(9, 1), False)
 
 
 # --- in the subprocess
-
-
-def source_of(kernel: Any, arguments: tuple[Any, ...], constants: dict[str, Any]) -> Any:
-    """What triton would compile for these arguments: 1 as a constant, multiples of 16 known to be such."""
-    from triton.compiler import ASTSource
-    from triton.runtime.jit import mangle_type
-
-    signature, values, attributes = {}, {}, {}
-    for i, parameter in enumerate(kernel.params):
-        value = constants[parameter.name] if parameter.name in constants else arguments[i]
-        specialised = not parameter.do_not_specialize
-        if parameter.is_constexpr or value is None or (specialised and isinstance(value, int) and value == 1):
-            signature[parameter.name], values[parameter.name] = "constexpr", value
-            continue
-        signature[parameter.name] = mangle_type(value)
-        divisible = value.data_ptr() if isinstance(value, torch.Tensor) else value
-        if specialised and isinstance(divisible, int) and divisible % 16 == 0:
-            attributes[(i,)] = [["tt.divisibility", 16]]
-    return ASTSource(kernel, signature, values, attributes)
 
 
 def compile_all(part: int) -> list[dict[str, Any]]:
@@ -107,8 +90,9 @@ def compile_all(part: int) -> list[dict[str, Any]]:
 
     launch.run = record
     for dtype in DTYPES.values():
-        for operator, arguments in calls(dtype):
-            implementations[operator](*arguments)
+        for size in SIZES:
+            for operator, arguments in calls(dtype, *size):
+                implementations[operator](*arguments)
     jobs = [(*job, architecture) for job in found.values() for architecture in ARCHITECTURES]
     result = []
     for source, options, architecture in jobs[part::PROCESSES]:

@@ -15,6 +15,8 @@ BINS = tl.constexpr(2**8)
 DIGITS_OF_A_KEY = tl.constexpr(4)
 STATE = tl.constexpr(4 * 2**8)
 WORKSPACE = tl.constexpr(4 * 2**8 + 4 * 2)
+# Pixels of a block, besides those with its highest digit, whose digits are counted without a histogram.
+FEW = tl.constexpr(4)
 
 
 @triton.jit
@@ -29,10 +31,25 @@ def count_digits(histogram, digit):
 
     That is no mask of its own: what is reshaped for a histogram may be reordered, and so a mask, reshaped apart,
     would be that of other pixels.
+
+    A histogram takes hundreds of instructions, where the compiler counts by votes of a warp. Blocks without digits,
+    with a single one (flat areas) or few pixels besides those of the highest do without: one addition for each digit,
+    so that equal ones do not queue at one address.
     """
     digit = tl.reshape(digit, [digit.numel])
-    counts = tl.histogram(digit, BINS, mask=digit >= 0)
-    tl.atomic_add(histogram + tl.arange(0, BINS), counts, mask=counts != 0, sem="relaxed")
+    highest = tl.max(digit, axis=0)
+    if highest >= 0:
+        both = tl.sum(tl.where(digit >= 0, 1 << 16, 0) + (digit == highest).to(tl.int32), axis=0)
+        equal = both & 0xFFFF
+        if (both >> 16) - equal <= FEW:
+            while highest >= 0:
+                tl.atomic_add(histogram + highest, equal, sem="relaxed")
+                digit = tl.where(digit == highest, -1, digit)
+                highest = tl.max(digit, axis=0)
+                equal = tl.sum((digit == highest).to(tl.int32), axis=0)
+        else:
+            counts = tl.histogram(digit, BINS, mask=digit >= 0)
+            tl.atomic_add(histogram + tl.arange(0, BINS), counts, mask=counts != 0, sem="relaxed")
 
 
 @triton.jit

@@ -272,6 +272,7 @@ class Selection:
                 DIGITS=digits,
                 ALIGNED=self.pixels % ALIGNMENT == 0,
                 PIXELS=self.block,
+                num_warps=8,
             )
         counts = self.keys.new_empty((self.n, 2, self.blocks))
         launch(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from magnet.checkpoints.fit import load_official
     from magnet.errors import MagNetError
+    from magnet.images.rasters import open_raster
     from magnet.model.magnet import MagNet
     from magnet.model.prediction import Prediction
     from magnet.networks import RefinementModule, build_segmenter
@@ -23,6 +24,7 @@ _LAZY = {
     "__version__": "magnet_kernels",
     "build_segmenter": "magnet.networks",
     "load_official": "magnet.checkpoints",
+    "open_raster": "magnet.images.rasters",
     "refine_step": "magnet_kernels",
     "refine_step_": "magnet_kernels",
     "wrap": "magnet.networks.wrap",
@@ -36,6 +38,7 @@ __all__ = [
     "__version__",
     "build_segmenter",
     "load_official",
+    "open_raster",
     "refine_step",
     "refine_step_",
     "wrap",

@@ -32,6 +32,7 @@ from magnet.images.read import (
     full_range,
     high_bytes,
     is_large,
+    read_opaque,
     read_turned,
     scaled,
     tell_dark,
@@ -95,6 +96,9 @@ class WindowedImage:
 
     def __init__(self, path: str | os.PathLike[str], upright: bool = True) -> None:
         self.path = path
+        self._upright = upright
+        self._opaque: np.ndarray | None = None  # read when it is asked for
+        self._alpha_known = False
         self._pixels: np.ndarray | None = None
         self._file: _LargeFile | None = None
         try:
@@ -112,15 +116,30 @@ class WindowedImage:
             ValueError: the box is empty or not within the image.
             CorruptImageError: the file is damaged.
         """
+        x0, y0, x1, y1 = self._within(box)
+        if self._pixels is not None:
+            return self._pixels[y0:y1, x0:x1].copy()
+        assert self._file is not None
+        return self._file.window(box)
+
+    def opaque(self, box: tuple[int, int, int, int]) -> np.ndarray:
+        """Where the window ``box`` is not fully transparent, (y1 - y0, x1 - x0) bool; raises as :meth:`read`."""
+        x0, y0, x1, y1 = self._within(box)
+        if self._file is not None:
+            return self._file.opaque(box)
+        if not self._alpha_known:
+            self._opaque, self._alpha_known = read_opaque(self.path, upright=self._upright), True
+        if self._opaque is None:
+            return np.ones((y1 - y0, x1 - x0), bool)
+        return self._opaque[y0:y1, x0:x1].copy()
+
+    def _within(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         x0, y0, x1, y1 = box
         if not (0 <= x0 < x1 <= self.size[1] and 0 <= y0 < y1 <= self.size[0]):
             raise ValueError(
                 f"box: expected 0 <= x0 < x1 <= {self.size[1]} and 0 <= y0 < y1 <= {self.size[0]}, got {tuple(box)}"
             )
-        if self._pixels is not None:
-            return self._pixels[y0:y1, x0:x1].copy()
-        assert self._file is not None
-        return self._file.window(box)
+        return x0, y0, x1, y1
 
     def resized(self, size: Size) -> np.ndarray:
         """The whole image at ``size`` (h, w) as (h, w, 3) uint8 RGB: bilinear, antialiased when shrinking.
@@ -268,6 +287,18 @@ class _LargeFile:
 
     def window(self, box: tuple[int, int, int, int]) -> np.ndarray:
         """See :meth:`WindowedImage.read`."""
+        return _turn(self._rgb(self._stored(box)), self._orientation)
+
+    def opaque(self, box: tuple[int, int, int, int]) -> np.ndarray:
+        """See :meth:`WindowedImage.opaque`."""
+        pixels = self._stored(box)
+        colours = len(_MODES[self._kind][0])
+        alpha = self._head.alpha if self._head is not None else self._bands > colours
+        opaque = pixels[..., colours] > 0 if alpha else np.ones(pixels.shape[:2], bool)
+        return _turn(opaque, self._orientation)
+
+    def _stored(self, box: tuple[int, int, int, int]) -> np.ndarray:
+        """The pixels of a window as they are stored, without being turned."""
         x0, y0, x1, y1 = box
         height, width = self.size
         rows, columns = _FLIPS[self._orientation]
@@ -279,8 +310,7 @@ class _LargeFile:
             if self._random is None:
                 self._random = self._open("random")
             # a region of its own, as each belongs to one thread
-            pixels = self._fetch(self._vips.Region.new(self._random), x0, y0, x1 - x0, y1 - y0)
-        return _turn(self._rgb(pixels), self._orientation)
+            return self._fetch(self._vips.Region.new(self._random), x0, y0, x1 - x0, y1 - y0)
 
     def resized(self, size: Size) -> np.ndarray:
         """See :meth:`WindowedImage.resized`. As Pillow's resize of the whole, to a grey level."""

@@ -120,7 +120,7 @@ def _system(path: str | os.PathLike[str], error: OSError) -> MagNetError:
 
 
 class _Quiet:
-    """Pillow's warnings (of strange tags, of many pixels) are off while any thread reads.
+    """Pillow's warnings (of strange tags, of many pixels), and one of rasterio, are off while any thread reads.
 
     Python's filters belong to all threads: the first to come in changes them, the last to leave puts them back.
     """
@@ -138,6 +138,7 @@ class _Quiet:
             if self._inside == 0:
                 self._kept.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", module=r"PIL\.")
+                warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # of rasterio: most have none
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:

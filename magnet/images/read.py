@@ -43,6 +43,7 @@ __all__ = [
     "is_large",
     "orientation",
     "read_image",
+    "read_opaque",
     "read_turned",
     "rgb_array",
     "scaled",
@@ -175,6 +176,24 @@ def _read(
     return (unturned(pixels, turned) if head and not upright else pixels), turned
 
 
+def read_opaque(path: str | os.PathLike[str], *, upright: bool = True) -> np.ndarray | None:
+    """Where an image that :func:`read_image` reads is not fully transparent, (H, W) bool; None: it has no alpha."""
+    head = checked_head(path)
+    with opened(path) as image:
+        if not _has_alpha(image) or (head and not head.alpha and head.bands > head.colours):
+            return None
+        turned = head.turned if head else orientation(image)
+        image.load()
+        if not head and upright:
+            image = ImageOps.exif_transpose(image)
+        opaque = np.asarray(image.convert("LA" if image.mode == "La" else "RGBA").getchannel("A")) > 0
+        return unturned(opaque, turned) if head and not upright else opaque
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
 def _is_deep(image: Image.Image) -> bool:
     """Whether a file that is no TIFF has 16 bits a channel; ask before it is loaded."""
     if image.mode == "I":
@@ -210,7 +229,7 @@ def flatten(image: Image.Image) -> np.ndarray:
         )
     if image.mode == "La":
         image = image.convert("LA")
-    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if _has_alpha(image):
         rgba = image.convert("RGBA")
         image = Image.new("RGB", image.size, BACKGROUND)
         image.paste(rgba, mask=rgba.getchannel("A"))

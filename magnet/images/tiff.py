@@ -18,7 +18,9 @@ from PIL import Image, ImagePalette, TiffImagePlugin
 
 from magnet.images.opening import CorruptImageError, quiet
 
-__all__ = ["Pieces", "TiffHead", "head_of", "mend_palette", "read_head"]
+__all__ = ["DAMAGE", "TIFF_MAGIC", "Pieces", "TiffHead", "head_of", "mend_palette", "read_head"]
+
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
 _STRIPS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_BYTES, _MIN, _MAX, _PLANAR = (
@@ -38,7 +40,7 @@ _MOST_PAGES = 64  # looked at
 _OLD_JPEG, _DEFLATE = 6, (8, 32946)  # compressions
 # none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, zstd: what Pillow's libtiff always has
 _COMMON = (1, 2, 3, 4, 5, 6, 7, *_DEFLATE, 32773, 34925, 50000)
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -243,7 +245,7 @@ def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
     """The head of a TIFF; None where the file is none, or where its head is damaged: its decoder says how."""
     with open(path, "rb") as file, quiet():
         prefix = file.read(8)
-        if prefix[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if prefix[:4] not in TIFF_MAGIC:
             return None
         if prefix[2:4] in (b"+\0", b"\0+"):
             prefix += file.read(8)
@@ -254,7 +256,7 @@ def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
             tags.load(file)
             head = head_of(tags)
             head = replace(head, missing=head.missing + _beyond(tags, head, os.fstat(file.fileno()).st_size))
-        except _DAMAGE:
+        except DAMAGE:
             return None
         for size in _other_pages(file, prefix, tags, first) if head.pages == 1 else ():
             if size == head.size:
@@ -281,7 +283,7 @@ def _other_pages(file: BinaryIO, prefix: bytes, tags: Any, first: int) -> Iterat
             ahead.append(page.next)
             if not int(page.get(_SUBFILE, 0)) & _REDUCED_OR_MASK:
                 yield int(page[_HEIGHT]), int(page[_WIDTH])
-    except _DAMAGE:
+    except DAMAGE:
         return
 
 

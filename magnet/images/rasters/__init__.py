@@ -1,0 +1,6 @@
+"""Rasters: images of any size, type and number of channels, read by window from whatever they are stored in."""
+
+from magnet.images.rasters.open import open_raster
+from magnet.images.rasters.raster import Place, Raster, Resolution
+
+__all__ = ["Place", "Raster", "Resolution", "open_raster"]

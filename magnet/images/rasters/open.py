@@ -1,0 +1,102 @@
+"""One way to open any raster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magnet.checks import as_number, is_int
+from magnet.errors import MagNetError, shown
+from magnet.images.opening import check_file, failures, unreadable
+from magnet.images.rasters.arrays import ArrayRaster, open_npy
+from magnet.images.rasters.geo import open_jp2, open_tiff
+from magnet.images.rasters.pages import TiffPage, choose_page, levels_of, read_pages
+from magnet.images.rasters.pictures import PictureRaster
+from magnet.images.rasters.raster import Raster
+from magnet.images.tiff import DAMAGE, TIFF_MAGIC
+
+__all__ = ["open_raster"]
+
+_NPY = b"\x93NUMPY"
+_JP2 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+
+
+def open_raster(source: Any, *, page: int | None = None) -> Raster:
+    """Open an image of any kind and size, to be read by window.
+
+    Args:
+        source: a path of an image that Pillow reads, of a TIFF, GeoTIFF, COG or JPEG 2000 file, or of a .npy file; or
+            an (H, W) or (H, W, C) NumPy array.
+        page: the number of a page of a TIFF, from 0; None: the largest, where it is the only one of its size.
+
+    Returns:
+        A :class:`~magnet.images.rasters.raster.Raster`, to be used in a ``with`` statement, or closed.
+
+    Raises:
+        CorruptImageError: the file is damaged, no image, or has pixels without a known meaning.
+        MagNetError: it does not exist or may not be read, several pages may be meant, or a package is missing. A
+            CorruptImageError is one, too.
+        TypeError, ValueError: ``source`` is of another kind, or an array of another shape or type.
+    """
+    page = as_number(page)
+    if page is not None and not is_int(page):
+        raise TypeError(f"page: expected an int or None, got {shown(page)}; give the number of a page, from 0")
+    if isinstance(source, np.ndarray):
+        _no_page(page, "an array")
+        return ArrayRaster(source)
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(
+            f"source: expected a path or a NumPy array, got {type(source).__name__}; convert it, as with np.asarray"
+        )
+    path = Path(source)
+    check_file(path)
+    with failures(path), path.open("rb") as file:
+        start = file.read(12)
+    if start.startswith(TIFF_MAGIC):
+        return _open_tiff(path, page)
+    _no_page(page, f"'{path}'")
+    if start.startswith(_NPY):
+        return open_npy(path)
+    if start.startswith(_JP2):
+        return open_jp2(path)
+    return PictureRaster(path)
+
+
+def _no_page(page: int | None, what: str) -> None:
+    if page is not None:
+        raise ValueError(f"page: expected None, as {what} is no TIFF and has no pages, got {page}; leave it out")
+
+
+def _open_tiff(path: Path, page: int | None) -> Raster:
+    with failures(path):
+        try:
+            pages = read_pages(path)
+        except DAMAGE as error:
+            raise unreadable(path, error) from error
+    if not pages:
+        raise unreadable(path, "it has no pages")
+    main = choose_page(pages, page, str(path))
+    if _for_pillow(pages, main):
+        return PictureRaster(path)
+    try:
+        return open_tiff(path, pages, page)
+    except MagNetError as error:
+        if isinstance(error.__cause__, ImportError) and _is_plain(pages, main):
+            return PictureRaster(path)
+        raise
+
+
+def _for_pillow(pages: list[TiffPage], main: TiffPage) -> bool:
+    """Whether a TIFF has colours or rows that are converted by the rules of pictures: CMYK and others, and turned."""
+    turned = main.head.turned != 1 and not main.geo  # a place is that of the rows as stored
+    jpeg = main.head.compression in (6, 7)
+    colours = main.head.meaning in ("CMYK", "Lab") or (main.head.meaning == "YCbCr" and not jpeg)
+    return main is pages[0] and (turned or colours)
+
+
+def _is_plain(pages: list[TiffPage], main: TiffPage) -> bool:
+    """Whether Pillow reads all that there is to it."""
+    return main is pages[0] and not main.geo and not levels_of(pages, main) and not any(one.mask for one in pages)

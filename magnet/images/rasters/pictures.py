@@ -1,0 +1,31 @@
+"""What Pillow reads, as 8-bit RGB by the rules of :mod:`magnet.images.read`: one level, transparent pixels invalid."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+
+from magnet.images.large import open_image
+from magnet.images.rasters.raster import Box, Raster
+
+__all__ = ["PictureRaster"]
+
+
+class PictureRaster(Raster):
+    """JPEG, PNG, WebP, BMP and others, upright as the EXIF tag says; past Pillow's size limit, too."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._image = open_image(path)
+        self._alpha = threading.Lock()  # which is read once, when a window is first asked for
+        super().__init__(os.fspath(path), (self._image.size,), 3, np.dtype(np.uint8), colours=("red", "green", "blue"))
+
+    def _close(self) -> None:
+        if hasattr(self, "_image"):
+            del self._image
+
+    def _window(self, level: int, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        with self._alpha:
+            valid = self._image.opaque(box)
+        return self._image.read(box), valid

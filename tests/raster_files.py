@@ -1,0 +1,141 @@
+"""Rasters in files as others write them: by rasterio (GDAL), tifffile and zarr."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def noise(height: int, width: int, channels: int = 3, dtype: Any = np.uint8, seed: int = 0) -> np.ndarray:
+    """(height, width, channels) of the whole range of a type of whole numbers, or of -1000..1000 of floats."""
+    rng = np.random.default_rng(seed)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return rng.uniform(-1000, 1000, (height, width, channels)).astype(kind)
+    limits = np.iinfo(kind)
+    return rng.integers(limits.min, limits.max, (height, width, channels), dtype=kind, endpoint=True)
+
+
+def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
+    """(height, width, channels) uint8 whose levels look alike."""
+    y, x = np.mgrid[:height, :width]
+    bands = [127 + 120 * np.sin(x / (17 + c) + c) * np.cos(y / (23 - c)) for c in range(channels)]
+    return np.stack(bands, axis=2).astype(np.uint8)
+
+
+def quiet_gdal() -> Any:
+    """Without the warning of files that lie nowhere."""
+    import warnings
+
+    caught = warnings.catch_warnings()
+    caught.__enter__()
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
+    return caught
+
+
+def write_tiff(
+    path: Path,
+    pixels: np.ndarray,
+    *,
+    overviews: Sequence[int] = (),
+    resampling: str = "nearest",
+    mask: np.ndarray | None = None,
+    colours: Sequence[str] | None = None,
+    palette: dict[int, tuple[int, int, int, int]] | None = None,
+    descriptions: Sequence[str] = (),
+    tags: dict[str, dict[str, str]] | None = None,
+    external: bool = False,
+    options: dict[str, str] | None = None,
+    driver: str = "GTiff",
+    **profile: Any,
+) -> Path:
+    """(H, W, C) by rasterio, in tiles of 64 unless told.
+
+    Args:
+        external: overviews go into a file beside it.
+        tags: by their domain.
+        options: GDAL's, as GDAL_TIFF_INTERNAL_MASK.
+    """
+    import rasterio
+    from rasterio.enums import ColorInterp, Resampling
+
+    caught = quiet_gdal()
+    height, width, count = pixels.shape
+    if driver == "GTiff" and "tiled" not in profile:
+        profile = {"tiled": True, "blockxsize": 64, "blockysize": 64, **profile}
+        if count != 3:  # else GDAL takes the fourth band for alpha
+            profile.setdefault("photometric", "minisblack")
+    try:
+        with rasterio.Env(**(options or {})):
+            with rasterio.open(
+                path, "w", driver=driver, height=height, width=width, count=count, dtype=pixels.dtype, **profile
+            ) as file:
+                if colours is not None:
+                    file.colorinterp = [ColorInterp[name] for name in colours]
+                file.write(np.moveaxis(pixels, -1, 0))
+                if palette is not None:
+                    file.write_colormap(1, palette)
+                if descriptions:
+                    file.descriptions = descriptions
+                for domain, values in (tags or {}).items():
+                    file.update_tags(ns=domain, **values)
+                if mask is not None:
+                    file.write_mask(mask)
+            if overviews:
+                with rasterio.Env(TIFF_USE_OVR="YES" if external else "NO"), rasterio.open(path, "r+") as file:
+                    file.build_overviews(list(overviews), Resampling[resampling])
+    finally:
+        caught.__exit__(None, None, None)
+    return path
+
+
+def levels_of_file(path: Path) -> list[np.ndarray]:
+    """All levels as rasterio reads them, (h, w, C) each."""
+    import rasterio
+
+    caught = quiet_gdal()
+    try:
+        with rasterio.open(path) as file:
+            found = [np.moveaxis(file.read(), 0, -1)]
+            count = len(file.overviews(1))
+        for i in range(count):
+            with rasterio.open(path, OVERVIEW_LEVEL=i) as file:
+                found.append(np.moveaxis(file.read(), 0, -1))
+        return found
+    finally:
+        caught.__exit__(None, None, None)
+
+
+def halved(pixels: np.ndarray, times: int = 1) -> np.ndarray:
+    """Every second pixel, sides rounded up."""
+    return pixels[:: 2**times, :: 2**times]
+
+
+def plain_resize(
+    pixels: np.ndarray, valid: np.ndarray, box: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The definition of ``Raster.read`` on one level, pixel by pixel, in float64, not rounded."""
+    height, width, channels = pixels.shape
+    x0, y0, x1, y1 = box
+    pitch_y, pitch_x = (y1 - y0) / size[0], (x1 - x0) / size[1]
+    result = np.zeros((*size, channels))
+    inside = np.zeros(size, bool)
+    for i in range(size[0]):
+        for j in range(size[1]):
+            cy, cx = y0 + (i + 0.5) * pitch_y, x0 + (j + 0.5) * pitch_x
+            if not (0 <= cy < height and 0 <= cx < width and valid[int(cy), int(cx)]):
+                continue
+            inside[i, j] = True
+            total, value = 0.0, np.zeros(channels)
+            for y in range(height):
+                wy = 1 - abs(y + 0.5 - cy) / max(pitch_y, 1)
+                for x in range(width) if wy > 0 else ():
+                    weight = wy * max(0.0, 1 - abs(x + 0.5 - cx) / max(pitch_x, 1))
+                    if weight > 0 and valid[y, x]:
+                        total += weight
+                        value += weight * pixels[y, x].astype(np.float64)
+            result[i, j] = value / total
+    return result, inside

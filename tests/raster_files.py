@@ -139,3 +139,55 @@ def plain_resize(
                         value += weight * pixels[y, x].astype(np.float64)
             result[i, j] = value / total
     return result, inside
+
+
+def write_slide(
+    path: Path, levels: Sequence[np.ndarray], *, mpp: str = "0.4990", compression: str = "zlib", tile: int = 128
+) -> Path:
+    """An SVS as Aperio's scanners write them: levels in tiles, a thumbnail after the first, label and macro last."""
+    import tifffile
+
+    with tifffile.TiffWriter(path) as file:
+        for i, one in enumerate(levels):
+            height, width = one.shape[:2]
+            text = f"Aperio Image Library v11.2.1 \r\n{width}x{height} [0,0 {width}x{height}] ({tile}x{tile}) Q=70"
+            text += f"|AppMag = 20|MPP = {mpp}" if mpp else "|AppMag = 20"
+            file.write(
+                np.ascontiguousarray(one),
+                photometric="rgb",
+                tile=(tile, tile),
+                compression=compression,
+                metadata=None,
+                description=text,
+            )
+            if i == 0:
+                file.write(noise(40, 50), photometric="rgb", metadata=None, description="Aperio thumbnail")
+        for kind, number in (("label", 1), ("macro", 9)):
+            text = f"Aperio Image Library v11.2.1 \r\n{kind} 60x30"
+            file.write(noise(30, 60), photometric="rgb", subfiletype=number, metadata=None, description=text)
+    return path
+
+
+def write_ome_zarr(
+    path: Path, levels: Sequence[np.ndarray], *, version: str = "0.4", micrometres: float = 0.25
+) -> Path:
+    """(H, W, C) levels as an OME-Zarr image with axes t, c, z, y, x."""
+    import zarr
+
+    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    datasets = []
+    for i, one in enumerate(levels):
+        stored = np.moveaxis(one, -1, 0)[None, :, None]
+        array = group.create_array(str(i), shape=stored.shape, chunks=(1, 1, 1, 64, 64), dtype=one.dtype)
+        array[:] = stored
+        ratio = levels[0].shape[0] / one.shape[0]
+        scale = [1.0, 1.0, 1.0, micrometres * ratio, micrometres * ratio]
+        datasets.append({"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+    axes: list[dict[str, str]] = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
+    axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    images = [{"axes": axes, "datasets": datasets, "version": version}]
+    if version == "0.4":
+        group.attrs["multiscales"] = images
+    else:
+        group.attrs["ome"] = {"version": version, "multiscales": images}
+    return path

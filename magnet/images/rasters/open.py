@@ -16,6 +16,8 @@ from magnet.images.rasters.geo import open_jp2, open_tiff
 from magnet.images.rasters.pages import TiffPage, choose_page, levels_of, read_pages
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.slides import SlideRaster, is_slide
+from magnet.images.rasters.zarrs import is_zarr_folder, is_zarr_object, open_zarr
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 
 __all__ = ["open_raster"]
@@ -28,9 +30,11 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
     """Open an image of any kind and size, to be read by window.
 
     Args:
-        source: a path of an image that Pillow reads, of a TIFF, GeoTIFF, COG or JPEG 2000 file, or of a .npy file; or
-            an (H, W) or (H, W, C) NumPy array.
-        page: the number of a page of a TIFF, from 0; None: the largest, where it is the only one of its size.
+        source: a path of an image that Pillow reads, of a TIFF, GeoTIFF, COG or JPEG 2000 file, of a whole slide, of
+            a .npy file, or of a zarr array or OME-Zarr image; or an (H, W) or (H, W, C) array of NumPy or zarr, or a
+            zarr group that is an OME-Zarr image.
+        page: the number of a page of a TIFF, from 0; None: the largest, where it is the only one of its size, or the
+            slide as a whole.
 
     Returns:
         A :class:`~magnet.images.rasters.raster.Raster`, to be used in a ``with`` statement, or closed.
@@ -47,17 +51,26 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
     if isinstance(source, np.ndarray):
         _no_page(page, "an array")
         return ArrayRaster(source)
+    if is_zarr_object(source):
+        _no_page(page, "a zarr array")
+        return open_zarr(source)
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
-            f"source: expected a path or a NumPy array, got {type(source).__name__}; convert it, as with np.asarray"
+            f"source: expected a path or an array of NumPy or zarr, got {type(source).__name__}; "
+            "convert it, as with np.asarray"
         )
     path = Path(source)
+    if is_zarr_folder(path):
+        _no_page(page, f"'{path}'")
+        return open_zarr(path)
     check_file(path)
     with failures(path), path.open("rb") as file:
         start = file.read(12)
     if start.startswith(TIFF_MAGIC):
         return _open_tiff(path, page)
     _no_page(page, f"'{path}'")
+    if is_slide(path, None):  # an MRXS begins as a JPEG does
+        return SlideRaster(path)
     if start.startswith(_NPY):
         return open_npy(path)
     if start.startswith(_JP2):
@@ -78,6 +91,8 @@ def _open_tiff(path: Path, page: int | None) -> Raster:
             raise unreadable(path, error) from error
     if not pages:
         raise unreadable(path, "it has no pages")
+    if page is None and is_slide(path, pages[0].description):
+        return SlideRaster(path)
     main = choose_page(pages, page, str(path))
     if _for_pillow(pages, main):
         return PictureRaster(path)

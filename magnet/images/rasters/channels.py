@@ -1,0 +1,242 @@
+"""Which bands a network sees, and which of their values are 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magnet.checks import as_number, check_count, is_int, is_list
+from magnet.errors import MagNetError, shown
+from magnet.images.rasters.raster import Raster
+from magnet.images.tensors import to_tensor
+from magnet.notices import tell
+
+__all__ = ["Channels", "ToTensor", "coarsest_values"]
+
+MOST_CHANNELS = 16  # that a network sees
+_SAMPLE = 1 << 22  # pixels of the coarsest level that are looked at
+_PERCENTILES = (2, 98)
+_RGB = ("red", "green", "blue")
+_RANGES = "two numbers (low, high), such a pair for each band, 'dtype' or 'percentile'"
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ToTensor:
+    """Pixels of one raster as a network takes them; made by :meth:`Channels.of`.
+
+    Attributes:
+        index: channels of the raster, from 0, in the order of the network's.
+        ranges: the values of each that become 0 and 1; None: they are bytes, divided by 255.
+        stated: of which file the ranges are, as it says; None: they are not its own.
+    """
+
+    index: tuple[int, ...]
+    ranges: tuple[Pair, ...] | None
+    stated: str | None = None
+
+    def __call__(self, pixels: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
+        """Pixels of the raster as a network's input.
+
+        Args:
+            pixels: (h, w, channels) of the raster.
+            valid: (h, w) bool, False where there is no value: 0 in all channels, as NaN is. None: all are valid.
+
+        Returns:
+            (channels of the network, h, w) float32 in [0, 1].
+        """
+        chosen = pixels if self.index == tuple(range(pixels.shape[-1])) else pixels[..., self.index]
+        if valid is not None and not valid.all():
+            chosen = chosen.copy()
+            chosen[~valid] = 0
+        if self.ranges is None:
+            return to_tensor(chosen)
+        low = np.array([one[0] for one in self.ranges], np.float64)
+        high = np.array([one[1] for one in self.ranges], np.float64)
+        outside = (chosen < low) | (chosen > high) if self.stated is not None else np.zeros(1, bool)
+        if self.stated is not None and bool((outside if valid is None else outside[valid]).any()):
+            tell(
+                "hold values outside of the range that they state",
+                self.stated,
+                f"states values from {low.min():g} to {high.max():g}, but holds others, which come out black or white",
+                "give the range that they have (value_range)",
+            )
+        share = (chosen.astype(np.float64) - low) / (high - low)
+        share = np.clip(np.nan_to_num(share, nan=0.0), 0, 1).astype(np.float32)
+        if valid is not None:
+            share[~valid] = 0
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(share, -1, 0)))
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How rasters become what a network sees.
+
+    Args:
+        bands: numbers of the bands, from 1, in the order of the network's channels; one may be given for three. None:
+            all there are, where they are as many; one grey band for three; of more those called red, green and blue.
+        value_range: the values that become 0 and 1: (low, high), such a pair for each band, "dtype" (the whole
+            range of the type), or "percentile" (2% and 98% of the values of each band, at the coarsest level). None:
+            bytes are divided by 255, and other types take the range that the file states, or are refused.
+
+    Raises:
+        ValueError, TypeError: these are no such values.
+    """
+
+    bands: tuple[int, ...] | None = None
+    value_range: str | Pair | tuple[Pair, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bands", _checked_bands(self.bands))
+        object.__setattr__(self, "value_range", _checked_range(self.value_range))
+
+    def of(self, raster: Raster, wanted: int = 3) -> ToTensor:
+        """The conversion of a raster's pixels for a network of ``wanted`` channels, 1 to 16.
+
+        Raises:
+            MagNetError: it is not known which bands are meant, there is no such band, or the range of values is not
+                known. The message says which bands and values there are.
+        """
+        if check_count("wanted", wanted) > MOST_CHANNELS:
+            raise ValueError(f"wanted: expected 1 to {MOST_CHANNELS} channels, got {wanted}; choose fewer bands")
+        index = self._index(raster, wanted)
+        ranges, stated = self._ranges(raster, index)
+        if len(index) < wanted:  # grey for three channels
+            index, ranges = index * wanted, None if ranges is None else ranges * wanted
+        return ToTensor(index, ranges, raster.name if stated else None)
+
+    def _index(self, raster: Raster, wanted: int) -> tuple[int, ...]:
+        count = raster.channels
+        if self.bands is not None:
+            if len(self.bands) != wanted and not (len(self.bands) == 1 and wanted == 3):
+                raise MagNetError(
+                    f"bands: expected {wanted}, as many as the network has channels, got {len(self.bands)}: "
+                    f"{shown(self.bands)}; give {wanted} of {_listed(raster)}"
+                )
+            if max(self.bands) > count:
+                raise MagNetError(
+                    f"bands: expected numbers from 1 to {count}, got {shown(self.bands)}; '{raster.name}' has "
+                    f"{_listed(raster)}"
+                )
+            return tuple(band - 1 for band in self.bands)
+        if wanted == 3 and all(raster.colours.count(name) == 1 for name in _RGB):
+            return tuple(raster.colours.index(name) for name in _RGB)
+        if count == wanted:
+            return tuple(range(count))
+        if count == 1 and wanted == 3:
+            return (0,)
+        example = ", ".join(str(min(i + 1, count)) for i in range(wanted))
+        raise MagNetError(
+            f"bands: expected to be told which {wanted} of {_listed(raster)} the network sees, as those of "
+            f"'{raster.name}' do not say it; give their numbers, as bands=({example}) (--bands)"
+        )
+
+    def _ranges(self, raster: Raster, index: Sequence[int]) -> tuple[tuple[Pair, ...] | None, bool]:
+        """Low and high of each band of ``index``, and whether it is the file that says so."""
+        given = self.value_range
+        if isinstance(given, tuple):
+            if not isinstance(given[0], tuple):
+                return (given,) * len(index), False  # type: ignore[return-value]
+            if len(given) != len(index):
+                raise MagNetError(
+                    f"value_range: expected one pair, or {len(index)}, one for each band, got {len(given)}; "
+                    f"give {_RANGES}"
+                )
+            return given, False  # type: ignore[return-value]
+        if given == "dtype":
+            if raster.dtype.kind == "f":
+                raise MagNetError(
+                    f"value_range: expected numbers, as '{raster.name}' has {raster.dtype} pixels, of which 'dtype' "
+                    "is no range; give (low, high) or 'percentile'"
+                )
+            limits = np.iinfo(raster.dtype)
+            return ((float(limits.min), float(limits.max)),) * len(index), False
+        if given is None and raster.limits is not None:
+            return (raster.limits,) * len(index), True
+        if given is None and raster.dtype == np.uint8:
+            return None, False
+        values = coarsest_values(raster, index)
+        if given == "percentile":
+            if not len(values):
+                raise MagNetError(
+                    f"value_range: expected pixels to take percentiles of, but '{raster.name}' has none that hold "
+                    "values at its coarsest level; give (low, high)"
+                )
+            low, high = np.percentile(values.astype(np.float64), _PERCENTILES, axis=0)
+            # a band of one value throughout is black
+            return tuple((float(a), float(b if b > a else a + 1)) for a, b in zip(low, high, strict=True)), False
+        span = f"{values.min():g} to {values.max():g}" if len(values) else "none"
+        raise MagNetError(
+            f"value_range: expected to be told which values are black and white, as '{raster.name}' has {raster.dtype} "
+            f"pixels, whose values at its coarsest level are {span}; give value_range=(low, high), 'dtype' or "
+            "'percentile' (--value_range)"
+        )
+
+
+def _checked_bands(bands: Any) -> tuple[int, ...] | None:
+    if bands is None:
+        return None
+    numbers: list[Any] = [as_number(one) for one in bands] if is_list(bands) else [None]
+    if not 1 <= len(numbers) <= MOST_CHANNELS or not all(is_int(one) and one >= 1 for one in numbers):
+        raise ValueError(
+            f"bands: expected 1 to {MOST_CHANNELS} numbers of bands, from 1, got {shown(bands)}; give them as (3, 2, 1)"
+        )
+    return tuple(numbers)
+
+
+def _checked_range(given: Any) -> Any:
+    if given is None or (isinstance(given, str) and given in ("dtype", "percentile")):
+        return given
+    if is_list(given) and len(given):
+        if len(given) == 2 and not any(is_list(one) for one in given):
+            return _pair(given)
+        if len(given) <= MOST_CHANNELS and all(is_list(one) and len(one) == 2 for one in given):
+            return tuple(_pair(one) for one in given)
+    raise ValueError(f"value_range: expected {_RANGES}, got {shown(given)}; give one of these")
+
+
+def _pair(values: Sequence[Any]) -> Pair:
+    low, high = (as_number(one) for one in values)
+    for one in (low, high):
+        if isinstance(one, bool) or not isinstance(one, int | float) or not np.isfinite(one):
+            raise ValueError(f"value_range: expected finite numbers, got {shown(one)}; give {_RANGES}")
+    if not low < high:
+        raise ValueError(f"value_range: expected low < high, got {shown((low, high))}; give {_RANGES}")
+    return float(low), float(high)
+
+
+def _listed(raster: Raster) -> str:
+    """The bands of a raster in words."""
+    names = ", ".join(f"{i + 1} {name}" for i, name in enumerate(raster.colours[:MOST_CHANNELS]))
+    more = f" and {raster.channels - MOST_CHANNELS} more" if raster.channels > MOST_CHANNELS else ""
+    return f"the {raster.channels} bands {names}{more}" if raster.channels > 1 else f"the one band {names}"
+
+
+def coarsest_values(raster: Raster, index: Sequence[int]) -> np.ndarray:
+    """(n, len(index)) values of the channels ``index`` at the coarsest level, where they are valid.
+
+    Of a coarsest level that is large, evenly spread windows are read: 4 million pixels at most.
+    """
+    level = len(raster.levels) - 1
+    height, width = raster.levels[level]
+    per_side = 1 if height * width <= _SAMPLE else 16
+    side = int((_SAMPLE / per_side**2) ** 0.5)
+    parts = []
+    for y0, y1 in _spread(height, side, per_side):
+        for x0, x1 in _spread(width, side, per_side):
+            pixels, valid = raster.read_level(level, (x0, y0, x1, y1))
+            parts.append(pixels[valid][:, list(index)])
+    return np.concatenate(parts)
+
+
+def _spread(length: int, side: int, count: int) -> list[tuple[int, int]]:
+    """``count`` intervals of ``side``, evenly over ``length``; the whole where they would cover it."""
+    if count == 1 or side * count >= length:
+        return [(0, length)]
+    return [((length - side) * i // (count - 1), (length - side) * i // (count - 1) + side) for i in range(count)]

@@ -1,0 +1,209 @@
+"""zarr arrays, and OME-Zarr images, whose multiscales are levels. Local files alone; codecs that are known alone.
+
+Chunks that are not in the store are of the array's fill value, as zarr means them: writers leave out those of nothing
+else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magnet.bounds import Size
+from magnet.errors import MagNetError, shown
+from magnet.images.opening import CorruptImageError, failures, unreadable
+from magnet.images.rasters.arrays import check_layout, invalid_numbers
+from magnet.images.rasters.extras import needed
+from magnet.images.rasters.raster import Box, Resolution
+from magnet.images.rasters.resolution import square
+from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile
+
+__all__ = ["ZarrRaster", "is_zarr_folder", "is_zarr_object", "open_zarr"]
+
+_MARKS = ("zarr.json", ".zarray", ".zgroup")
+# zarr finds codecs by names in the file; one of them, pickle, runs what it reads
+_CODECS = {
+    *("bytes", "transpose", "sharding_indexed", "vlen-utf8", "endian"),
+    *("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"),
+    *("adler32", "crc32", "crc32c", "fletcher32", "jenkins_lookup3"),
+    *("astype", "bitround", "delta", "fixedscaleoffset", "packbits", "quantize", "shuffle"),
+}
+_MICROMETRES = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
+_METRES = {"meter": 1.0, "kilometer": 1e3, "centimeter": 0.01}
+
+
+def is_zarr_folder(path: Path) -> bool:
+    return any((path / name).is_file() for name in _MARKS)
+
+
+def is_zarr_object(source: Any) -> bool:
+    """Whether it is an array or a group of zarr, asked without importing zarr."""
+    return type(source).__module__.partition(".")[0] == "zarr" and hasattr(source, "attrs")
+
+
+def open_zarr(source: Any) -> ZarrRaster:
+    """A zarr array, or an OME-Zarr image, by its path or opened by zarr.
+
+    Raises:
+        CorruptImageError: it is damaged, or compressed by a codec that is not known.
+        MagNetError: zarr is not installed, or a group is no image.
+        ValueError: an array of another shape or type.
+    """
+    name = str(source) if isinstance(source, Path) else str(getattr(source, "store_path", None) or source)
+    with needed("zarr", f"'{name}'"):
+        import zarr
+    opened = source
+    if isinstance(source, Path):
+        with _named_errors(name):
+            opened = zarr.open(zarr.storage.LocalStore(source, read_only=True), mode="r")
+    if isinstance(opened, zarr.Array):
+        return ZarrRaster(name, [opened], None, None)
+    return _open_group(name, opened)
+
+
+@contextlib.contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """zarr and its codecs raise whatever comes."""
+    with failures(name):
+        try:
+            yield
+        except (MagNetError, MemoryError):
+            raise
+        except Exception as error:
+            raise unreadable(name, error) from error
+
+
+def _open_group(name: str, group: Any) -> ZarrRaster:
+    with _named_errors(name):
+        attributes = dict(group.attrs)
+        multiscales = attributes.get("ome", attributes).get("multiscales")
+    if not multiscales:
+        raise MagNetError(
+            f"image: expected an array or an OME-Zarr image (multiscales), but '{name}' is a group of other things; "
+            "give the path of an array in it"
+        )
+    with _named_errors(name):
+        image = multiscales[0]
+        names = [axis["name"] if isinstance(axis, dict) else axis for axis in image.get("axes", "tczyx")]
+        units = {axis["name"]: axis.get("unit") for axis in image.get("axes", ()) if isinstance(axis, dict)}
+        arrays = [group[one["path"]] for one in image["datasets"]]
+        scales = [_scale(one, image, len(names)) for one in image["datasets"]]
+        if sorted(names[-2:]) != ["x", "y"] or names[-2:] != ["y", "x"]:
+            raise ValueError(f"its last axes are {shown(names[-2:])}, not y and x")
+        for array in arrays:
+            if len(array.shape) != len(names):
+                raise ValueError(f"an array has {len(array.shape)} axes, not {len(names)}")
+    for axis, length in zip(names[:-2], arrays[0].shape, strict=False):
+        if axis != "c" and length > 1:
+            raise MagNetError(
+                f"image: expected one picture, but '{name}' has {length} along its axis {shown(axis)}; pass the "
+                "one that is meant as an (H, W, C) array"
+            )
+    factors = tuple((one[-2] / scales[0][-2], one[-1] / scales[0][-1]) for one in scales)
+    return ZarrRaster(name, arrays, names, factors, _resolution(scales[0], units, name))
+
+
+def _scale(dataset: dict[str, Any], image: dict[str, Any], axes: int) -> list[float]:
+    """The lengths of a pixel of a level along all axes."""
+    scale = [1.0] * axes
+    for transform in [*dataset.get("coordinateTransformations", ()), *image.get("coordinateTransformations", ())]:
+        if transform.get("type") == "scale":
+            scale = [a * float(b) for a, b in zip(scale, transform["scale"], strict=True)]
+    if not all(math.isfinite(v) and v > 0 for v in scale):
+        raise ValueError(f"its scale is {shown(scale)}")
+    return scale
+
+
+def _resolution(scale: list[float], units: dict[str, Any], name: str) -> Resolution | None:
+    for known, unit in ((_MICROMETRES, "um"), (_METRES, "m")):
+        if units.get("y") in known and units.get("x") in known:
+            return square(scale[-2] * known[units["y"]], scale[-1] * known[units["x"]], unit, name)
+    return None
+
+
+def _codecs(metadata: Any) -> Iterable[str]:
+    """The names of all codecs in the description of an array, those within others too."""
+    if isinstance(metadata, dict):
+        for key in ("name", "id"):
+            if isinstance(metadata.get(key), str):
+                yield metadata[key]
+        for key in ("codecs", "index_codecs", "configuration", "compressor", "filters", "compressors"):
+            yield from _codecs(metadata.get(key))
+    elif isinstance(metadata, list | tuple):
+        for one in metadata:
+            yield from _codecs(one)
+
+
+class ZarrRaster(TiledRaster):
+    """Arrays of zarr as levels: (H, W) or (H, W, C) as NumPy's are, or with the axes of OME-Zarr."""
+
+    def __init__(
+        self,
+        name: str,
+        arrays: list[Any],
+        axes: list[str] | None,
+        factors: tuple[tuple[float, float], ...] | None,
+        resolution: Resolution | None = None,
+    ) -> None:
+        self._arrays = arrays
+        shapes = []
+        for array in arrays:
+            with _named_errors(name):
+                known = {one.removeprefix("numcodecs.") for one in _codecs(array.metadata.to_dict())}
+            if known - _CODECS:
+                raise CorruptImageError(
+                    f"image: expected a zarr array of known codecs, but '{name}' has {shown(sorted(known - _CODECS))}; "
+                    "write it anew with blosc, zstd or gzip"
+                )
+            shape = tuple(int(v) for v in array.shape)
+            shapes.append(shape if axes is None else self._layout(axes, shape))
+            check_layout(name, shapes[-1], array.dtype)
+        self._axes = axes
+        channels = shapes[0][2] if len(shapes[0]) == 3 else 1
+        levels: tuple[Size, ...] = tuple((shape[0], shape[1]) for shape in shapes)
+        if any(shape[2:] != shapes[0][2:] for shape in shapes) or any(a.dtype != arrays[0].dtype for a in arrays):
+            raise CorruptImageError(
+                f"image: expected levels of one type and number of channels, but those of '{name}' differ; "
+                "write it anew"
+            )
+        kind = np.dtype(arrays[0].dtype).newbyteorder("=")
+        super().__init__(name, levels, channels, kind, resolution=resolution)
+        if factors is not None:
+            # scales that are rounded sizes, as 2.002, are no better than the sizes
+            self.factors = tuple(
+                mine if abs(mine[0] / one[0] - 1) < 0.01 and abs(mine[1] / one[1] - 1) < 0.01 else one
+                for mine, one in zip(self.factors, factors, strict=True)
+            )
+        self.tiles = tuple(
+            handy_tile(self._chunk(array), level, channels * kind.itemsize)
+            for array, level in zip(arrays, levels, strict=True)
+        )
+
+    @staticmethod
+    def _layout(axes: list[str], shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(H, W, C) of an array with the axes of OME-Zarr, in which channels come before rows."""
+        return (*shape[-2:], shape[axes.index("c")] if "c" in axes else 1)
+
+    def _chunk(self, array: Any) -> Size:
+        rows, columns = array.chunks[:2] if self._axes is None else array.chunks[-2:]
+        return int(rows), int(columns)
+
+    def _decode(self, level: int, box: Box) -> Tile:
+        x0, y0, x1, y1 = box
+        array = self._arrays[level]
+        with _named_errors(self.name):
+            if self._axes is None:
+                stored = np.asarray(array[y0:y1, x0:x1])
+                pixels = stored if stored.ndim == 3 else stored[..., None]
+            else:
+                index = tuple(slice(None) if axis == "c" else 0 for axis in self._axes[:-2])
+                stored = np.asarray(array[(*index, slice(y0, y1), slice(x0, x1))])
+                pixels = np.moveaxis(stored, 0, -1) if stored.ndim == 3 else stored[..., None]
+        pixels = np.ascontiguousarray(pixels, self.dtype)
+        wrong = invalid_numbers(pixels)
+        return pixels, None if wrong is None else ~wrong

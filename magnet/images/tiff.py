@@ -35,6 +35,7 @@ _STRIPS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_BYTES, _MIN, _MAX, _PLANA
 )
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _SMIN, _SMAX = 322, 323, 324, 325, 338, 339, 340, 341
 _SUBFILE, _REDUCED_OR_MASK = 254, 0b101
+_DEPTH = 32997  # planes of one page
 _PREDICTOR, _COLOUR_MAP, _SUB_PAGES = 317, 320, 330
 _MOST_PAGES = 64  # looked at
 _OLD_JPEG, _DEFLATE = 6, (8, 32946)  # compressions
@@ -222,6 +223,7 @@ def head_of(tags: Mapping[int, Any]) -> TiffHead:
     as_pillow_reads = not separate and (bits == 8 or (bits == 16 and bands == 1))  # samples that are not converted
     turned = int(tags.get(_ORIENTATION, 1))
     description = str(tags.get(_DESCRIPTION, ""))
+    deep = int(tags.get(_DEPTH, 1)) > 1 or (description.startswith("ImageJ=") and "\nimages=" in description)
     return TiffHead(
         size=(height, width),
         bands=bands,
@@ -237,7 +239,7 @@ def head_of(tags: Mapping[int, Any]) -> TiffHead:
         pieces=_pieces(tags, (height, width), bands if separate else 1),
         missing=_missing(tags, (height, width), bands, int(bits), separate),
         deflated=_deflated(tags, (height, width)) if as_pillow_reads else None,
-        pages=2 if description.startswith("ImageJ=") and "\nimages=" in description else 1,
+        pages=2 if deep else 1,
     )
 
 

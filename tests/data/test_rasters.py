@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from live import environment_of_a_program
 from PIL import Image
 from raster_files import noise, plain_resize
 
@@ -349,3 +352,17 @@ def test_threads_read_one_array_at_once() -> None:
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+def test_nothing_is_imported_before_it_is_needed(tmp_path: Path) -> None:
+    """A subprocess, as other tests of this one import them."""
+    np.save(tmp_path / "x.npy", noise(4, 4))
+    Image.fromarray(noise(4, 4)).save(tmp_path / "x.png")
+    code = (
+        "import sys, magnet; magnet.open_raster('x.npy').close(); magnet.open_raster('x.png').close()\n"
+        "print([name for name in ('rasterio', 'openslide', 'zarr', 'tifffile', 'pyvips') if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment_of_a_program(), capture_output=True, text=True
+    )
+    assert (run.stdout.strip(), run.stderr) == ("[]", "")

@@ -62,6 +62,17 @@ def test_layouts(tmp_path: Path, compress: str, options: dict[str, Any]) -> None
         np.testing.assert_array_equal(raster.read_level(0, (1, 2, 149, 89))[0], pixels[2:89, 1:149])
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+def test_byte_orders(tmp_path: Path, order: Any, big: bool) -> None:
+    import tifffile
+
+    pixels = noise(40, 50, 3, np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="rgb", byteorder=order, bigtiff=big)
+    with magnet.open_raster(tmp_path / "x.tif") as raster:
+        np.testing.assert_array_equal(whole(raster)[0], pixels)
+
+
 def test_a_cog(tmp_path: Path) -> None:
     pixels = noise(1001, 1203, 4, np.uint16)
     path = write_tiff(
@@ -197,6 +208,9 @@ def test_few_bits_have_limits_and_white_may_be_zero(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got, 255 - white)
         np.testing.assert_array_equal(valid, white[..., 0] != 9)
         assert raster.nodata == 246
+    deep = noise(32, 48, 1, np.uint16)
+    with magnet.open_raster(write_tiff(tmp_path / "d.tif", deep, photometric="miniswhite")) as raster:
+        np.testing.assert_array_equal(whole(raster)[0], 65535 - deep)  # not the bytes of the palette that GDAL makes
     write_strips(tmp_path / "l.tif", noise(8, 8, 1, np.uint16), tags={280: [100], 281: [3000]})
     with magnet.open_raster(tmp_path / "l.tif") as raster:
         assert raster.limits == (100, 3000)
@@ -274,6 +288,15 @@ def test_stacks_ask_for_a_page(tmp_path: Path) -> None:
     for wrong in (3, -1):
         with pytest.raises(MagNetError, match="page: expected 0 to 2"):
             magnet.open_raster(path, page=wrong)
+
+
+def test_planes_of_one_page_are_not_read_as_the_first_of_them(tmp_path: Path) -> None:
+    import tifffile
+
+    volume = noise(64, 192).reshape(64, 3, 64, 3).swapaxes(0, 1)
+    tifffile.imwrite(tmp_path / "x.tif", volume, photometric="rgb", volumetric=True, tile=(1, 64, 64))
+    with pytest.raises(MagNetError, match="several planes of 64x64"):
+        magnet.open_raster(tmp_path / "x.tif")
 
 
 def test_the_largest_page_is_read(tmp_path: Path) -> None:
@@ -509,6 +532,24 @@ def test_other_formats_are_not_opened_by_gdal(tmp_path: Path) -> None:
     for name in ("/vsicurl/http://localhost/x.tif", "zip://x.zip!x.tif", "GTIFF_DIR:1:x.tif", "s3://a/x.tif"):
         with pytest.raises(MagNetError, match="does not exist"):
             magnet.open_raster(name)
+
+
+def test_a_compression_that_is_not_known(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "x.tif", noise(16, 16), compress="deflate")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\x03\x01\x03\x00\x01\x00\x00\x00\x08\x00")
+    content[at + 8 : at + 10] = b"\x45\x88"  # 34885
+    path.write_bytes(content)
+    with pytest.raises(CorruptImageError, match="a compression that GDAL decodes"):
+        magnet.open_raster(path)
+
+
+def test_a_strip_of_gigabytes_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magnet.images.rasters.geo._MOST_BYTES", 64 * 64 * 3)
+    with magnet.open_raster(write_tiff(tmp_path / "x.tif", noise(100, 100))) as raster:
+        whole(raster)
+    with pytest.raises(CorruptImageError, match="strips or tiles of at most"):
+        magnet.open_raster(write_tiff(tmp_path / "y.tif", noise(100, 100), blockysize=128))
 
 
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:

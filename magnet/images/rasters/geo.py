@@ -42,6 +42,7 @@ _OPTIONS = {
 }
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _PSEUDO_MERCATOR = 3857
+_MOST_BYTES = 1 << 31  # of a strip or a tile
 _KNOWN = ("red", "green", "blue", "nir")
 
 
@@ -134,7 +135,13 @@ def _named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         try:
             yield
         except (rasterio.errors.RasterioError, rasterio.errors.RasterioIOError) as error:
-            raise unreadable(path, error.__cause__ or error) from error
+            reason = error.__cause__ or error
+            if "missing codec" in str(reason):
+                raise CorruptImageError(
+                    f"image: expected a compression that GDAL decodes, got another one ({reason}); save it anew, as by "
+                    f"deflate or LZW: '{path}'"
+                ) from error
+            raise unreadable(path, reason) from error
 
 
 class _Level(NamedTuple):
@@ -187,6 +194,12 @@ class GeoRaster(TiledRaster):
                     "overviews; save it anew"
                 )
             kind = np.dtype(file.dtypes[0])
+            block = math.prod(file.block_shapes[0]) * len(file.dtypes) * kind.itemsize
+            if block > _MOST_BYTES and sources[0].driver == "GTiff":
+                raise CorruptImageError(
+                    f"image: expected strips or tiles of at most {_MOST_BYTES >> 30} GiB, got {block >> 30} GiB in "
+                    f"'{self._path}', which would be decoded for each of its pixels; save it in tiles"
+                )
             if kind.kind not in "iuf" or len(set(file.dtypes)) > 1:
                 raise CorruptImageError(
                     f"image: expected integers or floats of one type, got {', '.join(sorted(set(file.dtypes)))}; "
@@ -201,7 +214,10 @@ class GeoRaster(TiledRaster):
                 )
             self._masked = self._alpha is None and any(flag.name == "per_dataset" for flag in file.mask_flag_enums[0])
             bits = int(file.tags(self._bands[0], ns="IMAGE_STRUCTURE").get("NBITS", kind.itemsize * 8))
-            self._palette = _palette(file.colormap(1)) if roles == ["palette"] else None
+            # GDAL makes palettes, of bytes, of grey whose 0 is white, too
+            coloured = roles == ["palette"] and (not self._head or bits == 1 or self._head.meaning == "palette")
+            self._palette = _palette(file.colormap(1)) if coloured else None
+            roles = ["gray" if role == "palette" else role for role in roles]
             nodata = file.nodatavals[0]
             descriptions = file.descriptions
             place, resolution = self._where(file)

@@ -89,8 +89,6 @@ def _open_tiff(path: Path, page: int | None) -> Raster:
             pages = read_pages(path)
         except DAMAGE as error:
             raise unreadable(path, error) from error
-    if not pages:
-        raise unreadable(path, "it has no pages")
     if page is None and is_slide(path, pages[0].description):
         return SlideRaster(path)
     main = choose_page(pages, page, str(path))

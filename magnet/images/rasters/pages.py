@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
-from typing import BinaryIO, NamedTuple
-
-from PIL import TiffImagePlugin
+from typing import NamedTuple
 
 from magnet.errors import MagNetError, shown
-from magnet.images.opening import quiet
+from magnet.images.rasters.directories import Reader
 from magnet.images.rasters.levels import level_factor
-from magnet.images.tiff import TIFF_MAGIC, TiffHead, head_of
+from magnet.images.tiff import TiffHead, head_of
 
 __all__ = ["TiffPage", "choose_page", "levels_of", "read_pages"]
 
-_SUBFILE, _SUB_PAGES, _DESCRIPTION, _TILE_WIDTH, _GEO_KEYS, _SOFTWARE = 254, 330, 270, 322, (33550, 34264, 34735), 305
+_WIDTH, _HEIGHT, _SUBFILE, _DESCRIPTION, _TILE_WIDTH, _SUB_PAGES = 256, 257, 254, 270, 322, 330
+_GEO_KEYS = (33550, 34264, 34735)
 _REDUCED, _MASK = 1, 4  # of the subfile type
-_IFD8 = 18  # type of a tag
 _MOST_PAGES = 1 << 16  # looked at
 
 
@@ -28,7 +25,7 @@ class TiffPage(NamedTuple):
     Attributes:
         number: among those of the file, from 0; that of the page above it where it lies below one.
         offset: of its directory, in bytes.
-        head: what its tags say; None: damaged.
+        head: what its tags say.
         reduced: it calls itself a reduced copy of another page.
         mask: it calls itself a mask of another one.
         below: it lies below another page.
@@ -49,29 +46,25 @@ class TiffPage(NamedTuple):
 
 
 def read_pages(path: str | os.PathLike[str]) -> list[TiffPage]:
-    """All pages of a TIFF, those below a page after it.
+    """All pages of a TIFF, at least one, those below a page after it.
 
     Raises:
         OSError, ValueError and others: a page is damaged (see ``magnet.images.tiff.DAMAGE``).
     """
     pages: list[TiffPage] = []
     seen: set[int] = set()
-    with open(path, "rb") as file, quiet():
-        prefix = file.read(8)
-        if not prefix.startswith(TIFF_MAGIC):
-            raise ValueError("it is no TIFF")
-        if prefix[2:4] in (b"+\0", b"\0+"):
-            prefix += file.read(8)
-        ahead: list[tuple[int, bool]] = [(TiffImagePlugin.ImageFileDirectory_v2(prefix).next, False)]
+    with open(path, "rb") as file:
+        reader = Reader(file)
+        ahead: list[tuple[int, bool]] = [(reader.first, False)]
         number = -1
         while ahead and len(pages) < _MOST_PAGES:
             offset, below = ahead.pop(0)
             if offset == 0 or offset in seen:  # a circle is no end
                 continue
             seen.add(offset)
-            tags = TiffImagePlugin.ImageFileDirectory_v2(prefix)
-            file.seek(offset)
-            tags.load(file)
+            tags, following = reader.read(offset)
+            if _WIDTH not in tags or _HEIGHT not in tags:
+                raise ValueError(f"its page at {offset} does not say its size")
             number += not below
             subfile = int(tags.get(_SUBFILE, 0))
             pages.append(
@@ -87,26 +80,12 @@ def read_pages(path: str | os.PathLike[str]) -> list[TiffPage]:
                     description=str(tags.get(_DESCRIPTION, "")),
                 )
             )
-            under = tags.get(_SUB_PAGES, _of_64_bits(file, prefix, offset))
+            under = tags.get(_SUB_PAGES, ())
             under = under if isinstance(under, tuple) else (under,)
-            ahead = [*((int(v), True) for v in under), *([] if below else [(tags.next, False)]), *ahead]
+            ahead = [*((int(v), True) for v in under), *([] if below else [(following, False)]), *ahead]
+    if not pages:
+        raise ValueError("it has no pages")
     return pages
-
-
-def _of_64_bits(file: BinaryIO, prefix: bytes, offset: int) -> tuple[int, ...]:
-    """The offsets of the pages below one of a BigTIFF, which Pillow does not read where their type is IFD8."""
-    if len(prefix) == 8:
-        return ()
-    order = "<" if prefix.startswith(b"II") else ">"
-    file.seek(offset)
-    for _ in range(struct.unpack(f"{order}Q", file.read(8))[0]):
-        tag, kind, count, value = struct.unpack(f"{order}HHQQ", file.read(20))
-        if tag == _SUB_PAGES and kind == _IFD8:
-            if count == 1:
-                return (value,)
-            file.seek(value)
-            return struct.unpack(f"{order}{count}Q", file.read(8 * count)) if count < _MOST_PAGES else ()
-    return ()
 
 
 def choose_page(pages: Sequence[TiffPage], page: int | None, name: str) -> TiffPage:

@@ -126,6 +126,29 @@ def test_external_overviews(tmp_path: Path) -> None:
             np.testing.assert_array_equal(whole(raster, i)[0], one)
 
 
+def test_overviews_of_another_image_are_no_levels(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "x.tif", noise(500, 301))
+    for other in (noise(600, 700), noise(100, 200), noise(250, 151, 4), noise(250, 151, 3, np.uint16)):
+        write_tiff(tmp_path / "x.tif.ovr", other)
+        with magnet.open_raster(path) as raster:
+            assert raster.levels == ((500, 301),)
+    write_tiff(tmp_path / "x.tif.ovr", noise(250, 151))
+    with magnet.open_raster(path) as raster:
+        assert raster.levels == ((500, 301), (250, 151))
+
+
+def test_a_cog_with_a_mask(tmp_path: Path) -> None:
+    mask = np.random.default_rng(3).random((300, 260)) < 0.7
+    plain = write_tiff(tmp_path / "y.tif", noise(300, 260), mask=mask, options={"GDAL_TIFF_INTERNAL_MASK": "YES"})
+    import rasterio.shutil
+
+    rasterio.shutil.copy(plain, tmp_path / "x.tif", driver="COG", BLOCKSIZE=128, OVERVIEW_RESAMPLING="NEAREST")
+    with magnet.open_raster(tmp_path / "x.tif") as raster:
+        assert raster.levels == ((300, 260), (150, 130), (75, 65))
+        np.testing.assert_array_equal(whole(raster)[1], mask)
+        assert 0.5 < whole(raster, 2)[1].mean() < 0.9
+
+
 @pytest.mark.parametrize("internal", [True, False])
 def test_masks(tmp_path: Path, internal: bool) -> None:
     pixels = noise(200, 260)
@@ -167,6 +190,23 @@ def test_nodata_is_no_value(tmp_path: Path) -> None:
             np.testing.assert_array_equal(got, pixels)
             np.testing.assert_array_equal(valid, ~rule(pixels == nodata, axis=2))
             assert 0 < valid.mean() < 1
+
+
+def test_nodata_that_no_pixel_can_have(tmp_path: Path) -> None:
+    """As -9999 of bytes, which must not become 241."""
+    import tifffile
+
+    pixels = noise(64, 64, 1)[..., 0]
+    assert (pixels == 241).any()
+    for text in ("-9999", "0.5", "300"):
+        tifffile.imwrite(tmp_path / "x.tif", pixels, extratags=[(42113, "s", 0, text, True)])
+        with magnet.open_raster(tmp_path / "x.tif") as raster:
+            assert raster.nodata is None and whole(raster)[1].all()
+    pixels = pixels.astype(np.float32)
+    pixels[3, 4] = np.float32(0.1)
+    tifffile.imwrite(tmp_path / "x.tif", pixels, extratags=[(42113, "s", 0, "0.1", True)])
+    with magnet.open_raster(tmp_path / "x.tif") as raster:
+        assert np.argwhere(~whole(raster)[1]).tolist() == [[3, 4]]
 
 
 def test_nan_and_nan_as_nodata(tmp_path: Path) -> None:
@@ -481,6 +521,30 @@ def test_a_jpeg_tile_whose_end_is_lost(tmp_path: Path, logging_off: bool) -> Non
                 raster.read_level(0, (0, 0, 70, 70))
     finally:
         logger.setLevel(before)
+
+
+def test_warnings_of_an_odd_head_are_no_damage(tmp_path: Path) -> None:
+    """libtiff warns of tags out of order whenever the file is opened, as in each further thread."""
+    import logging
+
+    pixels = noise(200, 200)
+    path = write_tiff(tmp_path / "x.tif", pixels)
+    content = bytearray(path.read_bytes())
+    start = int.from_bytes(content[4:8], "little") + 2
+    content[start : start + 24] = content[start + 12 : start + 24] + content[start : start + 12]
+    path.write_bytes(content)
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("rasterio").addHandler(handler)
+    try:
+        with magnet.open_raster(path) as raster:
+            raster._handles._free.clear()  # type: ignore[attr-defined]  # so that reading opens it again
+            told.clear()
+            np.testing.assert_array_equal(whole(raster)[0], pixels)
+    finally:
+        logging.getLogger("rasterio").removeHandler(handler)
+    assert any("sorted" in text for text in told)
 
 
 def test_tiles_that_are_not_there_hold_no_values(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from magnet.errors import MagNetError
 from magnet.images.opening import CorruptImageError, failures, quiet, unreadable
 from magnet.images.rasters.arrays import invalid_numbers
 from magnet.images.rasters.extras import needed
-from magnet.images.rasters.pages import TiffPage, choose_page, levels_of, read_pages
+from magnet.images.rasters.pages import TiffPage, choose_page, is_smaller, levels_of, read_pages, same_kind
 from magnet.images.rasters.raster import Box, Place, Resolution
 from magnet.images.rasters.resolution import degree_lengths, square
 from magnet.images.rasters.sidecars import companion, world_file
@@ -40,6 +41,7 @@ _OPTIONS = {
     "GDAL_TIFF_INTERNAL_MASK": "YES",
     "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
 }
+_OF_TAGS = re.compile("Directory|TIFFFetch|unknown field", re.IGNORECASE)  # warnings that are not of pixels
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _PSEUDO_MERCATOR = 3857
 _MOST_BYTES = 1 << 31  # of a strip or a tile
@@ -104,8 +106,9 @@ class _Warnings(logging.Handler):
         self._mine = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(self._mine, "texts", None) is not None:
-            self._mine.texts.append(record.getMessage())
+        text = record.getMessage()
+        if getattr(self._mine, "texts", None) is not None and not _OF_TAGS.search(text):
+            self._mine.texts.append(text)
 
     @contextlib.contextmanager
     def gathered(self) -> Iterator[list[str]]:
@@ -223,7 +226,7 @@ class GeoRaster(TiledRaster):
             place, resolution = self._where(file)
         channels, limits = len(self._bands), None
         names = [_name(roles[i - 1], descriptions[i - 1]) for i in self._bands]
-        self._stored_nodata = None if nodata is None or math.isnan(nodata) else nodata
+        self._stored_nodata = nodata = _representable(nodata, kind)
         self._most: int | None = None
         if self._palette is not None:
             channels, kind, names, nodata = 3, np.dtype(np.uint8), ["red", "green", "blue"], None
@@ -290,8 +293,8 @@ class GeoRaster(TiledRaster):
         x0, y0, x1, y1 = box
         window = Window(x0, y0, x1 - x0, y1 - y0)
         where = self._levels[level]
-        with _named_errors(self._path), _WARNINGS.gathered() as warnings:
-            with self._handles.lent(where.source) as file:
+        with _named_errors(self._path):
+            with self._handles.lent(where.source) as file, _WARNINGS.gathered() as warnings:
                 stored = file.read(self._bands, window=window)
                 wrong: list[np.ndarray] = []
                 if self._alpha is not None:
@@ -300,8 +303,9 @@ class GeoRaster(TiledRaster):
                     wrong.append(file.read_masks(self._bands[0], window=window) == 0)
                 missing = _missing_blocks(file, where, box) if where.source.driver == "GTiff" else None
             if where.mask is not None:
-                with self._handles.lent(where.mask) as mask:
+                with self._handles.lent(where.mask) as mask, _WARNINGS.gathered() as more:
                     wrong.append(mask.read(1, window=window) == 0)
+                warnings += more
         if warnings:
             raise unreadable(self._path, warnings[0])
         pixels = np.ascontiguousarray(np.moveaxis(stored, 0, -1))
@@ -323,10 +327,18 @@ class GeoRaster(TiledRaster):
         """
         wrong = invalid_numbers(pixels)
         if self._stored_nodata is not None:
-            same = pixels == np.asarray(self._stored_nodata).astype(pixels.dtype)
+            same = pixels == np.asarray(self._stored_nodata, pixels.dtype)  # NaN is found already
             there = same.all(axis=2) if pixels.dtype.kind == "u" else same.any(axis=2)
             wrong = there if wrong is None else wrong | there
         return wrong
+
+
+def _representable(nodata: float | None, kind: np.dtype) -> float | None:
+    """The value as pixels hold it; None where they cannot, as -9999 of bytes."""
+    if nodata is None or kind.kind == "f":
+        return nodata
+    limits = np.iinfo(kind)
+    return int(nodata) if math.isfinite(nodata) and limits.min <= nodata <= limits.max and nodata % 1 == 0 else None
 
 
 def _palette(colours: dict[int, tuple[int, int, int, int]]) -> np.ndarray:
@@ -435,7 +447,7 @@ def _beside(path: Path, suffix: str, head: TiffHead) -> list[_Source]:
     return [
         _Source(f"GTIFF_DIR:off:{one.offset}:{other}")
         for one in _pages_of(other)
-        if not one.mask and (one.head.bands, one.head.bits, one.head.kind) == (head.bands, head.bits, head.kind)
+        if not one.mask and same_kind(one.head, head) and is_smaller(one.head.size, head.size)
     ]
 
 

@@ -11,7 +11,7 @@ from magnet.images.rasters.directories import Reader
 from magnet.images.rasters.levels import level_factor
 from magnet.images.tiff import TiffHead, head_of
 
-__all__ = ["TiffPage", "choose_page", "levels_of", "read_pages"]
+__all__ = ["TiffPage", "choose_page", "is_smaller", "levels_of", "read_pages", "same_kind"]
 
 _WIDTH, _HEIGHT, _SUBFILE, _DESCRIPTION, _TILE_WIDTH, _SUB_PAGES = 256, 257, 254, 270, 322, 330
 _GEO_KEYS = (33550, 34264, 34735)
@@ -133,14 +133,15 @@ def levels_of(pages: Sequence[TiffPage], main: TiffPage) -> list[TiffPage]:
         owned = one.number == main.number if one.below else (last is main or alone)
         marked = owned and (one.reduced or one.below)
         unmarked = one.tiled and main.tiled and not one.below and not one.reduced
-        if one is main or one.mask or not (marked or unmarked) or not _same_kind(one.head, main.head):
+        if one is main or one.mask or not (marked or unmarked) or not same_kind(one.head, main.head):
             continue
-        if _is_smaller(one.head.size, main.head.size, exactly=not marked):
+        if is_smaller(one.head.size, main.head.size, exactly=not marked):
             found.setdefault(one.head.size, one)
     return [found[size] for size in sorted(found, reverse=True)]
 
 
-def _same_kind(one: TiffHead, other: TiffHead) -> bool:
+def same_kind(one: TiffHead, other: TiffHead) -> bool:
+    """Whether pixels of two pages are of one type and of the same bands."""
     return (one.bands, one.bits, one.kind, one.colours, one.extra) == (
         other.bands,
         other.bits,
@@ -150,7 +151,8 @@ def _same_kind(one: TiffHead, other: TiffHead) -> bool:
     )
 
 
-def _is_smaller(size: tuple[int, int], whole: tuple[int, int], exactly: bool) -> bool:
+def is_smaller(size: tuple[int, int], whole: tuple[int, int], exactly: bool = False) -> bool:
+    """Whether a page of ``size`` may be a reduced copy of ``whole``: of its shape, or its sides by one whole number."""
     if size[0] * size[1] >= whole[0] * whole[1]:
         return False
     rows, columns = level_factor(whole, size)

@@ -10,7 +10,7 @@ import numpy as np
 from magnet.images.opening import CorruptImageError
 from magnet.images.tiff import Pieces
 
-__all__ = ["check_pieces"]
+__all__ = ["check_pieces", "checksum"]
 
 
 def check_pieces(path: str | os.PathLike[str], pieces: Pieces, samples: np.ndarray) -> None:
@@ -33,7 +33,7 @@ def check_pieces(path: str | os.PathLike[str], pieces: Pieces, samples: np.ndarr
     with open(path, "rb") as file:
         for (y, x), offset, length in zip(corners, pieces.offsets, pieces.lengths, strict=False):
             file.seek(offset + length - 4)
-            if file.read(4) == _checksum(samples[y : y + height, x : x + width], pieces.predictor):
+            if file.read(4) == checksum(samples[y : y + height, x : x + width], pieces.predictor):
                 continue
             file.seek(offset)
             try:
@@ -45,7 +45,7 @@ def check_pieces(path: str | os.PathLike[str], pieces: Pieces, samples: np.ndarr
                 ) from error
 
 
-def _checksum(samples: np.ndarray, predictor: int) -> bytes:
+def checksum(samples: np.ndarray, predictor: int) -> bytes:
     """As deflate writes it after the data."""
     if predictor == 2:
         stored = np.empty(samples.shape, samples.dtype)

@@ -12,11 +12,11 @@ from magnet.checks import as_number, is_int
 from magnet.errors import MagNetError, shown
 from magnet.images.opening import check_file, failures, unreadable
 from magnet.images.rasters.arrays import ArrayRaster, open_npy
-from magnet.images.rasters.geo import open_jp2, open_tiff
 from magnet.images.rasters.pages import TiffPage, choose_page, levels_of, read_pages
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.slides import SlideRaster, is_slide
+from magnet.images.rasters.tiffs import open_jp2, open_tiff
 from magnet.images.rasters.zarrs import is_zarr_folder, is_zarr_object, open_zarr
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 

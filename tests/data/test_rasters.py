@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live import environment_of_a_program
+from live import ROOT, environment_of_a_program
 from PIL import Image
 from raster_files import noise, plain_resize
 
 import magnet
 from magnet.errors import MagNetError
+from magnet.images.rasters.extras import PACKAGES
 from magnet.images.rasters.levels import choose_level, level_factor
 from magnet.images.rasters.raster import Box, Raster
 
@@ -366,3 +367,12 @@ def test_nothing_is_imported_before_it_is_needed(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment_of_a_program(), capture_output=True, text=True
     )
     assert (run.stdout.strip(), run.stderr) == ("[]", "")
+
+
+def test_what_is_to_be_typed_is_what_the_extras_hold() -> None:
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra, typed in PACKAGES.items():
+        assert typed.replace("'", "").split() == extras[extra]
+        assert set(extras[extra]) <= set(extras["test"])

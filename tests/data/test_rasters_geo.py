@@ -698,5 +698,5 @@ def test_without_rasterio(tmp_path: Path, request: pytest.FixtureRequest) -> Non
     with magnet.open_raster(plain) as raster:
         np.testing.assert_array_equal(whole(raster)[0], pixels)
     for path in others:
-        with pytest.raises(MagNetError, match=r"pip install 'magnet-kernels\[geo\]'"):
+        with pytest.raises(MagNetError, match=r"pip install 'rasterio>=1.4' \(the extra \[geo\]\)"):
             magnet.open_raster(path)

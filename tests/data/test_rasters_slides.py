@@ -165,7 +165,9 @@ def test_without_openslide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     plain = write_tiff(tmp_path / "y.tif", noise(64, 64))
     monkeypatch.setattr(builtins, "__import__", without)
     for path in slides:
-        with pytest.raises(MagNetError, match=r"pip install 'magnet-kernels\[slides\]'"):
+        with pytest.raises(
+            MagNetError, match=r"pip install 'openslide-python>=1.4' openslide-bin \(the extra \[slides\]\)"
+        ):
             magnet.open_raster(path)
     with magnet.open_raster(plain) as raster:
         assert raster.size == (64, 64)

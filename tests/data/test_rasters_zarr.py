@@ -184,5 +184,5 @@ def test_without_zarr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MagNetError, match=r"pip install 'magnet-kernels\[zarr\]'"):
+    with pytest.raises(MagNetError, match=r"pip install 'zarr>=3' \(the extra \[zarr\]\)"):
         magnet.open_raster(tmp_path / "x.zarr")

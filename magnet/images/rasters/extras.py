@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 from magnet.errors import MagNetError
 
-__all__ = ["needed"]
+__all__ = ["PACKAGES", "needed"]
+
+# what is typed: no index has this distribution, so that its extras cannot be installed by name
+PACKAGES = {"geo": "'rasterio>=1.4'", "slides": "'openslide-python>=1.4' openslide-bin", "zarr": "'zarr>=3'"}
 
 
 @contextlib.contextmanager
@@ -15,7 +18,7 @@ def needed(extra: str, what: str) -> Iterator[None]:
     """A context for imports, as ``with needed("geo", "'a.tif'"): import rasterio``.
 
     Args:
-        extra: of pip's name for the package, as in ``magnet-kernels[geo]``.
+        extra: of this package, one of those of ``PACKAGES``: "geo", "slides" or "zarr".
         what: cannot be read without it; of a message.
 
     Raises:
@@ -26,5 +29,6 @@ def needed(extra: str, what: str) -> Iterator[None]:
     except (ImportError, OSError) as error:  # OSError: a binding without its library
         reason = " ".join(str(error).split())
         raise MagNetError(
-            f"image: {what} needs a package that cannot be used ({reason}); pip install 'magnet-kernels[{extra}]'"
+            f"image: {what} needs a package that cannot be used ({reason}); pip install {PACKAGES[extra]} (the "
+            f"extra [{extra}])"
         ) from error

@@ -124,6 +124,21 @@ def test_damaged_npy_files(tmp_path: Path, cut: int) -> None:
         magnet.open_raster(tmp_path / "x.npy")
 
 
+def test_a_damaged_head_of_a_npy_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", noise(10, 10))
+    content = (tmp_path / "x.npy").read_bytes()
+    for old, new in (
+        (b"}", b" "),
+        (b"'shape'", b"'sh\0pe'"),
+        (b"|u1", b"|z1"),
+        (b"(10,", b"(99,"),
+        (b"Y\x01", b"Y\x09"),
+    ):
+        (tmp_path / "x.npy").write_bytes(content.replace(old, new, 1))
+        with pytest.raises(MagNetError, match=r"x\.npy"):
+            magnet.open_raster(tmp_path / "x.npy")
+
+
 def test_python_objects_are_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(MagNetError, match=r"x\.npy"):
@@ -231,6 +246,18 @@ def test_parts_are_bit_for_bit_what_a_crop_of_the_whole_is(data: st.DataObject, 
     part, inside = raster.read((x0 * pitch, y0 * pitch, x1 * pitch, y1 * pitch), (y1 - y0, x1 - x0))
     np.testing.assert_array_equal(part, whole[y0:y1, x0:x1])
     np.testing.assert_array_equal(inside, valid[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.uint8])
+def test_a_part_without_invalid_pixels_is_what_it_is_beside_them(dtype: type) -> None:
+    """Weights of valid pixels add up to 1, but for the last bits, by which nothing must be divided then."""
+    valid = np.ones((300, 300), bool)
+    valid[200:] = False
+    raster = Levels([noise(300, 300, 3, dtype)], [valid])
+    for pitch in (3, 5, 6):
+        whole, _ = raster.read((0, 0, 300, 300), (300 // pitch, 300 // pitch))
+        part, _ = raster.read((0, 0, 150, 150), (150 // pitch, 150 // pitch))
+        np.testing.assert_array_equal(part, whole[: 150 // pitch, : 150 // pitch])
 
 
 def test_a_large_window_is_made_in_parts_of_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from magnet.images.opening import unreadable
+from magnet.images.opening import failures
 from magnet.images.rasters.raster import Box, Raster
 
 __all__ = ["ArrayRaster", "check_layout", "invalid_numbers", "open_npy"]
@@ -69,8 +69,6 @@ def open_npy(path: str | os.PathLike[str]) -> ArrayRaster:
     Raises:
         CorruptImageError: it is damaged, cut short, or holds Python objects.
     """
-    try:
+    with failures(path):  # NumPy's parser of the head raises whatever comes
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, OverflowError) as error:
-        raise unreadable(path, error) from error
     return ArrayRaster(array, os.fspath(path))

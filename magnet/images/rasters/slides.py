@@ -96,7 +96,7 @@ class SlideRaster(TiledRaster):
         import openslide
 
         with self._opening:
-            if self._process != os.getpid():  # a forked process shares the positions in files with its parent
+            if self._process != os.getpid():  # OpenSlide promises nothing of what a forked process takes over
                 self._slide, self._process = openslide.OpenSlide(self._path), os.getpid()
             return self._slide
 

@@ -37,7 +37,14 @@ IN_FUNCTIONS = {
     ("magnet.cli.arguments", "magnet.walk.points_by"),
 }
 
-BY_NAME = {"magnet", "magnet.cli.main", "magnet.networks", "magnet_kernels._loader", "magnet_kernels._triton"}
+BY_NAME = {
+    "magnet",
+    "magnet.cli.main",
+    "magnet.extras",
+    "magnet.networks",
+    "magnet_kernels._loader",
+    "magnet_kernels._triton",
+}
 
 
 class Import(NamedTuple):
@@ -177,7 +184,8 @@ def test_includes_make_no_circle() -> None:
 
 
 def test_nothing_is_imported_by_its_name() -> None:
-    """But what loads on first use: public names, commands, networks, compiled libraries, Triton's kernels."""
+    """But what loads on first use: public names, commands, networks, compiled libraries, Triton's kernels; and
+    libraries of extras."""
     by_name = {
         module for module, path in FILES.items() if re.search(r"import_module\(|__import__\(", path.read_text("utf-8"))
     }

@@ -1,4 +1,4 @@
-"""What Pillow leaves out of PNG: palette images of any size, written strip by strip, and whether a file is whole."""
+"""What Pillow leaves out of PNG: palette and grey images written strip by strip, and whether a file is whole."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from PIL import Image
 
 from magnet.images.opening import CorruptImageError
 
-__all__ = ["check_checksums", "whole_png", "write_palette_png"]
+__all__ = ["check_checksums", "whole_png", "write_grey_png", "write_palette_png"]
 
-_INDEXED = 3  # the colour type
+_GREY, _INDEXED = 0, 3  # colour types
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_CHANNELS = {0: 1, 2: 3, _INDEXED: 1, 4: 2, 6: 4}  # by colour type
+_CHANNELS = {_GREY: 1, 2: 3, _INDEXED: 1, 4: 2, 6: 4}  # by colour type
 _WHOLE = ((0, 0, 1, 1),)  # first row, first column, and the steps, of each pass
 _ADAM7 = (
     (0, 0, 8, 8),
@@ -55,13 +55,25 @@ def write_palette_png(path: Path, size: tuple[int, int], palette: np.ndarray, st
     Raises:
         ValueError: the strips are not of that size.
     """
+    _write_png(path, size, _INDEXED, palette.astype(np.uint8).tobytes(), strips)
+
+
+def write_grey_png(path: Path, size: tuple[int, int], strips: Iterable[np.ndarray]) -> None:
+    """Write an 8-bit grey PNG of (h, W) uint8 strips, as :func:`write_palette_png`."""
+    _write_png(path, size, _GREY, b"", strips)
+
+
+def _write_png(
+    path: Path, size: tuple[int, int], colour_type: int, palette: bytes, strips: Iterable[np.ndarray]
+) -> None:
     height, width = size
     packer = zlib.compressobj(1)  # label maps shrink well even so
     rows = 0
     with open(path, "wb") as file:
         file.write(_SIGNATURE)
-        _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _INDEXED, 0, 0, 0))
-        _chunk(file, b"PLTE", palette.astype(np.uint8).tobytes())
+        _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0))
+        if palette:
+            _chunk(file, b"PLTE", palette)
         for strip in strips:
             rows += strip.shape[0]
             if strip.shape[1] != width or strip.dtype != np.uint8:

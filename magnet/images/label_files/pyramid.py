@@ -1,0 +1,44 @@
+"""Labels as a pyramid of tiles, for viewers of slides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from magnet.images.draw import Colours
+from magnet.images.label_files.blocks import NO_ANSWER, Blocks
+from magnet.images.label_files.cog import write_cog
+from magnet.images.label_files.place import Resolution
+
+__all__ = ["write_pyramid"]
+
+_CENTIMETRE = {"um": 1e4, "m": 0.01}
+
+
+def write_pyramid(
+    labels: Blocks,
+    path: Path,
+    resolution: Resolution | None,
+    colours: Colours,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Write labels as a tiled TIFF with a palette, whose smaller levels follow as reduced pages.
+
+    OpenSlide opens it as "generic-tiff" with all levels, and so does QuPath through it. The levels are made as those of
+    :func:`magnet.images.label_files.geotiff.write_geotiff`. TIFF tells the resolution in pixels per centimetre.
+
+    Raises:
+        MagNetError: as :func:`magnet.images.label_files.cog.write_cog`.
+        ValueError: a resolution of another unit, or not above 0.
+    """
+    tags = {}
+    if resolution is not None:
+        if resolution.unit not in _CENTIMETRE or not resolution.value > 0:
+            raise ValueError(
+                f"resolution: expected above 0 um or m, got {resolution.value} {resolution.unit}; convert it"
+            )
+        per_centimetre = repr(_CENTIMETRE[resolution.unit] / resolution.value)
+        tags = {"TIFFTAG_XRESOLUTION": per_centimetre, "TIFFTAG_YRESOLUTION": per_centimetre}
+        tags["TIFFTAG_RESOLUTIONUNIT"] = "3"  # centimetre
+    names = {f"CLASS_{number}": name for number, name in enumerate(class_names or ())}
+    write_cog(labels, path, nodata=NO_ANSWER, colours=colours, tags=tags, band_tags=names)

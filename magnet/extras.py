@@ -1,26 +1,42 @@
-"""Libraries that only some commands need: imported when they are used, and named by the extra that installs them."""
+"""Packages that only some commands need: imported where they are used, and asked for by name where they are missing."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from types import ModuleType
 
 from magnet.errors import MagNetError
 
-__all__ = ["need"]
+__all__ = ["PACKAGES", "need", "needed"]
+
+# what is typed: no index has this distribution, so that its extras cannot be installed by name
+PACKAGES = {"geo": "'rasterio>=1.4'", "slides": "'openslide-python>=1.4' openslide-bin", "zarr": "'zarr>=3'"}
 
 
-def need(module: str, extra: str) -> ModuleType:
-    """Import ``module``, which ``pip install 'magnet-kernels[EXTRA]'`` brings.
+@contextlib.contextmanager
+def needed(extra: str, what: str) -> Iterator[None]:
+    """A context for imports, as ``with needed("geo", "the TIFF 'a.tif'"): import rasterio``.
+
+    Args:
+        extra: of this package, one of those of ``PACKAGES``: "geo", "slides" or "zarr".
+        what: cannot be read or written without it; of a message.
 
     Raises:
-        MagNetError: it cannot be imported; the message says why, and how to install it.
+        MagNetError: an import inside failed.
     """
     try:
-        return importlib.import_module(module)
-    except (ImportError, OSError) as error:  # OSError: a shared library that it needs is missing or damaged
-        name, reason = module.partition(".")[0], " ".join(str(error).split())
+        yield
+    except (ImportError, OSError) as error:  # OSError: a binding without its library
+        reason = " ".join(str(error).split())
         raise MagNetError(
-            f"{name}: expected to be installed for this, but it cannot be imported ({reason}); "
-            f"pip install 'magnet-kernels[{extra}]'"
+            f"image: {what} needs a package that cannot be used ({reason}); pip install {PACKAGES[extra]} (the "
+            f"extra [{extra}])"
         ) from error
+
+
+def need(module: str, extra: str, what: str = "a TIFF of labels") -> ModuleType:
+    """Import ``module``; arguments and errors are those of :func:`needed`."""
+    with needed(extra, what):
+        return importlib.import_module(module)

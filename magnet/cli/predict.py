@@ -24,6 +24,7 @@ from magnet.cli.arguments import (
     walk_options,
     wrong_values,
 )
+from magnet.cli.predict_rasters import RASTER_SUFFIXES, add_raster_options, check_kinds, open_ground, raster_options
 from magnet.devices import check_device
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.files.atomic import save_image
@@ -31,10 +32,13 @@ from magnet.files.outputs import OVERWRITE_HELP, Outputs, results_in
 from magnet.images import draw
 from magnet.images.large import open_image
 from magnet.images.png import write_palette_png
+from magnet.images.rasters.raster import Raster
 from magnet.images.read import IMAGE_SUFFIXES, CorruptImageError
 from magnet.model.magnet import MagNet
+from magnet.model.predict_raster import segment_raster
 from magnet.model.prediction import Prediction
 from magnet.model.pretrained import find_model
+from magnet.model.raster_results import KINDS, raster_targets
 from magnet.notices import sum_up
 
 __all__ = ["SAVE", "find_images", "main", "save_prediction", "targets_of"]
@@ -102,7 +106,7 @@ def find_images(paths: Iterable[str]) -> list[Path]:
 
 
 def _has_suffix(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._")
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *RASTER_SUFFIXES) and not path.name.startswith("._")
 
 
 def _is_image(path: Path) -> bool:
@@ -207,10 +211,26 @@ def save_prediction(
 
 def _kinds(text: str) -> list[str]:
     kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
-    unknown = [kind for kind in kinds if kind not in SAVE]
-    if unknown or not kinds:
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(SAVE)}, got '{text}'")
+    known = list(dict.fromkeys([*SAVE, *KINDS]))
+    if not kinds or any(kind not in known for kind in kinds):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}, got '{text}'")
     return list(dict.fromkeys(kinds))
+
+
+def _scene_kinds(save: Sequence[str] | None, path: Path) -> list[str]:
+    """What to save of a scene.
+
+    Raises:
+        ArgumentError: results that there are of rasters alone.
+    """
+    kinds = list(save) if save is not None else ["labels", "overlay"]
+    wrong = [kind for kind in kinds if kind not in SAVE]
+    if wrong:
+        raise ArgumentError(
+            f"--save: expected some of {','.join(SAVE)} for the scene '{path}', got {','.join(wrong)}, which there are "
+            "of rasters; leave it out, or give --extent ground"
+        )
+    return kinds
 
 
 def build_parser() -> Parser:
@@ -220,11 +240,16 @@ def build_parser() -> Parser:
     add("images", nargs="+", metavar="IMAGE", help="image files, or folders of images")
     add("--model", required=True, help="folder of a model, or the name of one that comes with the library")
     add("--out", required=True, help="folder for the results, made if it is not there")
-    add("--save", type=_kinds, default=["labels", "overlay"], help=f"some of {','.join(SAVE)} (labels,overlay)")
+    add(
+        "--save",
+        type=_kinds,
+        help=f"some of {','.join(SAVE)} (labels,overlay); of maps and slides of {','.join(KINDS)} (labels)",
+    )
     add("--n-patches", type=n_patches, help="look at this many patches a scale (MagNet-Fast); default: the model's")
     add("--n-points", type=n_points, help="pixels replaced a scale: a count, or a fraction as 0.5")
     add("--kernel-size", type=kernel_size, help="median filter of the scores, odd, 1 to 15")
     add_walk_options(parser)
+    add_raster_options(parser)
     add(
         "--corrupt",
         choices=("error", "skip"),
@@ -281,10 +306,7 @@ def main(argv: Sequence[str]) -> int:
     by = f"the model '{Path(args.model).resolve() if Path(args.model).is_dir() else args.model}'"
     sources = {path: f"'{path.resolve()}' with {by}" for path in images}
     with Outputs(folder, "magnet predict", overwrite=args.overwrite) as outputs:
-        outputs.check(
-            ((target, sources[path]) for path in images for target in targets_of(path, folder, args.save).values()),
-            images,
-        )
+        outputs.check([(one, sources[path]) for path in images for one in _targets(path, folder, args)], images)
         model = load_model(
             args.model,
             device=args.device,
@@ -297,16 +319,54 @@ def main(argv: Sequence[str]) -> int:
         return _predict(model, images, outputs, sources, args)
 
 
+def _targets(path: Path, folder: Path, args: argparse.Namespace) -> list[Path]:
+    """The files that are written of an image, which need not be readable: that is told when its turn comes."""
+    try:
+        raster = open_ground(path, args)
+    except ArgumentError:
+        raise
+    except MagNetError:
+        return []
+    if raster is None:
+        return list(targets_of(path, folder, _scene_kinds(args.save, path)).values())
+    with raster:
+        check_kinds(args.save, path)
+        return list(raster_targets(raster, path.stem, folder, raster_options(args).save).values())
+
+
+def _predict_ground(
+    model: MagNet, raster: Raster, path: Path, outputs: Outputs, told: str, args: argparse.Namespace
+) -> None:
+    with raster:
+        settings = model.settings.changed(progress=None)
+        record = segment_raster(model, raster, settings, raster_options(args), outputs, path.stem, told)
+    height, width = record.size
+    resumed = f", {record.resumed} of them by an earlier run" if record.resumed else ""
+    tqdm.write(
+        printable(
+            f"{path}: {record.seconds:.1f} s, {height}x{width} in {record.fields} fields{resumed}, "
+            f"{', '.join(map(str, record.outputs.values()))}",
+            4000,
+        ),
+        file=sys.stdout,
+    )
+
+
 def _predict(
     model: MagNet, images: list[Path], outputs: Outputs, sources: Mapping[Path, str], args: argparse.Namespace
 ) -> int:
     """All images one after the other; returns the exit code."""
     several = len(images) > 1
-    stages = bool({"coarse", "sheet"} & set(args.save))
-    maps = bool({"uncertainty", "probabilities"} & set(args.save))
+    kinds = set(args.save or ())
+    stages = bool({"coarse", "sheet"} & kinds)
+    maps = bool({"uncertainty", "probabilities"} & kinds)
     failed = corrupt = 0
     for path in tqdm(images, desc="predicting", unit="image", disable=None if several else True):
         try:
+            raster = open_ground(path, args)
+            if raster is not None:
+                _predict_ground(model, raster, path, outputs, sources[path], args)
+                continue
             opened = open_image(path)
             image = opened.at_most(model.plan(opened.size).scales[-1])
         except MagNetError as error:
@@ -314,17 +374,17 @@ def _predict(
             failed, corrupt = failed + (not skipped), corrupt + skipped
             tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {printable(error, 2000)}", file=sys.stderr)
             continue
-        probabilities = maps or (opened.large and "full_labels" in args.save)
+        probabilities = maps or (opened.large and "full_labels" in kinds)
         progress = False if several else None  # one bar is enough
         prediction = model.predict(image, return_stages=stages, probabilities=probabilities, progress=progress)
         prediction.image_size = opened.size
-        targets = targets_of(path, outputs.folder, args.save)
+        targets = targets_of(path, outputs.folder, _scene_kinds(args.save, path))
         save_prediction(model, image, prediction, targets, outputs, sources[path])
         told = f"{path}: {prediction.seconds:.1f} s, {', '.join(map(str, targets.values()))}"
         if opened.large:
             (h, w), (height, width) = image.shape[:2], opened.size
             told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
-            told += ")" if "full_labels" in args.save else "; --save full_labels writes labels of every pixel)"
+            told += ")" if "full_labels" in kinds else "; --save full_labels writes labels of every pixel)"
         tqdm.write(printable(told, 4000), file=sys.stdout)
     sum_up()
     if failed and several:

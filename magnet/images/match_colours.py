@@ -27,10 +27,17 @@ def channel_statistics(images: Iterable[np.ndarray]) -> Statistics:
     return [round(float(v), 4) for v in mean], [round(float(v), 4) for v in std]
 
 
-def match_channels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Each image's channels (N, 3, H, W), shifted and scaled to ``mean`` and ``std``; flat ones are only shifted."""
-    own_mean = images.mean(dim=(2, 3), keepdim=True)
-    own_std = images.std(dim=(2, 3), keepdim=True, correction=0)
+def match_channels(images: Tensor, mean: Sequence[float], std: Sequence[float], seen: Tensor | None = None) -> Tensor:
+    """Each image's channels (N, 3, H, W), shifted and scaled to ``mean`` and ``std``; flat ones are only shifted.
+
+    Args:
+        images: (N, 3, H, W).
+        mean, std: of each channel, that they are brought to.
+        seen: (N, 3, h, w) whose own mean and deviation count, where ``images`` are parts; None: ``images``.
+    """
+    seen = images if seen is None else seen
+    own_mean = seen.mean(dim=(2, 3), keepdim=True)
+    own_std = seen.std(dim=(2, 3), keepdim=True, correction=0)
     target_mean, target_std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
     scale = target_std / own_std
     scale = scale.where(own_std > 1e-4, scale.new_ones(()))

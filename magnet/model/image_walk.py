@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,27 +15,13 @@ from magnet.images.inputs import floats_of, pixels_of, size_of
 from magnet.images.large import open_image
 from magnet.images.tensors import normalize
 from magnet.model.prediction import Prediction
+from magnet.model.walker import Walker
 from magnet.walk.maps import labels_at, upsample
-from magnet.walk.plan import Plan, plan_walk
+from magnet.walk.plan import plan_walk
 from magnet.walk.settings import WalkSettings
 from magnet.walk.stage import WalkStage
 
 __all__ = ["ImageWalk"]
-
-
-class _Walker(Protocol):
-    """What walks: a MagNet."""
-
-    num_classes: int | None
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def matched(self, images: Tensor, settings: WalkSettings | None = None) -> Tensor: ...
-
-    def _stages(
-        self, settings: WalkSettings, plan: Plan, source: Tensor | np.ndarray, *, labels_only: bool = False
-    ) -> Iterator[WalkStage]: ...
 
 
 class ImageWalk:
@@ -52,7 +38,7 @@ class ImageWalk:
         size: (H, W) of the pixels that were read.
     """
 
-    def __init__(self, model: _Walker, settings: WalkSettings, image: Any, probabilities: bool) -> None:
+    def __init__(self, model: Walker, settings: WalkSettings, image: Any, probabilities: bool) -> None:
         self._model = model
         self._settings, self._probabilities = settings, probabilities
         image_size = None

@@ -9,7 +9,8 @@ import copy
 import inspect
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Unpack, cast
 
 import numpy as np
@@ -23,11 +24,14 @@ from magnet.conventions import check_normalized
 from magnet.errors import MagNetError
 from magnet.images.inputs import check_images
 from magnet.images.match_colours import match_channels
+from magnet.images.rasters.channels import Channels
 from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalize
 from magnet.model.image_walk import ImageWalk
 from magnet.model.looks import check_class_names, check_colours
+from magnet.model.predict_raster import RasterOptions, RasterRecord, predict_raster
 from magnet.model.prediction import Prediction
 from magnet.model.pretrained import Parts, load_parts, save_parts
+from magnet.walk.fields import OVERLAP
 from magnet.walk.maps import upsample
 from magnet.walk.networks import Networks, check_refiners
 from magnet.walk.official import official_walk
@@ -36,6 +40,7 @@ from magnet.walk.plan import Plan, count_patches, plan_walk
 from magnet.walk.settings import FIELDS, Precision, SettingsGiven, WalkSettings, check_names, check_needed
 from magnet.walk.stage import WalkStage
 from magnet.walk.traced import traced_walk
+from magnet.walk.views import Views
 
 __all__ = ["MagNet"]
 
@@ -161,12 +166,16 @@ class MagNet(Networks):
         """The sizes that the walk takes for an image of ``size`` (H, W)."""
         return plan_walk(self.settings, check_size("size", size, most=None))
 
-    def matched(self, images: Tensor, settings: WalkSettings | None = None) -> Tensor:
-        """RGB (N, 3, H, W) in [0, 1] -> the same, in the colours of the training images if ``match_colours``."""
+    def matched(self, images: Tensor, settings: WalkSettings | None = None, seen: Tensor | None = None) -> Tensor:
+        """RGB (N, 3, H, W) in [0, 1] -> the same, in the colours of the training images if ``match_colours``.
+
+        ``seen`` is what the colours are judged by where ``images`` are parts of it.
+        """
         settings = settings or self.settings
         if not settings.match_colours or settings.colour_statistics is None:
             return images
-        return match_channels(images, *settings.colour_statistics)
+        mean, std = settings.colour_statistics
+        return match_channels(images, mean, std, seen)
 
     def segment(self, images: Tensor, precision: Precision | None = None) -> Tensor:
         """Class probabilities (N, C, h, w), float32, of normalised images (N, 3, h, w), without any refinement."""
@@ -276,8 +285,70 @@ class MagNet(Networks):
         """
         return ImageWalk(self, self.settings.changed(**changes), image, probabilities)
 
+    def predict_raster(
+        self,
+        source: Any,
+        out: str | os.PathLike[str],
+        *,
+        save: Sequence[str] = ("labels",),
+        name: str | None = None,
+        page: int | None = None,
+        overlap: float = OVERLAP,
+        roi: tuple[int, int, int, int] | None = None,
+        bands: Sequence[int] | None = None,
+        value_range: Any = None,
+        classes: Collection[int] | None = None,
+        min_confidence: float = 0.0,
+        workers: int = 2,
+        overwrite: bool = False,
+        **changes: Unpack[SettingsGiven],
+    ) -> RasterRecord:
+        """Segment a raster of any size at its own pixels, in bounded memory, into files.
+
+        The raster is laid out in fields of the size of the last scale, which overlap. Each is walked over as an image
+        is, its first scale at the level of that scale, and each pixel is taken from the field whose centre is nearest.
+        A job that was broken off is gone on with by the same call.
+
+        Args:
+            source: what :func:`magnet.open_raster` takes, or a raster that it gave.
+            out: folder of the results, made if it is not there.
+            save: "labels": a cloud-optimised GeoTIFF beside a raster with a place, a pyramid beside a slide, else a
+                PNG; "confidence": 0..255 for 0..1; "polygons": GeoJSON; "areas": CSV, a line a class; "ids": labels
+                without colours. Pixels without an answer are 255.
+            name: what the files are named by; None: as the source.
+            page: of a TIFF of several.
+            overlap: least share of a field that it has in common with the next; 0 to 0.5.
+            roi: (x0, y0, x1, y1) in pixels of the raster: the only part that is segmented.
+            bands: numbers from 1 of the bands that the networks see.
+            value_range: the values that become black and white, see :class:`magnet.images.rasters.channels.Channels`.
+            classes: the only classes that are answers.
+            min_confidence: pixels below it have no answer.
+            workers: fields under way at a time; the results do not depend on it.
+            overwrite: replace files that are there and were not written by this.
+            changes: settings for this call, as ``n_patches=4`` or ``progress=False``.
+
+        Returns:
+            A :class:`magnet.model.predict_raster.RasterRecord`.
+
+        Raises:
+            MagNetError: the raster cannot be read, or is not known how to be seen; a result would replace a file of
+                somebody else.
+            TypeError, ValueError: an argument or a setting is not valid.
+        """
+        options = RasterOptions(
+            save=save,
+            overlap=overlap,
+            roi=roi,
+            channels=Channels(bands, value_range),  # type: ignore[arg-type]
+            classes=classes,
+            min_confidence=min_confidence,
+            workers=workers,
+        )
+        settings = self.settings.changed(**changes)
+        return predict_raster(self, source, Path(out), settings, options, name=name, page=page, overwrite=overwrite)
+
     def _stages(
-        self, settings: WalkSettings, plan: Plan, source: Tensor | np.ndarray, *, labels_only: bool = False
+        self, settings: WalkSettings, plan: Plan, source: Tensor | Views | np.ndarray, *, labels_only: bool = False
     ) -> Iterator[WalkStage]:
         """The stages of either walk, in evaluation mode, with a bar."""
         images = len(source) if isinstance(source, Tensor) and source.ndim == 4 else 1
@@ -291,9 +362,10 @@ class MagNet(Networks):
             delay=2 if hidden is None else 0,
         )
         if settings.compat == "official":
+            assert isinstance(source, (Tensor, np.ndarray))
             stages = official_walk(self, settings, plan, source)
         else:
-            assert isinstance(source, Tensor)
+            assert not isinstance(source, np.ndarray)
             stages = paper_walk(self, settings, plan, source, labels_only=labels_only)
         with bar:
             while True:

@@ -9,19 +9,20 @@ from torch import Tensor
 
 from magnet.images.tensors import resize
 from magnet.walk.grid import Box, patch_grid
-from magnet.walk.maps import upsample, whole_image
+from magnet.walk.maps import upsample
 from magnet.walk.networks import Networks
 from magnet.walk.plan import Plan
 from magnet.walk.settings import WalkSettings
+from magnet.walk.views import Views
 from magnet_kernels import crop_patches, patch_uncertainty
 
 __all__ = ["choose_boxes", "look", "look_at_whole"]
 
 
-def look_at_whole(networks: Networks, settings: WalkSettings, plan: Plan, images: Tensor) -> Tensor:
-    """(N, 3, H, W) -> probabilities (N, C, h, w) of the first scale, at the size that is seen or its own if smaller."""
+def look_at_whole(networks: Networks, settings: WalkSettings, plan: Plan, views: Views) -> Tensor:
+    """Images -> probabilities (N, C, h, w) of the first scale, at the size that is seen or its own if smaller."""
     (h, w), (height, width) = plan.whole, plan.scales[0]
-    seen = whole_image(images, plan.scales[0], plan.whole)
+    seen = views.whole(plan)
     if torch.compiler.is_compiling():  # N may be symbolic
         maps = networks.segment(seen, settings.precision)
     else:
@@ -49,7 +50,7 @@ def choose_boxes(coarse: Tensor, grid: Sequence[Box], count: int) -> Tensor:
 
 
 def look(
-    networks: Networks, settings: WalkSettings, plan: Plan, coarse: Tensor, images: Tensor, scale: int
+    networks: Networks, settings: WalkSettings, plan: Plan, coarse: Tensor, views: Views, scale: int
 ) -> tuple[Tensor, Tensor]:
     """The patches of a scale, those of all images through the networks together, ``batch_size`` at a time.
 
@@ -58,14 +59,14 @@ def look(
         settings: of the walk.
         plan: its sizes.
         coarse: (N, C, h, w) maps of the scale before.
-        images: (N, 3, H, W) of the size of this scale, normalised.
+        views: of the images.
         scale: its number, from 1 on.
 
     Returns:
         boxes (N, P, 5), see :func:`choose_boxes`; refined probabilities (N * P, C, h, w), h and w ``patch_size`` or
         smaller.
     """
-    size, n = plan.scales[scale], images.shape[0]
+    size, n = plan.scales[scale], coarse.shape[0]
     grid, n_patches = patch_grid(size, plan.patch_size), settings.patches_at(scale)
     count = len(grid) if n_patches is None else min(n_patches, len(grid))
     refines = networks.refiner_at(scale) is not None
@@ -79,7 +80,7 @@ def look(
     patches = coarse.new_empty(n, count, coarse.shape[1], *smaller)
     both, precision = torch.stack([boxes, there]), settings.precision
     for (here, in_coarse), place in _passes(both, patches, settings.patches_per_pass(coarse.device)):
-        crops = crop_patches(images, here.float(), plan.patch_size)  # boxes of whole pixels are copied exactly
+        crops = views.patches(size, here.float(), plan.patch_size)
         fine = networks.segment(resize(crops, plan.input_size), precision)
         if refines:
             coarse_part = crop_patches(coarse, in_coarse.float(), plan.input_size)

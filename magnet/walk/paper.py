@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magnet.conventions import Finite
-from magnet.images.tensors import resize
 from magnet.walk.grid import Box, as_boxes, count_covered
 from magnet.walk.look import look, look_at_whole
 from magnet.walk.maps import labels_at, upsample
@@ -19,6 +18,7 @@ from magnet.walk.plan import Plan
 from magnet.walk.points_by import refine_by
 from magnet.walk.settings import WalkSettings
 from magnet.walk.stage import WalkStage
+from magnet.walk.views import TensorViews, Views
 from magnet_kernels import refine_stage
 
 __all__ = ["paper_walk"]
@@ -26,24 +26,24 @@ __all__ = ["paper_walk"]
 
 @torch.inference_mode()
 def paper_walk(
-    networks: Networks, settings: WalkSettings, plan: Plan, images: Tensor, *, labels_only: bool = False
+    networks: Networks, settings: WalkSettings, plan: Plan, images: Tensor | Views, *, labels_only: bool = False
 ) -> Iterator[WalkStage]:
-    """The stages of the walk over (N, 3, H, W) normalised images, coarse first.
+    """The stages of the walk over normalised images, coarse first.
 
     Args:
         networks: segmenter and refiners, in evaluation mode.
         settings: of the walk.
         plan: its sizes, for images of this size.
-        images: (N, 3, H, W), normalised.
+        images: (N, 3, H, W), or what is seen of them.
         labels_only: make labels (N, *scales[-1]) of the last scale, and no probabilities.
 
     Raises:
         MagNetError: a network gave NaN or infinity, or a scale takes more memory than the machine has; names the scale.
     """
-    images = images.to(networks.device)
+    views = TensorViews(images.to(networks.device)) if isinstance(images, Tensor) else images
     last = len(plan.scales) - 1
     finite = Finite(networks)
-    coarse = look_at_whole(networks, settings, plan, images)
+    coarse = look_at_whole(networks, settings, plan, views)
     finite.look(coarse, "scales[0]", plan.scales[0])
     check_memory(settings, plan, coarse)
     if last == 0:
@@ -54,7 +54,7 @@ def paper_walk(
             return
     yield WalkStage(plan.scales[0], coarse)
     for scale, size in enumerate(plan.scales[1:], start=1):
-        boxes, patches = look(networks, settings, plan, coarse, resize(images, size), scale)
+        boxes, patches = look(networks, settings, plan, coarse, views, scale)
         finite.look(patches, f"scales[{scale}]", size)  # the map would not show it: NaN there replaces nothing
         only = labels_only and scale == last
         coarse, points = _refine(settings, coarse, patches, boxes, scale, size, only)

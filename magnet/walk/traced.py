@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from magnet.images.tensors import resize
 from magnet.walk.grid import count_covered, patch_grid
 from magnet.walk.look import look, look_at_whole
 from magnet.walk.maps import upsample
 from magnet.walk.networks import Networks
 from magnet.walk.plan import Plan
 from magnet.walk.settings import WalkSettings
+from magnet.walk.views import TensorViews
 from magnet_kernels import refine_stage
 
 __all__ = ["traced_walk"]
@@ -24,11 +24,11 @@ def traced_walk(networks: Networks, settings: WalkSettings, plan: Plan, images: 
     """
     if settings.points_by != "score":
         raise ValueError(f"points_by: expected 'score' to trace the model, got {settings.points_by!r}")
-    images = images.to(networks.device)
-    coarse = look_at_whole(networks, settings, plan, images)
+    views = TensorViews(images.to(networks.device))
+    coarse = look_at_whole(networks, settings, plan, views)
     for scale, size in enumerate(plan.scales[1:], start=1):
         n_points = _count_points(settings, plan, scale)
-        boxes, patches = look(networks, settings, plan, coarse, resize(images, size), scale)
+        boxes, patches = look(networks, settings, plan, coarse, views, scale)
         coarse, _ = refine_stage(
             coarse,
             patches,

@@ -17,7 +17,7 @@ from raster_files import noise, plain_resize
 
 import magnet
 from magnet.errors import MagNetError
-from magnet.images.rasters.extras import PACKAGES
+from magnet.extras import PACKAGES
 from magnet.images.rasters.levels import choose_level, level_factor
 from magnet.images.rasters.raster import Box, Raster
 

@@ -13,6 +13,7 @@ from magnet import refine_step
 from magnet.images.tensors import resize
 from magnet.walk.grid import count_covered, patch_grid
 from magnet.walk.look import choose_boxes, look
+from magnet.walk.views import TensorViews
 from magnet_kernels import confidence
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -54,7 +55,7 @@ def test_a_fast_stage_is_what_its_operators_give(n_points: int | float) -> None:
     with torch.inference_mode():
         # the refined patches of the grid, of which the walk looks at two
         every = model.settings.changed(n_patches=None)
-        boxes, looked_at = look(model, every, model.plan((8, 8)), known, resize(image, (50, 62)), 2)
+        boxes, looked_at = look(model, every, model.plan((8, 8)), known, TensorViews(image), 2)
         grid = [tuple(map(int, box[1:])) for box in boxes[0].tolist()]
         patches = looked_at[[grid.index(box) for box in after.boxes]]
         for patch, (x0, y0, x1, y1) in zip(patches, after.boxes, strict=True):

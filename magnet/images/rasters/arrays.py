@@ -52,6 +52,7 @@ class ArrayRaster(Raster):
         self._array = array if array.ndim == 3 else array[..., None]
         height, width, channels = self._array.shape
         super().__init__(name, ((height, width),), channels, array.dtype.newbyteorder("="))
+        self.may_be_invalid = self.dtype.kind == "f"
 
     def _close(self) -> None:
         self._array = np.empty((0, 0, 0), self.dtype)  # a mapped file is let go of

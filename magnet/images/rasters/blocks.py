@@ -13,7 +13,7 @@ from magnet.images.deflate import checksum
 from magnet.images.opening import CorruptImageError
 from magnet.images.rasters.raster import Box
 
-__all__ = ["check_deflate", "missing_blocks"]
+__all__ = ["check_deflate", "lacks_blocks", "missing_blocks"]
 
 
 def _blocks(block: Size, box: Box) -> Iterator[tuple[str, tuple[slice, slice]]]:
@@ -29,6 +29,14 @@ def _blocks(block: Size, box: Box) -> Iterator[tuple[str, tuple[slice, slice]]]:
 def _planes(file: Any) -> range:
     """The bands that have blocks of their own."""
     return range(1, file.count + 1) if file.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE") == "BAND" else range(1, 2)
+
+
+def lacks_blocks(file: Any) -> bool:
+    """Whether any block is not in the file (of rasterio)."""
+    height, width = file.block_shapes[0]
+    names = (name for name, _ in _blocks((height, width), (0, 0, file.width, file.height)))
+    planes = _planes(file)
+    return any(file.get_tag_item(f"BLOCK_OFFSET_{name}", "TIFF", band) is None for name in names for band in planes)
 
 
 def missing_blocks(file: Any, block: Size, box: Box) -> np.ndarray | None:

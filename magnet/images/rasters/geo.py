@@ -11,7 +11,7 @@ import numpy as np
 from magnet.bounds import Size
 from magnet.images.opening import CorruptImageError, unreadable
 from magnet.images.rasters.arrays import invalid_numbers
-from magnet.images.rasters.blocks import check_deflate, missing_blocks
+from magnet.images.rasters.blocks import check_deflate, lacks_blocks, missing_blocks
 from magnet.images.rasters.gdal import WARNINGS, Handles, Source, named_errors
 from magnet.images.rasters.raster import Box, Place, Resolution
 from magnet.images.rasters.resolution import degree_lengths, square
@@ -104,6 +104,8 @@ class GeoRaster(TiledRaster):
             nodata = file.nodatavals[0]
             descriptions = file.descriptions
             place, resolution = self._where(file)
+            told = self._alpha is not None or self._masked or nodata is not None or kind.kind == "f" or masks
+            self.may_be_invalid = bool(told) or lacks_blocks(file)
         channels, limits = len(self._bands), None
         names = [_name(roles[i - 1], descriptions[i - 1]) for i in self._bands]
         self._stored_nodata = nodata = _representable(nodata, kind)

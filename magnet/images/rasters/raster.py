@@ -61,6 +61,9 @@ class Raster(ABC):
         tiles_read: how many tiles of each level were decoded; no entry: none, or it is not known.
     """
 
+    may_be_invalid = True  # False: every pixel holds a value
+    validity_level = 0  # where it is told which pixels hold values
+
     def __init__(
         self,
         name: str,

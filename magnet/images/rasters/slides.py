@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from magnet.extras import needed
 from magnet.images.opening import failures, unreadable
-from magnet.images.rasters.extras import needed
 from magnet.images.rasters.raster import Box
 from magnet.images.rasters.resolution import square
 from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile
@@ -28,6 +28,7 @@ __all__ = ["SlideRaster", "is_slide"]
 _SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm")
 _PLAIN = "generic-tiff"  # what OpenSlide calls tiled TIFFs of no vendor
 _TILE = 512
+_MOST_FACTOR = 64
 
 
 def is_slide(path: Path, description: str | None) -> bool:
@@ -90,6 +91,8 @@ class SlideRaster(TiledRaster):
             resolution=square(sides[0], sides[1], "um", str(path)),
             colours=("red", "green", "blue"),
         )
+        # where nothing was scanned there are whole tiles of it, which a small level shows
+        self.validity_level = max(i for i, (rows, _) in enumerate(self.factors) if i == 0 or rows <= _MOST_FACTOR)
         self.tiles = tuple(handy_tile(_tile(properties, i), level, 4) for i, level in enumerate(levels))
 
     def _opened(self) -> Any:

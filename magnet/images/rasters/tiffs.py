@@ -7,8 +7,8 @@ from pathlib import Path
 
 from magnet.bounds import Size
 from magnet.errors import MagNetError
+from magnet.extras import needed
 from magnet.images.opening import CorruptImageError, failures, unreadable
-from magnet.images.rasters.extras import needed
 from magnet.images.rasters.gdal import Handles, Source, named_errors
 from magnet.images.rasters.geo import GeoRaster
 from magnet.images.rasters.pages import TiffPage, choose_page, is_smaller, levels_of, read_pages, same_kind

@@ -16,9 +16,9 @@ import numpy as np
 
 from magnet.bounds import Size
 from magnet.errors import MagNetError, shown
+from magnet.extras import needed
 from magnet.images.opening import CorruptImageError, failures, unreadable
 from magnet.images.rasters.arrays import check_layout, invalid_numbers
-from magnet.images.rasters.extras import needed
 from magnet.images.rasters.raster import Box, Resolution
 from magnet.images.rasters.resolution import square
 from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile

@@ -1,0 +1,131 @@
+"""The rasters of ``magnet predict``: maps and slides, whose pixels have a fixed size on the ground."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from magnet.cli.arguments import Parser
+from magnet.errors import ArgumentError
+from magnet.images.opening import CorruptImageError
+from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.open import open_raster
+from magnet.images.rasters.raster import Raster
+from magnet.model.predict_raster import RasterOptions
+from magnet.model.raster_results import KINDS
+from magnet.walk.fields import OVERLAP
+
+__all__ = ["RASTER_SUFFIXES", "add_raster_options", "check_kinds", "open_ground", "raster_options"]
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
+_GROUND_ONLY = ("roi", "bands", "value_range", "classes", "min_confidence", "page")
+
+
+def _box(text: str) -> tuple[int, int, int, int]:
+    try:
+        x0, y0, x1, y1 = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected x0,y0,x1,y1 in pixels, got '{text}'") from None
+    return x0, y0, x1, y1
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers as 3,2,1, got '{text}'") from None
+
+
+def _value_range(text: str) -> str | tuple[float, float]:
+    if text in ("dtype", "percentile"):
+        return text
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected LOW,HIGH, dtype or percentile, got '{text}'") from None
+    return low, high
+
+
+def add_raster_options(parser: Parser) -> None:
+    """What says how maps and slides are segmented."""
+    group = parser.add_argument_group("maps and slides, field by field at their own pixels")
+    add = group.add_argument
+    add(
+        "--extent",
+        choices=("scene", "ground"),
+        help="scene: an image is resized whole; ground: a raster is laid out in overlapping fields of the last scale, "
+        "at its own pixels; default: ground for files with a place on earth or a pixel size, else scene",
+    )
+    add(
+        "--overlap", type=float, default=OVERLAP, help=f"share of a field in common with the next, 0 to 0.5 ({OVERLAP})"
+    )
+    add("--roi", type=_box, metavar="X0,Y0,X1,Y1", help="only this part, in pixels")
+    add("--bands", type=_numbers, metavar="3,2,1", help="bands that the networks see, from 1")
+    add("--value-range", type=_value_range, metavar="LOW,HIGH", help="black and white; or dtype, or percentile")
+    add("--classes", type=_numbers, metavar="1,2", help="the only classes that are answers; others become 255")
+    add("--min-confidence", type=float, default=0.0, help="pixels below it become 255 (0)")
+    add("--page", type=int, help="of a TIFF of several, from 0")
+    add("--workers", type=int, default=2, help="fields under way at a time; the results do not depend on it (2)")
+
+
+def raster_options(args: argparse.Namespace) -> RasterOptions:
+    """The options of maps and slides.
+
+    Raises:
+        ArgumentError: one of them is not valid.
+    """
+    save = args.save if args.save is not None else ["labels"]
+    try:
+        return RasterOptions(
+            save=[kind for kind in save if kind in KINDS],
+            overlap=args.overlap,
+            roi=args.roi,
+            channels=Channels(args.bands, args.value_range),
+            classes=args.classes,
+            min_confidence=args.min_confidence,
+            workers=args.workers,
+        )
+    except ValueError as error:
+        name, _, rest = str(error).partition(":")
+        raise ArgumentError(f"--{name.replace('_', '-')}:{rest}") from error
+
+
+def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
+    """A file opened as a raster, where it is to be segmented field by field; None: it is a scene.
+
+    Raises:
+        ArgumentError: an option of rasters is given for a scene.
+        MagNetError: it is a raster, or called one, and cannot be opened.
+    """
+    if args.extent != "scene" and (args.extent == "ground" or path.suffix.lower() in RASTER_SUFFIXES):
+        try:
+            raster = open_raster(path, page=args.page)
+        except CorruptImageError:
+            if args.extent is None:  # what is wrong with a picture is told by who reads pictures
+                return None
+            raise
+        if args.extent == "ground" or raster.place is not None or raster.resolution is not None:
+            return raster
+        raster.close()
+    for name in _GROUND_ONLY:
+        if getattr(args, name) not in (None, 0.0):
+            raise ArgumentError(
+                f"--{name.replace('_', '-')}: expected a raster segmented field by field, but '{path}' is a scene: no "
+                "place on earth and no pixel size; give --extent ground"
+            )
+    return None
+
+
+def check_kinds(kinds: Sequence[str] | None, path: Path) -> None:
+    """Refuse kinds of results that there are none of for a raster.
+
+    Raises:
+        ArgumentError: there are some.
+    """
+    wrong = [kind for kind in kinds or () if kind not in KINDS]
+    if wrong:
+        raise ArgumentError(
+            f"--save: expected some of {','.join(KINDS)} for the raster '{path}', got {','.join(wrong)}; "
+            "leave it out, or give --extent scene"
+        )

@@ -1,0 +1,212 @@
+"""The walk over a raster: field by field, in bounded memory, onto working files that outlive the process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magnet.bounds import Size
+from magnet.errors import MagNetError
+from magnet.files.journal import Journal
+from magnet.images.label_files.block_file import BlockFile
+from magnet.images.label_files.blocks import NO_ANSWER
+from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.raster import Raster
+from magnet.images.tensors import normalize
+from magnet.model.walker import Walker
+from magnet.walk.field_views import FieldViews, valid_in
+from magnet.walk.field_walk import Turns, each_field
+from magnet.walk.fields import OVERLAP, Field, lay_out
+from magnet.walk.maps import labels_at, upsample
+from magnet.walk.plan import plan_walk
+from magnet.walk.settings import WalkSettings
+from magnet_kernels import confidence
+
+__all__ = ["RasterWalk"]
+
+_WORKERS = 2
+
+
+class RasterWalk:
+    """The walk over a raster, to be iterated over: yields each field that was looked at, or had no valid pixel.
+
+    Args:
+        model: a MagNet of at most 255 classes.
+        raster: to be segmented; each field is one of its last scale, in pixels of the finest level.
+        settings: of the walk; ``follow_image`` does not matter, as every field has the size of the last scale.
+        folder: for the working files, made if it is not there. A walk that was broken off is gone on with.
+        identity: what the raster was made from, and whatever else decides the result beside model and settings.
+        channels: which bands and values.
+        wants_confidence: keep the confidence of each pixel, too.
+        overlap: least share of a field that it has in common with the next.
+        roi: (x0, y0, x1, y1), the only part that is wanted.
+        workers: fields that are under way at a time.
+
+    Attributes:
+        fields: all that there are.
+        left: numbers of those not done when it was opened.
+        labels: of the raster, 255 where there is no answer; to be read when the walk has come to its end.
+        confidence: 0..255 for 0..1; None where it is not wanted.
+    """
+
+    def __init__(
+        self,
+        model: Walker,
+        raster: Raster,
+        settings: WalkSettings,
+        folder: str | os.PathLike[str],
+        identity: Sequence[Any],
+        *,
+        channels: Channels | None = None,
+        wants_confidence: bool = False,
+        overlap: float = OVERLAP,
+        roi: tuple[int, int, int, int] | None = None,
+        workers: int = _WORKERS,
+    ) -> None:
+        classes = model.num_classes
+        if classes is None or classes > NO_ANSWER:
+            raise MagNetError(
+                f"model: expected at most {NO_ANSWER} classes to segment a raster, whose labels are bytes, got "
+                f"{classes or 'networks that do not say how many they have (num_classes)'}; set num_classes"
+            )
+        if settings.compat != "paper":
+            raise MagNetError(
+                "compat: expected 'paper' to segment a raster field by field, got 'official'; convert the model, or "
+                "segment images that are one field"
+            )
+        self._model, self._raster, self._settings = model, raster, settings.changed(progress=False)
+        self._to_tensor = (channels or Channels()).of(raster)
+        self._workers = workers
+        self._roi = roi or (0, 0, raster.size[1], raster.size[0])
+        field = settings.scales[-1]
+        self._plan = plan_walk(settings.changed(follow_image=False), field)
+        self.fields = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
+        wanted = [one for one in self.fields if _meets(one.own, self._roi)]
+        self._turns = Turns()
+        with ExitStack() as stack:
+            place = Path(folder)
+            place.mkdir(parents=True, exist_ok=True)
+            job = _job(model, raster, self._settings, identity, self._to_tensor, overlap, self._roi, wants_confidence)
+            names = {"labels": NO_ANSWER, "confidence": 0} if wants_confidence else {"labels": NO_ANSWER}
+            self._journal = stack.enter_context(_journal(place, job, names))
+            files = {
+                name: stack.enter_context(_block_file(place / f"{name}.blocks", raster.size, fill))
+                for name, fill in names.items()
+            }
+            self.labels, self.confidence = files["labels"], files.get("confidence")
+            self._stack = stack.pop_all()
+        self.left = [one for one in wanted if one.number not in self._journal.done]
+
+    def close(self) -> None:
+        """Close the working files; they stay where they are."""
+        self._stack.close()
+
+    def __enter__(self) -> RasterWalk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Field]:
+        with self._model.evaluating():  # once: each walk alone would give the networks back while another uses them
+            yield from each_field(self.left, self._do, self._workers)
+
+    def _do(self, field: Field) -> None:
+        own = _common(field.own, self._roi)
+        valid = valid_in(self._raster, own)
+        if valid is None or valid.any():
+            with self._turns.computing(), torch.inference_mode():
+                labels, sure = self._walk(field)
+            x0, y0 = field.box[:2]
+            part = np.s_[own[1] - y0 : own[3] - y0, own[0] - x0 : own[2] - x0]
+            self.labels.write(own, _kept(labels[part], valid, NO_ANSWER))
+            if self.confidence is not None:
+                assert sure is not None
+                self.confidence.write(own, _kept(sure[part], valid, 0))
+                self.confidence.flush()
+            self.labels.flush()
+        self._journal.add(field.number)
+
+    def _walk(self, field: Field) -> tuple[np.ndarray, np.ndarray | None]:
+        """Labels (h, w) uint8 of a field, and their confidence where it is wanted."""
+        model, settings = self._model, self._settings
+
+        def convert(images: Tensor, seen: Tensor) -> Tensor:
+            return normalize(model.matched(images, settings, seen))
+
+        views = FieldViews(self._raster, self._to_tensor, field.box, convert, model.device, reading=self._turns.waiting)
+        size = self._plan.scales[-1]
+        (last,) = deque(model._stages(settings, self._plan, views, labels_only=self.confidence is None), maxlen=1)
+        if last.maps is None:
+            assert last.labels is not None
+            return last.labels[0].cpu().numpy(), None
+        maps = upsample(last.maps, size)
+        sure = (confidence(maps)[0, 0] * 255).round().byte()
+        return labels_at(maps[0], size).byte().cpu().numpy(), sure.cpu().numpy()
+
+
+def _journal(folder: Path, job: dict[str, Any], names: dict[str, int]) -> Journal:
+    """The journal of the job; working files of another one are removed."""
+    journal = Journal(folder / "journal.jsonl", job)
+    if not journal.done or not all((folder / f"{name}.blocks").is_file() for name in names):
+        for path in folder.glob("*.blocks"):
+            path.unlink()
+        journal.restart()
+    return journal
+
+
+def _block_file(path: Path, size: Size, fill: int) -> BlockFile:
+    if path.exists():
+        return BlockFile.open(path, size, fill=fill)
+    return BlockFile.create(path, size, fill=fill)
+
+
+def _job(
+    model: Walker,
+    raster: Raster,
+    settings: WalkSettings,
+    identity: Sequence[Any],
+    to_tensor: Any,
+    *others: Any,
+) -> dict[str, Any]:
+    """All that decides the result; of the networks a digest."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return {
+        "model": digest.hexdigest(),
+        "settings": repr(settings),
+        "raster": [repr(raster), *map(str, identity)],
+        "channels": repr(to_tensor),
+        "others": repr(others),
+    }
+
+
+def _step(raster: Raster, field: Size, scales: Sequence[Size]) -> int:
+    """A number of pixels that fields begin at multiples of, to lie on whole pixels of the levels that are read."""
+    coarsest = max(field[0] / scales[0][0], field[1] / scales[0][1])
+    whole = [int(rows) for rows, columns in raster.factors if rows == columns == int(rows) and rows <= coarsest]
+    return max(whole, default=1)
+
+
+def _meets(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    x0, y0, x1, y1 = _common(one, other)
+    return x0 < x1 and y0 < y1
+
+
+def _common(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+def _kept(values: np.ndarray, valid: np.ndarray | None, fill: int) -> np.ndarray:
+    return values if valid is None else np.where(valid, values, np.uint8(fill))

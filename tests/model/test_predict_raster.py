@@ -1,0 +1,281 @@
+"""Rasters of any size, field by field: the same labels as a plain loop over the fields gives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from raster_files import noise, smooth, write_tiff
+from walked import build
+
+from magnet import MagNet, open_raster
+from magnet.errors import MagNetError
+from magnet.images.rasters.raster import Raster
+from magnet.model.raster_walk import RasterWalk
+from magnet.walk.fields import lay_out
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FIELD = (48, 64)
+EXACT: dict = {"scales": [(12, 16), (24, 32), FIELD], "patch_size": (12, 16), "batch_size": 4}
+
+
+def pixels_of(height: int, width: int) -> np.ndarray:
+    return (smooth(height, width).astype(np.float64) * 0.6 + noise(height, width) * 0.4).astype(np.uint8)
+
+
+def labels_of(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def by_hand(model: MagNet, pixels: np.ndarray, **changes: object) -> np.ndarray:
+    """Each field cut out and predicted as an image, and each pixel taken from its field."""
+    height, width = pixels.shape[:2]
+    result = np.full((height, width), 255, np.uint8)
+    for field in lay_out((height, width), FIELD, overlap=0.25, step=1):
+        x0, y0, x1, y1 = field.box
+        image = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
+        part = pixels[y0:y1, x0:x1]
+        image[: part.shape[0], : part.shape[1]] = part
+        labels = model.predict(image, **changes).labels.numpy()
+        a, b, c, d = field.own
+        result[b:d, a:c] = labels[b - y0 : d - y0, a - x0 : c - x0]
+    return result
+
+
+def test_a_raster_of_one_field_is_predicted_as_the_image_that_it_is(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT), pixels_of(*FIELD)
+    record = model.predict_raster(pixels, tmp_path, name="one")
+    expected = model.predict(pixels)
+    assert np.array_equal(labels_of(record.outputs["labels"]), expected.labels.numpy())
+    assert (record.fields, record.size, record.resumed) == (1, FIELD, 0)
+    assert os.listdir(tmp_path) and not list(tmp_path.glob(".*.fields"))  # working files are gone
+
+
+@pytest.mark.parametrize("changes", [{}, {"n_patches": 2}, {"match_colours": True}])
+@pytest.mark.parametrize("size", [(113, 150), (48, 200), (30, 40)])
+def test_many_fields_are_what_a_loop_over_them_gives(tmp_path: Path, size: tuple[int, int], changes: dict) -> None:
+    model = build(**EXACT, colour_statistics=([0.4, 0.5, 0.3], [0.2, 0.1, 0.2]))
+    pixels = pixels_of(*size)
+    record = model.predict_raster(pixels, tmp_path, name="many", **changes)
+    assert np.array_equal(labels_of(record.outputs["labels"]), by_hand(model, pixels, **changes))
+
+
+def test_the_result_does_not_depend_on_how_fields_took_turns(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT), pixels_of(150, 180)
+    made = {
+        workers: labels_of(
+            model.predict_raster(pixels, tmp_path / str(workers), name="a", workers=workers).outputs["labels"]
+        )
+        for workers in (1, 2, 5)
+    }
+    assert np.array_equal(made[1], made[2]) and np.array_equal(made[1], made[5])
+
+
+def test_networks_in_training_mode_are_given_back_so_and_do_not_learn(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT).train(), pixels_of(100, 130)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    got = labels_of(model.predict_raster(pixels, tmp_path, name="a", workers=3).outputs["labels"])
+    assert all(module.training for module in model.modules())
+    assert all(bool((value == before[name]).all()) for name, value in model.state_dict().items())
+    assert np.array_equal(got, by_hand(build(**EXACT), pixels))
+
+
+class Told(Exception):
+    """Of a raster that fails."""
+
+
+class _Failing:
+    """A raster that fails at its n-th read."""
+
+    def __init__(self, raster: Raster, reads: int) -> None:
+        self._raster, self._left = raster, reads
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._raster, name)
+
+    def __repr__(self) -> str:
+        return repr(self._raster)
+
+    def read_level(self, level: int, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        self._left -= 1
+        if self._left < 0:
+            raise Told("the disc went away")
+        return self._raster.read_level(level, box)
+
+
+def test_a_walk_that_was_broken_off_goes_on_with_the_fields_that_are_left(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT), pixels_of(150, 180)
+    expected = by_hand(model, pixels)
+    done = 0
+    with open_raster(pixels) as raster:
+        fields = len(lay_out(raster.size, FIELD, overlap=0.25))
+        for reads in (45, 30, 0, 70):  # a field takes 18
+            failing: Raster = _Failing(raster, reads)  # type: ignore[assignment]
+            walk = RasterWalk(model, failing, model.settings, tmp_path, ["a"], workers=2)
+            with walk, pytest.raises(Told):
+                assert len(walk.left) == fields - done
+                for _ in walk:
+                    pass
+            now = RasterWalk(model, raster, model.settings, tmp_path, ["a"])
+            with now:
+                assert len(now.left) <= fields - done
+                done = fields - len(now.left)
+        assert 0 < done < fields
+        with RasterWalk(model, raster, model.settings, tmp_path, ["a"]) as walk:
+            assert len(list(walk)) == fields - done
+            assert np.array_equal(walk.labels.read((0, 0, 180, 150)), expected)
+        with RasterWalk(model, raster, model.settings, tmp_path, ["a"]) as walk:
+            assert list(walk) == []
+
+
+@pytest.mark.parametrize("other", ["settings", "identity", "weights", "overlap", "channels"])
+def test_another_job_begins_anew(tmp_path: Path, other: str) -> None:
+    model, pixels = build(**EXACT), pixels_of(100, 130)
+    with open_raster(pixels) as raster:
+        with RasterWalk(model, raster, model.settings, tmp_path, ["a"]) as walk:
+            list(walk)
+        settings, identity, overlap, channels = model.settings, ["a"], 0.25, None
+        if other == "settings":
+            settings = settings.changed(n_patches=1)
+        elif other == "identity":
+            identity = ["b"]
+        elif other == "overlap":
+            overlap = 0.5
+        elif other == "channels":
+            from magnet.images.rasters import Channels
+
+            channels = Channels((3, 2, 1))
+        else:
+            model.segmenter.conv.bias.data += 1e-3
+        with RasterWalk(model, raster, settings, tmp_path, identity, overlap=overlap, channels=channels) as walk:
+            assert walk.left == walk.fields
+            assert (walk.labels.read((0, 0, 130, 100)) == 255).all()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import numpy as np, torch
+torch.set_num_threads(1)
+from test_predict_raster import EXACT, pixels_of
+from walked import build
+build(**EXACT).predict_raster(pixels_of(300, 400), Path(sys.argv[1]), name="k", progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_again_and_again_ends_in_the_same_labels(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT), pixels_of(300, 400)
+    whole = model.predict_raster(pixels, tmp_path / "whole", name="k")
+    tests = Path(__file__).parent
+    script = "import sys; sys.path.insert(0, sys.argv[2]); sys.path.insert(0, sys.argv[3])\n" + KILLED.format(
+        tests=str(tests)
+    )
+    seen = set()
+    for attempt in range(60):
+        job = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / "killed"), str(tests.parent), str(tests)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        journal = tmp_path / "killed" / ".k.fields" / "journal.jsonl"
+        before = len(journal.read_text().splitlines()) if journal.exists() else 0
+        killed = attempt < 10
+        while killed and job.poll() is None:
+            lines = len(journal.read_text().splitlines()) if journal.exists() else 0
+            if lines >= before + 2 + attempt % 3:
+                job.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        code = job.wait()
+        seen.add(code)
+        if code == 0:
+            break
+    assert -signal.SIGKILL in seen and 0 in seen
+    assert (tmp_path / "killed" / "k_labels.png").read_bytes() == whole.outputs["labels"].read_bytes()
+
+
+def test_of_a_pyramid_each_scale_reads_its_own_level(tmp_path: Path) -> None:
+    pixels = np.tile(pixels_of(*FIELD), (8, 8, 1))
+    path = write_tiff(tmp_path / "a.tif", pixels, overviews=(2, 4), blockxsize=16, blockysize=16)
+    model = build(**EXACT)
+    with open_raster(path) as raster:
+        assert len(raster.levels) == 3
+        with RasterWalk(model, raster, model.settings.changed(n_patches=0), tmp_path / "none", ["a"]) as walk:
+            list(walk)
+        assert raster.tiles_read[2] and not raster.tiles_read[0] and not raster.tiles_read[1]
+    with open_raster(path) as raster, RasterWalk(model, raster, model.settings, tmp_path / "all", ["a"]) as walk:
+        list(walk)
+        assert all(raster.tiles_read[level] for level in range(3))
+
+
+def test_what_holds_no_value_has_no_answer_and_is_not_looked_at(tmp_path: Path) -> None:
+    pixels = np.zeros((150, 180, 3), np.float32)
+    pixels[:, :60] = pixels_of(150, 60) / 255.0
+    pixels[:, 60:] = np.nan
+    model = build(**EXACT)
+    with open_raster(pixels) as raster:
+        looked: list[int] = []
+        walk = RasterWalk(model, raster, model.settings, tmp_path, ["a"], channels=_unit())
+        inner = walk._walk
+        walk._walk = lambda field: (looked.append(field.number), inner(field))[1]  # type: ignore[method-assign]
+        with walk:
+            list(walk)
+            labels = walk.labels.read((0, 0, 180, 150))
+        empty = {field.number for field in walk.fields if field.own[0] >= 60}
+    assert empty and not empty & set(looked) and len(looked) == len(walk.fields) - len(empty)
+    assert (labels[:, :60] != 255).all() and (labels[:, 60:] == 255).all()
+
+
+def _unit() -> object:
+    from magnet.images.rasters import Channels
+
+    return Channels(value_range=(0.0, 1.0))
+
+
+def test_confidence_classes_and_roi(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT), pixels_of(100, 130)
+    kinds = ("labels", "confidence", "polygons", "areas", "ids")
+    roi = (20, 10, 120, 90)
+    all_of_it = model.predict_raster(pixels, tmp_path / "all", name="a", save=kinds)
+    labels, sure = (labels_of(all_of_it.outputs[kind]) for kind in ("labels", "confidence"))
+    assert np.array_equal(labels, by_hand(model, pixels))
+    assert np.array_equal(labels_of(all_of_it.outputs["ids"]), labels)
+    part = model.predict_raster(
+        pixels, tmp_path / "part", name="a", save=kinds, roi=roi, classes=[0, 2], min_confidence=0.5
+    )
+    expected = np.full_like(labels, 255)
+    expected[10:90, 20:120] = labels[10:90, 20:120]
+    expected[(sure < 0.5 * 255) | (labels == 1)] = 255
+    assert np.array_equal(labels_of(part.outputs["labels"]), expected)
+    assert 0 < (expected != 255).sum() < 80 * 100
+    areas = part.outputs["areas"].read_text().splitlines()
+    assert any(f",{(expected == 0).sum()}," in line for line in areas)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"save": ["overlay"]}, "save: expected some of labels, confidence"),
+        ({"save": "labels"}, "save: expected some of"),
+        ({"overlap": 0.7}, "overlap: expected 0 to 0.5"),
+        ({"min_confidence": 2}, "min_confidence: expected 0 to 1"),
+        ({"workers": 0}, "workers: expected at least 1"),
+        ({"name": None}, "give name="),
+        ({"roi": (0, 0, 500, 10)}, "roi: expected x0,y0,x1,y1"),
+        ({"bands": (4, 3, 2)}, "bands: "),
+        ({"compat": "official"}, "compat: expected 'paper'"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_left(tmp_path: Path, given: dict, message: str) -> None:
+    with pytest.raises((ValueError, MagNetError), match=message):
+        build(**EXACT).predict_raster(pixels_of(60, 70), tmp_path / "out", **{"name": "a", **given})
+    assert not list((tmp_path / "out").glob("a_*")) if (tmp_path / "out").exists() else True

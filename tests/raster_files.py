@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 
 def noise(height: int, width: int, channels: int = 3, dtype: Any = np.uint8, seed: int = 0) -> np.ndarray:
@@ -152,11 +154,15 @@ def write_slide(
             height, width = one.shape[:2]
             text = f"Aperio Image Library v11.2.1 \r\n{width}x{height} [0,0 {width}x{height}] ({tile}x{tile}) Q=70"
             text += f"|AppMag = 20|MPP = {mpp}" if mpp else "|AppMag = 20"
+            jpeg = compression == "jpeg"
             file.write(
-                np.ascontiguousarray(one),
+                iter(_jpeg_tiles(one, tile)) if jpeg else np.ascontiguousarray(one),
+                shape=one.shape,
+                dtype=one.dtype,
                 photometric="rgb",
                 tile=(tile, tile),
-                compression=compression,
+                compression=None if jpeg else compression,
+                extratags=[(530, "H", 2, (2, 2), True)] if jpeg else (),
                 metadata=None,
                 description=text,
             )
@@ -165,7 +171,25 @@ def write_slide(
         for kind, number in (("label", 1), ("macro", 9)):
             text = f"Aperio Image Library v11.2.1 \r\n{kind} 60x30"
             file.write(noise(30, 60), photometric="rgb", subfiletype=number, metadata=None, description=text)
+    if compression == "jpeg":  # which tifffile writes by a further package alone: the tiles are, but are not called so
+        with tifffile.TiffFile(path, mode="r+") as written:
+            for page in written.pages:
+                if page.is_tiled:
+                    page.tags["Compression"].overwrite(7)  # type: ignore[union-attr]
+                    page.tags["PhotometricInterpretation"].overwrite(6)  # type: ignore[union-attr]
     return path
+
+
+def _jpeg_tiles(pixels: np.ndarray, side: int) -> list[bytes]:
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
+    tiles = []
+    for y in range(0, height, side):
+        for x in range(0, width, side):
+            content = io.BytesIO()
+            Image.fromarray(padded[y : y + side, x : x + side]).save(content, "JPEG", quality=90, subsampling=2)
+            tiles.append(content.getvalue())
+    return tiles
 
 
 def write_ome_zarr(

@@ -26,7 +26,9 @@ def _box(text: str) -> tuple[int, int, int, int]:
     try:
         x0, y0, x1, y1 = (int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected x0,y0,x1,y1 in pixels, got '{text}'") from None
+        raise argparse.ArgumentTypeError(
+            f"expected x0,y0,x1,y1 in pixels, got '{text}'; give four whole numbers"
+        ) from None
     return x0, y0, x1, y1
 
 
@@ -34,7 +36,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers as 3,2,1, got '{text}'") from None
+        raise argparse.ArgumentTypeError(f"expected numbers as 3,2,1, got '{text}'; give whole numbers") from None
 
 
 def _value_range(text: str) -> str | tuple[float, float]:
@@ -43,7 +45,9 @@ def _value_range(text: str) -> str | tuple[float, float]:
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected LOW,HIGH, dtype or percentile, got '{text}'") from None
+        raise argparse.ArgumentTypeError(
+            f"expected LOW,HIGH, dtype or percentile, got '{text}'; give the values that are black and white"
+        ) from None
     return low, high
 
 

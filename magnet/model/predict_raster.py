@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -63,7 +64,9 @@ class RasterOptions:
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence: expected 0 to 1, got {shown(self.min_confidence)}")
         if self.workers < 1:
-            raise ValueError(f"workers: expected at least 1, got {shown(self.workers)}")
+            raise ValueError(
+                f"workers: expected at least 1, got {shown(self.workers)}; 2 hide reading behind computing"
+            )
 
     @property
     def wants_confidence(self) -> bool:
@@ -183,12 +186,15 @@ def segment_raster(
 
 
 def _identity(raster: Raster) -> tuple[Any, ...]:
-    """Size and time of the file, which say whether it is the one of a job that was broken off."""
+    """Size and time of the file, which say whether it is the one of a job that was broken off.
+
+    What is no single file has no such mark: its jobs always begin anew.
+    """
     path = Path(raster.name)
-    if not path.exists():
-        return ()
+    if not path.is_file():
+        return (uuid.uuid4(),)
     status = path.stat()
-    return status.st_size, status.st_mtime_ns
+    return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
 def _check_roi(roi: Box | None, raster: Raster) -> None:

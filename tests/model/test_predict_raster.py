@@ -92,14 +92,16 @@ class Told(Exception):
     """Of a raster that fails."""
 
 
-class _Failing:
+class _Failing(Raster):
     """A raster that fails at its n-th read."""
 
     def __init__(self, raster: Raster, reads: int) -> None:
+        super().__init__(raster.name, raster.levels, raster.channels, raster.dtype)
+        self.may_be_invalid = raster.may_be_invalid
         self._raster, self._left = raster, reads
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._raster, name)
+    def _window(self, level: int, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        return self._raster.read_level(level, box)
 
     def __repr__(self) -> str:
         return repr(self._raster)
@@ -118,7 +120,7 @@ def test_a_walk_that_was_broken_off_goes_on_with_the_fields_that_are_left(tmp_pa
     with open_raster(pixels) as raster:
         fields = len(lay_out(raster.size, FIELD, overlap=0.25))
         for reads in (45, 30, 0, 70):  # a field takes 18
-            failing: Raster = _Failing(raster, reads)  # type: ignore[assignment]
+            failing = _Failing(raster, reads)
             walk = RasterWalk(model, failing, model.settings, tmp_path, ["a"], workers=2)
             with walk, pytest.raises(Told):
                 assert len(walk.left) == fields - done
@@ -168,26 +170,37 @@ import numpy as np, torch
 torch.set_num_threads(1)
 from test_predict_raster import EXACT, pixels_of
 from walked import build
-build(**EXACT).predict_raster(pixels_of(300, 400), Path(sys.argv[1]), name="k", progress=False)
+build(**EXACT).predict_raster(Path(sys.argv[4]), Path(sys.argv[1]), name="k", progress=False)
 """
 
 
 @pytest.mark.slow
 def test_a_job_that_is_killed_again_and_again_ends_in_the_same_labels(tmp_path: Path) -> None:
     model, pixels = build(**EXACT), pixels_of(300, 400)
-    whole = model.predict_raster(pixels, tmp_path / "whole", name="k")
+    np.save(tmp_path / "k.npy", pixels)
+    whole = model.predict_raster(tmp_path / "k.npy", tmp_path / "whole", name="k")
     tests = Path(__file__).parent
     script = "import sys; sys.path.insert(0, sys.argv[2]); sys.path.insert(0, sys.argv[3])\n" + KILLED.format(
         tests=str(tests)
     )
-    seen = set()
+    seen, most = set(), 0
     for attempt in range(60):
         job = subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path / "killed"), str(tests.parent), str(tests)],
+            [
+                sys.executable,
+                "-c",
+                script,
+                str(tmp_path / "killed"),
+                str(tests.parent),
+                str(tests),
+                str(tmp_path / "k.npy"),
+            ],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         journal = tmp_path / "killed" / ".k.fields" / "journal.jsonl"
         before = len(journal.read_text().splitlines()) if journal.exists() else 0
+        assert before >= most  # nothing that was done is done again
+        most = before
         killed = attempt < 10
         while killed and job.poll() is None:
             lines = len(journal.read_text().splitlines()) if journal.exists() else 0
@@ -201,6 +214,19 @@ def test_a_job_that_is_killed_again_and_again_ends_in_the_same_labels(tmp_path: 
             break
     assert -signal.SIGKILL in seen and 0 in seen
     assert (tmp_path / "killed" / "k_labels.png").read_bytes() == whole.outputs["labels"].read_bytes()
+
+
+def test_an_array_has_no_mark_so_its_jobs_begin_anew(tmp_path: Path) -> None:
+    model = build(**EXACT)
+    one, other = pixels_of(100, 130), 255 - pixels_of(100, 130)
+    with open_raster(one) as raster:
+        failing = _Failing(raster, 60)
+        with pytest.raises(Told):
+            model.predict_raster(failing, tmp_path, name="a")
+    assert (tmp_path / ".a.fields" / "labels.blocks").exists()
+    record = model.predict_raster(other, tmp_path, name="a")
+    assert record.resumed == 0
+    assert np.array_equal(labels_of(record.outputs["labels"]), by_hand(model, other))
 
 
 def test_of_a_pyramid_each_scale_reads_its_own_level(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ class Channels:
         raise MagNetError(
             f"value_range: expected to be told which values are black and white, as '{raster.name}' has {raster.dtype} "
             f"pixels, whose values at its coarsest level are {span}; give value_range=(low, high), 'dtype' or "
-            "'percentile' (--value_range)"
+            "'percentile' (--value-range)"
         )
 
 

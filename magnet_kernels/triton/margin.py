@@ -46,7 +46,7 @@ def tile_of(x: Tensor, pixels: int, upsample: bool = False, scattered: bool = Fa
         return Tile(planes, max(512 // planes, 4), 4) if scattered else Tile(planes, 1024 // planes, 8)
     in_a_row = x.stride(3) == 1 and not (scattered or upsample)
     a_warp = 32 * (16 // x.element_size() if in_a_row and aligned else 4)
-    block = smaller_blocks((8 if upsample else 4) * a_warp, a_warp, pixels, x.device)
+    block = smaller_blocks(4 * a_warp, a_warp, pixels, x.device)
     planes = 1 if not in_a_row else 4 if x.element_size() > 2 else 2
     return Tile(planes, block, block // a_warp, 128 if in_a_row else None)
 

@@ -311,6 +311,7 @@ class Selection:
             FLAT=flat(*maps),
             WIDE=wide(*maps),
             PIXELS=self.block,
+            num_warps=8,
         )
         if last:  # pixels of consecutive classes are taken one by one
             launch_replace(target, fine, points)  # type: ignore[arg-type]

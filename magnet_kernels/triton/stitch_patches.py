@@ -54,14 +54,13 @@ def stitch_kernel(
     tiles,
     tiles_x,
     RESULT_ALIGNED: tl.constexpr,
-    ALIGNED: tl.constexpr,
     WIDE: tl.constexpr,
     PLANES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """A tile of PLANES classes. boxes: (count, 5) int32; scales: (count, 2) fp32, patch size / box size (y, x)."""
-    width = multiple_of_16(width, ALIGNED)
+    width = multiple_of_16(width, RESULT_ALIGNED)
     program = tl.program_id(0)
     tile = program % tiles
     group = program // tiles % groups
@@ -164,7 +163,7 @@ def launch_stitch(patches: Tensor, boxes: Tensor, result: Tensor, covered: Tenso
         groups=groups,
         tiles=tiles_y * tiles_x,
         tiles_x=tiles_x,
-        **alignment(False, height, width, result=result),
+        RESULT_ALIGNED=alignment(False, height, width, result=result)["RESULT_ALIGNED"],
         WIDE=wide(patches, result),
         PLANES=planes,
         ROWS=rows,

@@ -20,7 +20,7 @@ from magnet.images.opening import CorruptImageError, failures, quiet, unreadable
 __all__ = ["WARNINGS", "Handles", "Source", "named_errors"]
 
 _OPTIONS = {
-    "GDAL_CACHEMAX": "67108864",  # bytes; it would be 5% of the memory, and tiles are kept here
+    "GDAL_CACHEMAX": 64 << 20,  # bytes; it would be 5% of the memory, and tiles are kept here
     "GDAL_PAM_ENABLED": "NO",  # .aux.xml may name other files
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GTIFF_IGNORE_READ_ERRORS": "NO",

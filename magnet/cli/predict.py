@@ -294,6 +294,7 @@ def main(argv: Sequence[str]) -> int:
         MagNetError: nothing could be begun. Exits with 2 on wrong arguments.
     """
     args = build_parser().parse_args(argv)
+    raster_options(args)  # or what is wrong with them would be told after the first images
     images = find_images(args.images)
     find_model(args.model)  # before what is in the way of its results
     folder = Path(args.out)

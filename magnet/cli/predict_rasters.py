@@ -8,7 +8,6 @@ from pathlib import Path
 
 from magnet.cli.arguments import Parser
 from magnet.errors import ArgumentError
-from magnet.images.opening import CorruptImageError
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster
@@ -19,7 +18,13 @@ from magnet.walk.fields import OVERLAP
 __all__ = ["RASTER_SUFFIXES", "add_raster_options", "check_kinds", "open_ground", "raster_options"]
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
-_GROUND_ONLY = ("roi", "bands", "value_range", "classes", "min_confidence", "page")
+# options that say nothing of a scene, and their defaults
+_GROUND_ONLY = {
+    **dict.fromkeys(("roi", "bands", "value_range", "classes", "page")),
+    "min_confidence": 0.0,
+    "overlap": OVERLAP,
+    "workers": 2,
+}
 
 
 def _box(text: str) -> tuple[int, int, int, int]:
@@ -79,10 +84,10 @@ def raster_options(args: argparse.Namespace) -> RasterOptions:
     Raises:
         ArgumentError: one of them is not valid.
     """
-    save = args.save if args.save is not None else ["labels"]
+    save = [kind for kind in args.save or () if kind in KINDS] or ["labels"]
     try:
         return RasterOptions(
-            save=[kind for kind in save if kind in KINDS],
+            save=save,
             overlap=args.overlap,
             roi=args.roi,
             channels=Channels(args.bands, args.value_range),
@@ -103,17 +108,12 @@ def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
         MagNetError: it is a raster, or called one, and cannot be opened.
     """
     if args.extent != "scene" and (args.extent == "ground" or path.suffix.lower() in RASTER_SUFFIXES):
-        try:
-            raster = open_raster(path, page=args.page)
-        except CorruptImageError:
-            if args.extent is None:  # what is wrong with a picture is told by who reads pictures
-                return None
-            raise
+        raster = open_raster(path, page=args.page)
         if args.extent == "ground" or raster.place is not None or raster.resolution is not None:
             return raster
         raster.close()
-    for name in _GROUND_ONLY:
-        if getattr(args, name) not in (None, 0.0):
+    for name, default in _GROUND_ONLY.items():
+        if getattr(args, name) != default:
             raise ArgumentError(
                 f"--{name.replace('_', '-')}: expected a raster segmented field by field, but '{path}' is a scene: no "
                 "place on earth and no pixel size; give --extent ground"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -11,23 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
+from magnet.checks import as_number, check_count, is_int, is_list
 from magnet.errors import MagNetError, shown
 from magnet.files.outputs import Outputs
 from magnet.images import draw
+from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.label_files.chosen import confident, of_classes
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster
-from magnet.model.raster_results import KINDS, Looks, raster_targets, raster_writers
+from magnet.model.raster_results import KINDS, Looks, check_packages, raster_targets, raster_writers
 from magnet.model.raster_walk import RasterWalk
 from magnet.model.walker import Walker
 from magnet.walk.fields import OVERLAP
 from magnet.walk.grid import Box
 from magnet.walk.settings import WalkSettings
 
-__all__ = ["RasterOptions", "RasterRecord", "predict_raster", "segment_raster", "stem_of"]
+__all__ = ["RasterOptions", "RasterRecord", "predict_raster", "segment_raster"]
+
+_OF_SEVERAL = (".mrxs", ".vms", ".vmu", ".dcm")  # slides whose pixels lie in other files
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,16 @@ class RasterOptions:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        unknown = [kind for kind in self.save if kind not in KINDS]
-        if isinstance(self.save, str) or unknown or not self.save:
+        unknown = not is_list(self.save) or [kind for kind in self.save if kind not in KINDS]
+        if unknown or not self.save:
             raise ValueError(f"save: expected some of {', '.join(KINDS)}, got {shown(self.save)}; give a list of them")
-        if not 0 <= self.overlap <= 0.5:
-            raise ValueError(f"overlap: expected 0 to 0.5 of a field, got {shown(self.overlap)}")
-        if not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence: expected 0 to 1, got {shown(self.min_confidence)}")
-        if self.workers < 1:
-            raise ValueError(
-                f"workers: expected at least 1, got {shown(self.workers)}; 2 hide reading behind computing"
-            )
+        for name, most in (("overlap", 0.5), ("min_confidence", 1)):
+            value = as_number(getattr(self, name))
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise ValueError(f"{name}: expected 0 to {most}, got {shown(value)}; give a number in that range")
+        object.__setattr__(self, "workers", check_count("workers", self.workers))
+        object.__setattr__(self, "roi", None if self.roi is None else _box("roi", self.roi))
+        object.__setattr__(self, "classes", None if self.classes is None else _classes(self.classes))
 
     @property
     def wants_confidence(self) -> bool:
@@ -81,7 +85,7 @@ class RasterRecord:
     Attributes:
         outputs: of each kind of result, the file.
         size: (H, W) of the raster.
-        fields: how many it was laid out in.
+        fields: how many it was laid out in; with a roi those that hold a part of it.
         resumed: how many of them were done by an earlier run.
         seconds: it took, all included.
     """
@@ -93,16 +97,58 @@ class RasterRecord:
     seconds: float
 
 
-def stem_of(source: Any) -> str:
-    """What the results of a raster are named by.
+def _box(name: str, values: Any) -> Box:
+    numbers = [as_number(one) for one in values] if is_list(values) or isinstance(values, np.ndarray) else []
+    if len(numbers) != 4 or not all(is_int(one) for one in numbers):
+        raise ValueError(f"{name}: expected four ints (x0, y0, x1, y1), got {shown(values)}; give whole pixels")
+    return tuple(numbers)  # type: ignore[return-value]
+
+
+def _classes(values: Any) -> frozenset[int]:
+    countable = isinstance(values, Collection) and not isinstance(values, str | bytes)
+    numbers = [as_number(one) for one in values] if countable or isinstance(values, np.ndarray) else []
+    if not numbers or not all(is_int(one) and 0 <= one < NO_ANSWER for one in numbers):
+        raise ValueError(f"classes: expected some of 0 to {NO_ANSWER - 1}, got {shown(values)}; give a list of ids")
+    return frozenset(numbers)
+
+
+def _stem(source: Any, raster: Raster, name: str | None) -> str:
+    """What the results are named by.
 
     Raises:
-        ValueError: ``source`` has no name.
+        ValueError: the raster is no file and there is no ``name``, or that is no name of a file.
     """
-    for text in (source, getattr(source, "store_path", None)):
-        if isinstance(text, str | Path):
-            return Path(text).stem
-    raise ValueError(f"source: expected a path, to name the results by, got {type(source).__name__}; give name=")
+    if name is None:
+        path = Path(raster.name)
+        if not path.exists() or isinstance(source, np.ndarray):
+            raise ValueError(
+                f"name: expected a name for the results, as {type(source).__name__} has none, got None; give name="
+            )
+        return path.stem
+    if not isinstance(name, str) or not name or Path(name).name != name or name.startswith(".") or "\0" in name:
+        raise ValueError(
+            f"name: expected a name that files can begin with, got {shown(name)}; give one without folders"
+        )
+    return name
+
+
+def _mark(source: Any, raster: Raster) -> str:
+    """What tells a raster from others: a broken-off job goes on, and results are replaced, for the same one only.
+
+    Of a file its path, size and time, and those of the files beside it that belong to it; of an array in memory its
+    content. What else there is, such as slides of several files, is never the same again.
+    """
+    path = Path(raster.name)
+    if isinstance(source, np.ndarray):
+        digest = hashlib.sha256(f"{source.shape} {source.dtype}".encode())
+        for row in source:
+            digest.update(np.ascontiguousarray(row).tobytes())
+        return f"an array of SHA-256 {digest.hexdigest()}"
+    if not path.is_file() or path.suffix.lower() in _OF_SEVERAL:
+        return f"'{raster.name}' of job {uuid.uuid4()}"
+    beside = [one for one in path.parent.iterdir() if one.stem == path.stem or one.name.startswith(f"{path.name}.")]
+    marks = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in sorted(beside) if one.is_file()]
+    return f"'{path.resolve()}' {marks}"
 
 
 def predict_raster(
@@ -117,15 +163,16 @@ def predict_raster(
     overwrite: bool,
 ) -> RasterRecord:
     """See :meth:`magnet.MagNet.predict_raster`."""
-    stem = name or stem_of(source)
     with ExitStack() as stack:
         raster = source if isinstance(source, Raster) else stack.enter_context(open_raster(source, page=page))
+        stem = _stem(source, raster, name)
         outputs = stack.enter_context(Outputs(out, "predict_raster", overwrite=overwrite, argument="out"))
-        told = f"'{raster.name}'"
+        mark = _mark(source, raster)
+        told = f"'{Path(raster.name).resolve()}'" if Path(raster.name).is_file() else mark
         targets = raster_targets(raster, stem, outputs.folder, options.save)
         inputs = [Path(raster.name)] if Path(raster.name).exists() else []
         outputs.check(((path, told) for path in targets.values()), inputs)
-        return segment_raster(model, raster, settings, options, outputs, stem, told)
+        return segment_raster(model, raster, settings, options, outputs, stem, told, mark)
 
 
 def segment_raster(
@@ -136,15 +183,19 @@ def segment_raster(
     outputs: Outputs,
     stem: str,
     told: str,
+    mark: str | None = None,
 ) -> RasterRecord:
     """Segment an opened raster into a folder of results that is open and checked.
 
     Args:
         stem: the results are named by.
         told: what ``outputs`` records that they are made from.
+        mark: what tells the raster from others; None: by its file.
     """
     start = time.perf_counter()
     _check_roi(options.roi, raster)
+    _check_classes(options.classes, model.num_classes)
+    check_packages(raster, options.save)
     working = outputs.folder / f".{stem}.fields"
     targets = raster_targets(raster, stem, outputs.folder, options.save)
     walk = RasterWalk(
@@ -152,7 +203,7 @@ def segment_raster(
         raster,
         settings,
         working,
-        _identity(raster),
+        [mark or _mark(raster, raster)],
         channels=options.channels,
         wants_confidence=options.wants_confidence,
         overlap=options.overlap,
@@ -180,21 +231,16 @@ def segment_raster(
         for kind, target in targets.items():
             with outputs.write(target, told) as temporary:
                 writers[kind](temporary)
-    shutil.rmtree(working)
+        walk.remove()
     resumed = len(walk.fields) - len(walk.left)
     return RasterRecord(targets, raster.size, len(walk.fields), resumed, time.perf_counter() - start)
 
 
-def _identity(raster: Raster) -> tuple[Any, ...]:
-    """Size and time of the file, which say whether it is the one of a job that was broken off.
-
-    What is no single file has no such mark: its jobs always begin anew.
-    """
-    path = Path(raster.name)
-    if not path.is_file():
-        return (uuid.uuid4(),)
-    status = path.stat()
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
+def _check_classes(classes: Collection[int] | None, num_classes: int | None) -> None:
+    if classes is not None and num_classes is not None and max(classes) >= num_classes:
+        raise MagNetError(
+            f"classes: expected some of the model's 0 to {num_classes - 1}, got {sorted(classes)}; leave the others out"
+        )
 
 
 def _check_roi(roi: Box | None, raster: Raster) -> None:

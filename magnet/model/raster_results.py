@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from magnet.extras import need
 from magnet.images.draw import Colours
 from magnet.images.label_files.areas import write_areas
 from magnet.images.label_files.blocks import Blocks
@@ -17,7 +18,7 @@ from magnet.images.label_files.pyramid import write_pyramid
 from magnet.images.label_files.values import write_confidence, write_ids
 from magnet.images.rasters.raster import Raster
 
-__all__ = ["KINDS", "Looks", "raster_targets", "raster_writers"]
+__all__ = ["KINDS", "Looks", "check_packages", "raster_targets", "raster_writers"]
 
 KINDS = ("labels", "confidence", "polygons", "areas", "ids")
 
@@ -40,6 +41,16 @@ def raster_targets(raster: Raster, stem: str, folder: Path, save: Sequence[str])
         "areas": ".csv",
     }
     return {kind: folder / f"{stem}_{kind}{endings[kind]}" for kind in save}
+
+
+def check_packages(raster: Raster, save: Sequence[str]) -> None:
+    """Before any work: the package that TIFFs are written by, and areas of a place are measured by.
+
+    Raises:
+        MagNetError: it is not installed.
+    """
+    if raster.place is not None or (_is_slide(raster) and "labels" in save):
+        need("rasterio", "geo", f"the results of '{raster.name}'")
 
 
 def raster_writers(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from magnet.bounds import Size
 from magnet.errors import MagNetError
+from magnet.files.atomic import remove_leftovers
 from magnet.files.journal import Journal
 from magnet.images.label_files.block_file import BlockFile
 from magnet.images.label_files.blocks import NO_ANSWER
@@ -34,6 +35,7 @@ from magnet_kernels import confidence
 __all__ = ["RasterWalk"]
 
 _WORKERS = 2
+_FILES = ("journal.jsonl", "labels.blocks", "confidence.blocks")
 
 
 class RasterWalk:
@@ -52,7 +54,7 @@ class RasterWalk:
         workers: fields that are under way at a time.
 
     Attributes:
-        fields: all that there are.
+        fields: those that hold a part of the roi.
         left: numbers of those not done when it was opened.
         labels: of the raster, 255 where there is no answer; to be read when the walk has come to its end.
         confidence: 0..255 for 0..1; None where it is not wanted.
@@ -89,12 +91,12 @@ class RasterWalk:
         self._roi = roi or (0, 0, raster.size[1], raster.size[0])
         field = settings.scales[-1]
         self._plan = plan_walk(settings.changed(follow_image=False), field)
-        self.fields = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
-        wanted = [one for one in self.fields if _meets(one.own, self._roi)]
+        every = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
+        self.fields = [one for one in every if _meets(one.own, self._roi)]
         self._turns = Turns()
         with ExitStack() as stack:
-            place = Path(folder)
-            place.mkdir(parents=True, exist_ok=True)
+            self._folder = place = Path(folder)
+            _check_folder(place)
             job = _job(model, raster, self._settings, identity, self._to_tensor, overlap, self._roi, wants_confidence)
             names = {"labels": NO_ANSWER, "confidence": 0} if wants_confidence else {"labels": NO_ANSWER}
             self._journal = stack.enter_context(_journal(place, job, names))
@@ -104,11 +106,18 @@ class RasterWalk:
             }
             self.labels, self.confidence = files["labels"], files.get("confidence")
             self._stack = stack.pop_all()
-        self.left = [one for one in wanted if one.number not in self._journal.done]
+        self.left = [one for one in self.fields if one.number not in self._journal.done]
 
     def close(self) -> None:
         """Close the working files; they stay where they are."""
         self._stack.close()
+
+    def remove(self) -> None:
+        """Close the working files and remove them."""
+        self.close()
+        for name in _FILES:
+            (self._folder / name).unlink(missing_ok=True)
+        self._folder.rmdir()
 
     def __enter__(self) -> RasterWalk:
         return self
@@ -154,12 +163,32 @@ class RasterWalk:
         return labels_at(maps[0], size).byte().cpu().numpy(), sure.cpu().numpy()
 
 
+def _check_folder(folder: Path) -> None:
+    """Make the folder of the working files, which must hold nothing else.
+
+    Raises:
+        MagNetError: it does, or is no folder.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise MagNetError(f"out: expected '{folder}' to be a folder for working files, got a file or a link; remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    foreign = sorted(
+        path.name for path in folder.iterdir() if path.name not in _FILES or path.is_symlink() or not path.is_file()
+    )
+    if foreign:
+        raise MagNetError(
+            f"out: expected nothing but working files in '{folder}', got '{foreign[0]}'; move it away, or choose "
+            "another folder for the results"
+        )
+
+
 def _journal(folder: Path, job: dict[str, Any], names: dict[str, int]) -> Journal:
     """The journal of the job; working files of another one are removed."""
-    journal = Journal(folder / "journal.jsonl", job)
+    journal = Journal(folder / _FILES[0], job)
     if not journal.done or not all((folder / f"{name}.blocks").is_file() for name in names):
-        for path in folder.glob("*.blocks"):
-            path.unlink()
+        for name in _FILES[1:]:
+            (folder / name).unlink(missing_ok=True)
         journal.restart()
     return journal
 

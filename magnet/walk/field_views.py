@@ -35,7 +35,8 @@ class FieldViews:
         raster: where it is read from.
         to_tensor: pixels of the raster -> (3, h, w) in [0, 1].
         box: of the field, in pixels of the finest level; may reach beyond the raster, where it is black.
-        convert: (images, seen) (1, 3, h, w) in [0, 1] -> normalised; ``seen`` is what statistics are taken of.
+        convert: (images, seen) (1, 3, h, w) in [0, 1] -> normalised; statistics are those of ``seen``, the valid pixels
+            of the whole field.
         device: of the networks.
         reading: a context that each read is done in.
     """
@@ -56,15 +57,17 @@ class FieldViews:
 
     def whole(self, plan: Plan) -> Tensor:
         scale, size = plan.scales[0], plan.whole
-        pixels = self._read(self._box, _larger(scale, size))
+        pixels, valid = self._read(self._box, _larger(scale, size))
         self._seen = pixels
-        return whole_image(self._convert(pixels, pixels), scale, size)
+        if valid.any() and not valid.all():  # colours are judged by what is there
+            self._seen = pixels[..., torch.from_numpy(valid).to(pixels.device)][:, :, None]
+        return whole_image(self._convert(pixels, self._seen), scale, size)
 
     def patches(self, scale: Size, boxes: Tensor, patch_size: Size) -> Tensor:
         corners = [(int(x0), int(y0), int(x1), int(y1)) for _, x0, y0, x1, y1 in boxes.tolist()]
         if not self._is_exact(scale):
             if self._kept is None or self._kept[0] != scale:
-                self._kept = scale, resize(self._convert(self._read(self._box, scale), self._all()), scale)
+                self._kept = scale, resize(self._convert(self._read(self._box, scale)[0], self._all()), scale)
             whole = self._kept[1]
             return torch.cat([whole[..., y0:y1, x0:x1] for x0, y0, x1, y1 in corners])
         x, y = self._box[0], self._box[1]
@@ -72,7 +75,7 @@ class FieldViews:
         found = []
         for x0, y0, x1, y1 in corners:
             box = (x + x0 * columns, y + y0 * rows, x + x1 * columns, y + y1 * rows)
-            found.append(self._convert(self._read(box, (y1 - y0, x1 - x0)), self._all()))
+            found.append(self._convert(self._read(box, (y1 - y0, x1 - x0))[0], self._all()))
         return torch.cat(found)
 
     def _all(self) -> Tensor:
@@ -93,11 +96,11 @@ class FieldViews:
         level = choose_level(self._raster.factors, (rows, columns))
         return self._raster.factors[level] == (rows, columns) and x0 % columns == 0 and y0 % rows == 0
 
-    def _read(self, box: Box, size: Size) -> Tensor:
-        """(1, 3, h, w) in [0, 1]: the box in the pixels of the level that serves ``size``, or at ``size``."""
+    def _read(self, box: Box, size: Size) -> tuple[Tensor, np.ndarray]:
+        """(1, 3, h, w) in [0, 1] and (h, w) bool: the box in the pixels of the level that serves ``size``, or at it."""
         with self._reading():
             pixels, valid = read_box(self._raster, box, size)
-            return self._to_tensor(pixels, valid)[None].to(self._device)
+            return self._to_tensor(pixels, valid)[None].to(self._device), valid
 
 
 def read_box(raster: Raster, box: Box, size: Size) -> tuple[np.ndarray, np.ndarray]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.control
 from PIL import Image
 from raster_files import halved, noise, smooth, write_slide, write_tiff
 from rasterio.features import rasterize
@@ -148,6 +150,49 @@ def test_the_same_command_can_be_given_again(model: Path, tmp_path: Path, capsys
     assert (tmp_path / "out" / "tile_labels.tif").read_bytes() == b"mine"
 
 
+def test_a_raster_that_cannot_be_opened_is_no_picture(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_tiff(tmp_path / "tile.tif", pixels_of(100, 100), **UTM)
+    (tmp_path / "tile.tif.ovr").write_bytes(b"garbage of more than four bytes")
+    assert predict(model, tmp_path / "out", path) == 1
+    assert "tile.tif.ovr" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("tile_*"))
+
+
+def test_a_world_file_needs_what_reads_it(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tiff(tmp_path / "tile.tif", pixels_of(100, 100))
+    (tmp_path / "tile.tfw").write_text("0.5\n0\n0\n-0.5\n400000.25\n5800000.25\n")
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert predict(model, tmp_path / "out", path) == 1
+    assert "rasterio" in capsys.readouterr().err
+
+
+def test_a_slide_is_not_walked_over_where_its_labels_could_not_be_written(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_slide(tmp_path / "slide.svs", [pixels_of(320, 400)])
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert predict(model, tmp_path / "out", path) == 1
+    assert "rasterio" in capsys.readouterr().err
+    assert not (tmp_path / "out" / ".slide.fields").exists()
+
+
+def test_control_points_are_told_of(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "gcp.tif"
+    points = [
+        rasterio.control.GroundControlPoint(row, column, 4e5 + column, 5.8e6 - row)
+        for row, column in ((0, 0), (0, 99), (99, 0), (99, 99))
+    ]
+    with rasterio.open(path, "w", driver="GTiff", width=100, height=100, count=3, dtype="uint8") as file:
+        file.gcps = points, rasterio.CRS.from_epsg(32633)
+        file.write(np.moveaxis(pixels_of(100, 100), 2, 0))
+    assert predict(model, tmp_path / "out", path) == 0
+    assert "control points" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -158,6 +203,8 @@ def test_the_same_command_can_be_given_again(model: Path, tmp_path: Path, capsys
         ("--min-confidence", "7"),
         ("--workers", "0"),
         ("--extent", "sky"),
+        ("--classes", "9"),
+        ("--classes", "300"),
         ("--roi", "0,0,9999,10"),
     ],
 )

@@ -11,15 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from raster_files import noise, smooth, write_tiff
 from walked import build
 
 from magnet import MagNet, open_raster
 from magnet.errors import MagNetError
+from magnet.images.label_files.block_file import BlockFile
+from magnet.images.rasters import Channels
 from magnet.images.rasters.raster import Raster
 from magnet.model.raster_walk import RasterWalk
+from magnet.walk.field_views import FieldViews
 from magnet.walk.fields import lay_out
+from magnet.walk.plan import plan_walk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,8 +64,17 @@ def test_a_raster_of_one_field_is_predicted_as_the_image_that_it_is(tmp_path: Pa
     assert os.listdir(tmp_path) and not list(tmp_path.glob(".*.fields"))  # working files are gone
 
 
-@pytest.mark.parametrize("changes", [{}, {"n_patches": 2}, {"match_colours": True}])
-@pytest.mark.parametrize("size", [(113, 150), (48, 200), (30, 40)])
+@pytest.mark.parametrize(
+    ("size", "changes"),
+    [
+        ((113, 150), {}),
+        ((113, 150), {"n_patches": 2}),
+        ((113, 150), {"match_colours": True}),
+        ((48, 200), {"n_patches": 1, "match_colours": True}),
+        ((30, 40), {}),
+        ((30, 200), {"n_patches": 2}),
+    ],
+)
 def test_many_fields_are_what_a_loop_over_them_gives(tmp_path: Path, size: tuple[int, int], changes: dict) -> None:
     model = build(**EXACT, colour_statistics=([0.4, 0.5, 0.3], [0.2, 0.1, 0.2]))
     pixels = pixels_of(*size)
@@ -152,8 +166,6 @@ def test_another_job_begins_anew(tmp_path: Path, other: str) -> None:
         elif other == "overlap":
             overlap = 0.5
         elif other == "channels":
-            from magnet.images.rasters import Channels
-
             channels = Channels((3, 2, 1))
         else:
             model.segmenter.conv.bias.data += 1e-3
@@ -229,6 +241,80 @@ def test_an_array_has_no_mark_so_its_jobs_begin_anew(tmp_path: Path) -> None:
     assert np.array_equal(labels_of(record.outputs["labels"]), by_hand(model, other))
 
 
+def test_what_an_array_holds_tells_it_from_others(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT), pixels_of(60, 70)
+    first = model.predict_raster(pixels, tmp_path, name="a")
+    again = model.predict_raster(pixels.copy(), tmp_path, name="a")
+    assert first.outputs == again.outputs
+    with pytest.raises(MagNetError, match="was made from an array of SHA-256"):
+        model.predict_raster(255 - pixels, tmp_path, name="a")
+    model.predict_raster(255 - pixels, tmp_path, name="a", overwrite=True)
+    assert np.array_equal(labels_of(first.outputs["labels"]), by_hand(model, 255 - pixels))
+
+
+def test_files_beside_a_raster_are_part_of_what_it_is(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT), pixels_of(150, 180)
+    path = write_tiff(tmp_path / "tile.tif", pixels)
+    calls = [0]
+
+    def stop(*_: object, **__: object) -> None:
+        calls[0] += 1
+        if calls[0] == 4:
+            raise Told("stopped")
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        written = BlockFile.flush
+        patch.setattr(BlockFile, "flush", lambda self: (written(self), stop()))
+        with pytest.raises(Told):
+            model.predict_raster(path, tmp_path / "out", workers=1)
+    journal = tmp_path / "out" / ".tile.fields" / "journal.jsonl"
+    assert len(journal.read_text().split()) > 3
+    valid = np.zeros((150, 180), np.uint8)
+    valid[:, 90:] = 255
+    Image.fromarray(valid).save(tmp_path / "tile.tif.msk", format="TIFF")
+    record = model.predict_raster(path, tmp_path / "out")
+    assert record.resumed == 0
+    assert ((labels_of(record.outputs["labels"]) == 255) == (valid == 0)).all()
+
+
+def test_only_working_files_are_ever_removed(tmp_path: Path) -> None:
+    model, pixels = build(**EXACT), pixels_of(60, 70)
+    mine = tmp_path / ".a.fields" / "thesis.doc"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(MagNetError, match=r"expected nothing but working files .*got 'thesis.doc'"):
+        model.predict_raster(pixels, tmp_path, name="a")
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    mine.parent.rmdir()
+    (tmp_path / ".a.fields").symlink_to(tmp_path)
+    with pytest.raises(MagNetError, match="got a file or a link"):
+        model.predict_raster(pixels, tmp_path, name="a")
+
+
+def test_colours_are_judged_by_valid_pixels(tmp_path: Path) -> None:
+    pixels = np.full((60, 70, 3), np.nan, np.float32)
+    pixels[:30, :40] = pixels_of(30, 40) / 255.0
+    seen = []
+
+    def convert(images: torch.Tensor, of_all: torch.Tensor) -> torch.Tensor:
+        seen.append(of_all)
+        return images
+
+    with open_raster(pixels) as raster:
+        views = FieldViews(raster, _unit().of(raster), (0, 0, 64, 48), convert, torch.device("cpu"))
+        views.whole(plan_walk(build(**EXACT).settings, FIELD))
+    torch.testing.assert_close(
+        seen[0].mean(dim=(0, 2, 3)), torch.from_numpy(pixels[:30, :40].mean(axis=(0, 1))), rtol=0, atol=1e-5
+    )
+
+
+def test_resumed_counts_the_fields_of_the_roi(tmp_path: Path) -> None:
+    record = build(**EXACT).predict_raster(pixels_of(150, 180), tmp_path, name="a", roi=(0, 0, 10, 10))
+    assert (record.fields, record.resumed) == (1, 0)
+
+
 def test_of_a_pyramid_each_scale_reads_its_own_level(tmp_path: Path) -> None:
     pixels = np.tile(pixels_of(*FIELD), (8, 8, 1))
     path = write_tiff(tmp_path / "a.tif", pixels, overviews=(2, 4), blockxsize=16, blockysize=16)
@@ -261,9 +347,7 @@ def test_what_holds_no_value_has_no_answer_and_is_not_looked_at(tmp_path: Path) 
     assert (labels[:, :60] != 255).all() and (labels[:, 60:] == 255).all()
 
 
-def _unit() -> object:
-    from magnet.images.rasters import Channels
-
+def _unit() -> Channels:
     return Channels(value_range=(0.0, 1.0))
 
 
@@ -291,10 +375,25 @@ def test_confidence_classes_and_roi(tmp_path: Path) -> None:
     ("given", "message"),
     [
         ({"save": ["overlay"]}, "save: expected some of labels, confidence"),
+        ({"save": iter(["labels"])}, "save: expected some of labels, confidence"),
+        ({"save": None}, "save: expected some of labels, confidence"),
+        ({"classes": []}, "classes: expected some of 0 to 254"),
+        ({"classes": [3]}, "classes: expected some of the model's 0 to 2"),
+        ({"classes": [1.0]}, "classes: expected some of 0 to 254"),
+        ({"classes": "1"}, "classes: expected some of 0 to 254"),
+        ({"min_confidence": "0.5"}, "min_confidence: expected 0 to 1"),
+        ({"overlap": None}, "overlap: expected 0 to 0.5"),
+        ({"workers": 1.5}, "workers: expected a positive int"),
+        ({"roi": (0, 0, 10)}, "roi: expected four ints"),
+        ({"roi": (0.5, 0, 10, 10)}, "roi: expected four ints"),
+        ({"name": "../evil"}, "name: expected a name"),
+        ({"name": "."}, "name: expected a name"),
+        ({"name": ""}, "name: expected a name"),
+        ({"name": "a\0b"}, "name: expected a name"),
         ({"save": "labels"}, "save: expected some of"),
         ({"overlap": 0.7}, "overlap: expected 0 to 0.5"),
         ({"min_confidence": 2}, "min_confidence: expected 0 to 1"),
-        ({"workers": 0}, "workers: expected at least 1"),
+        ({"workers": 0}, "workers: expected a positive int"),
         ({"name": None}, "give name="),
         ({"roi": (0, 0, 500, 10)}, "roi: expected x0,y0,x1,y1"),
         ({"bands": (4, 3, 2)}, "bands: "),
@@ -304,4 +403,4 @@ def test_confidence_classes_and_roi(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_and_nothing_is_left(tmp_path: Path, given: dict, message: str) -> None:
     with pytest.raises((ValueError, MagNetError), match=message):
         build(**EXACT).predict_raster(pixels_of(60, 70), tmp_path / "out", **{"name": "a", **given})
-    assert not list((tmp_path / "out").glob("a_*")) if (tmp_path / "out").exists() else True
+    assert not list(tmp_path.rglob("*_labels*")) and not list(tmp_path.rglob(".*.fields"))

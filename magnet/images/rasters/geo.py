@@ -18,6 +18,7 @@ from magnet.images.rasters.resolution import degree_lengths, square
 from magnet.images.rasters.sidecars import world_file
 from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile
 from magnet.images.tiff import TiffHead
+from magnet.notices import tell
 
 __all__ = ["GeoRaster"]
 
@@ -147,6 +148,13 @@ class GeoRaster(TiledRaster):
         transform = tuple(float(v) for v in file.transform[:6])
         if transform == _IDENTITY:
             transform = world_file(self._path) or transform
+        if transform == _IDENTITY and file.gcps[0]:
+            tell(
+                "are placed by control points, which are not used",
+                self._path,
+                f"is placed by {len(file.gcps[0])} control points, which are not used",
+                "make it a raster with a transform, as gdalwarp does",
+            )
         crs = file.crs
         if crs is None or not crs.wkt:
             return (None if transform == _IDENTITY else Place(None, transform)), None  # type: ignore[arg-type]

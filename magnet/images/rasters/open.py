@@ -15,6 +15,7 @@ from magnet.images.rasters.arrays import ArrayRaster, open_npy
 from magnet.images.rasters.pages import TiffPage, choose_page, levels_of, read_pages
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.sidecars import world_file
 from magnet.images.rasters.slides import SlideRaster, is_slide
 from magnet.images.rasters.tiffs import open_jp2, open_tiff
 from magnet.images.rasters.zarrs import is_zarr_folder, is_zarr_object, open_zarr
@@ -97,7 +98,7 @@ def _open_tiff(path: Path, page: int | None) -> Raster:
     try:
         return open_tiff(path, pages, page)
     except MagNetError as error:
-        if isinstance(error.__cause__, ImportError) and _is_plain(pages, main):
+        if isinstance(error.__cause__, ImportError) and _is_plain(pages, main) and world_file(path) is None:
             return PictureRaster(path)
         raise
 

@@ -20,7 +20,7 @@ __all__ = ["RASTER_SUFFIXES", "add_raster_options", "check_kinds", "open_ground"
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 # options that say nothing of a scene, and their defaults
 _GROUND_ONLY = {
-    **dict.fromkeys(("roi", "bands", "value_range", "classes", "page")),
+    **dict.fromkeys(("roi", "bands", "value_range", "classes", "page", "resolution")),
     "min_confidence": 0.0,
     "overlap": OVERLAP,
     "workers": 2,
@@ -67,6 +67,11 @@ def add_raster_options(parser: Parser) -> None:
         "at its own pixels; default: ground for files with a place on earth or a pixel size, else scene",
     )
     add(
+        "--resolution",
+        metavar="0.5m",
+        help="side of a pixel of the last scale, in m or um; default: the model's",
+    )
+    add(
         "--overlap", type=float, default=OVERLAP, help=f"share of a field in common with the next, 0 to 0.5 ({OVERLAP})"
     )
     add("--roi", type=_box, metavar="X0,Y0,X1,Y1", help="only this part, in pixels")
@@ -88,6 +93,7 @@ def raster_options(args: argparse.Namespace) -> RasterOptions:
     try:
         return RasterOptions(
             save=save,
+            resolution=args.resolution,
             overlap=args.overlap,
             roi=args.roi,
             channels=Channels(args.bands, args.value_range),

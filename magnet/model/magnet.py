@@ -25,6 +25,7 @@ from magnet.errors import MagNetError
 from magnet.images.inputs import check_images
 from magnet.images.match_colours import match_channels
 from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.raster import Resolution
 from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalize
 from magnet.model.image_walk import ImageWalk
 from magnet.model.looks import check_class_names, check_colours
@@ -293,6 +294,7 @@ class MagNet(Networks):
         save: Sequence[str] = ("labels",),
         name: str | None = None,
         page: int | None = None,
+        resolution: Resolution | str | None = None,
         overlap: float = OVERLAP,
         roi: tuple[int, int, int, int] | None = None,
         bands: Sequence[int] | None = None,
@@ -317,6 +319,9 @@ class MagNet(Networks):
                 without colours. Pixels without an answer are 255.
             name: what the files are named by; None: as the source.
             page: of a TIFF of several.
+            resolution: side of a pixel of the model's last scale, as "0.5m" or "0.25um": a raster of other pixels is
+                seen at this size; its labels have its own. None: what the model was saved with
+                (``save_pretrained(..., info={"resolution": "0.5m"})``), else the raster's pixels as they are.
             overlap: least share of a field that it has in common with the next; 0 to 0.5.
             roi: (x0, y0, x1, y1) in pixels of the raster: the only part that is segmented.
             bands: numbers from 1 of the bands that the networks see.
@@ -337,6 +342,7 @@ class MagNet(Networks):
         """
         options = RasterOptions(
             save=save,
+            resolution=resolution,
             overlap=overlap,
             roi=roi,
             channels=Channels(bands, value_range),  # type: ignore[arg-type]

@@ -22,7 +22,8 @@ from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.label_files.chosen import confident, of_classes
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.open import open_raster
-from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.raster import Raster, Resolution
+from magnet.images.rasters.resolution import as_resolution, ratio_of
 from magnet.model.raster_results import KINDS, Looks, check_packages, raster_targets, raster_writers
 from magnet.model.raster_walk import RasterWalk
 from magnet.model.walker import Walker
@@ -41,6 +42,7 @@ class RasterOptions:
 
     Args:
         save: some of "labels", "confidence", "polygons", "areas", "ids".
+        resolution: of a pixel of the model's last scale; None: what the model's ``info`` says, else that of the raster.
         overlap: the least share of a field, along each axis, that it has in common with the next; 0 to 0.5.
         roi: (x0, y0, x1, y1) in pixels, the only part that is segmented; the rest has no answer (255).
         channels: which bands the networks see, and which of their values are black and white.
@@ -53,6 +55,7 @@ class RasterOptions:
     """
 
     save: Sequence[str] = ("labels",)
+    resolution: Resolution | str | None = None
     overlap: float = OVERLAP
     roi: Box | None = None
     channels: Channels = field(default_factory=Channels)
@@ -68,6 +71,8 @@ class RasterOptions:
             value = as_number(getattr(self, name))
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
                 raise ValueError(f"{name}: expected 0 to {most}, got {shown(value)}; give a number in that range")
+        if self.resolution is not None:
+            object.__setattr__(self, "resolution", as_resolution(self.resolution))
         object.__setattr__(self, "workers", check_count("workers", self.workers))
         object.__setattr__(self, "roi", None if self.roi is None else _box("roi", self.roi))
         object.__setattr__(self, "classes", None if self.classes is None else _classes(self.classes))
@@ -206,6 +211,7 @@ def segment_raster(
         [mark or _mark(raster, raster)],
         channels=options.channels,
         wants_confidence=options.wants_confidence,
+        ratio=_ratio(options, model, raster),
         overlap=options.overlap,
         roi=options.roi,
         workers=options.workers,
@@ -234,6 +240,16 @@ def segment_raster(
         walk.remove()
     resumed = len(walk.fields) - len(walk.left)
     return RasterRecord(targets, raster.size, len(walk.fields), resumed, time.perf_counter() - start)
+
+
+def _ratio(options: RasterOptions, model: Walker, raster: Raster) -> float:
+    """How many pixels of the raster one of the model's last scale spans; 1 where nobody says how large those are."""
+    if options.resolution is not None:
+        return ratio_of(as_resolution(options.resolution), raster.resolution, raster.name)
+    own = (model.info or {}).get("resolution")
+    if own is None or raster.resolution is None:
+        return 1.0
+    return ratio_of(as_resolution(own), raster.resolution, raster.name)
 
 
 def _check_classes(classes: Collection[int] | None, num_classes: int | None) -> None:

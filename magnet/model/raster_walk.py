@@ -22,7 +22,7 @@ from magnet.images.label_files.block_file import BlockFile
 from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.raster import Raster
-from magnet.images.tensors import normalize
+from magnet.images.tensors import normalize, resize
 from magnet.model.walker import Walker
 from magnet.walk.field_views import FieldViews, valid_in
 from magnet.walk.field_walk import Turns, each_field
@@ -43,12 +43,13 @@ class RasterWalk:
 
     Args:
         model: a MagNet of at most 255 classes.
-        raster: to be segmented; each field is one of its last scale, in pixels of the finest level.
+        raster: to be segmented; each field is one of the last scale.
         settings: of the walk; ``follow_image`` does not matter, as every field has the size of the last scale.
         folder: for the working files, made if it is not there. A walk that was broken off is gone on with.
         identity: what the raster was made from, and whatever else decides the result beside model and settings.
         channels: which bands and values.
         wants_confidence: keep the confidence of each pixel, too.
+        ratio: how many pixels of the raster, along a side, one of the model's last scale spans.
         overlap: least share of a field that it has in common with the next.
         roi: (x0, y0, x1, y1), the only part that is wanted.
         workers: fields that are under way at a time.
@@ -70,6 +71,7 @@ class RasterWalk:
         *,
         channels: Channels | None = None,
         wants_confidence: bool = False,
+        ratio: float = 1.0,
         overlap: float = OVERLAP,
         roi: tuple[int, int, int, int] | None = None,
         workers: int = _WORKERS,
@@ -89,15 +91,18 @@ class RasterWalk:
         self._to_tensor = (channels or Channels()).of(raster)
         self._workers = workers
         self._roi = roi or (0, 0, raster.size[1], raster.size[0])
-        field = settings.scales[-1]
-        self._plan = plan_walk(settings.changed(follow_image=False), field)
+        self._plan = plan_walk(settings.changed(follow_image=False), settings.scales[-1])
+        height, width = settings.scales[-1]
+        self._field = field = max(round(height * ratio), 1), max(round(width * ratio), 1)
         every = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
         self.fields = [one for one in every if _meets(one.own, self._roi)]
         self._turns = Turns()
         with ExitStack() as stack:
             self._folder = place = Path(folder)
             _check_folder(place)
-            job = _job(model, raster, self._settings, identity, self._to_tensor, overlap, self._roi, wants_confidence)
+            job = _job(
+                model, raster, self._settings, identity, self._to_tensor, field, overlap, self._roi, wants_confidence
+            )
             names = {"labels": NO_ANSWER, "confidence": 0} if wants_confidence else {"labels": NO_ANSWER}
             self._journal = stack.enter_context(_journal(place, job, names))
             files = {
@@ -153,14 +158,18 @@ class RasterWalk:
             return normalize(model.matched(images, settings, seen))
 
         views = FieldViews(self._raster, self._to_tensor, field.box, convert, model.device, reading=self._turns.waiting)
-        size = self._plan.scales[-1]
-        (last,) = deque(model._stages(settings, self._plan, views, labels_only=self.confidence is None), maxlen=1)
+        size, resizes = self._plan.scales[-1], self._field != self._plan.scales[-1]
+        labels_only = self.confidence is None and not resizes
+        (last,) = deque(model._stages(settings, self._plan, views, labels_only=labels_only), maxlen=1)
         if last.maps is None:
             assert last.labels is not None
             return last.labels[0].cpu().numpy(), None
         maps = upsample(last.maps, size)
-        sure = (confidence(maps)[0, 0] * 255).round().byte()
-        return labels_at(maps[0], size).byte().cpu().numpy(), sure.cpu().numpy()
+        labels = labels_at(maps[0], self._field).byte().cpu().numpy()
+        if self.confidence is None:
+            return labels, None
+        sure = resize(confidence(maps), self._field)[0, 0]  # that of the model's pixels
+        return labels, (sure * 255).round().byte().cpu().numpy()
 
 
 def _check_folder(folder: Path) -> None:

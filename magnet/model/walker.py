@@ -24,6 +24,7 @@ class Walker(Protocol):
     num_classes: int | None
     class_names: list[str] | None
     colours: list[tuple[int, int, int]] | None
+    info: dict[str, Any] | None
 
     @property
     def device(self) -> torch.device: ...

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from raster_files import noise, smooth, write_tiff
+from rasterio import Affine
 from walked import build
 
 from magnet import MagNet, open_raster
@@ -40,11 +41,11 @@ def labels_of(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-def by_hand(model: MagNet, pixels: np.ndarray, **changes: object) -> np.ndarray:
+def by_hand(model: MagNet, pixels: np.ndarray, size: tuple[int, int] = FIELD, **changes: object) -> np.ndarray:
     """Each field cut out and predicted as an image, and each pixel taken from its field."""
     height, width = pixels.shape[:2]
     result = np.full((height, width), 255, np.uint8)
-    for field in lay_out((height, width), FIELD, overlap=0.25, step=1):
+    for field in lay_out((height, width), size, overlap=0.25, step=1):
         x0, y0, x1, y1 = field.box
         image = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
         part = pixels[y0:y1, x0:x1]
@@ -80,6 +81,22 @@ def test_many_fields_are_what_a_loop_over_them_gives(tmp_path: Path, size: tuple
     pixels = pixels_of(*size)
     record = model.predict_raster(pixels, tmp_path, name="many", **changes)
     assert np.array_equal(labels_of(record.outputs["labels"]), by_hand(model, pixels, **changes))
+
+
+@pytest.mark.parametrize(("wanted", "ratio"), [("1m", 2.0), ("0.25m", 0.5), ("0.61m", 1.22), ("610000um", 1.22)])
+def test_a_raster_of_other_pixels_is_seen_at_the_size_of_the_models(tmp_path: Path, wanted: str, ratio: float) -> None:
+    model, pixels = build(**EXACT), pixels_of(130, 170)
+    where = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 4e5, 0, -0.5, 5.8e6)}
+    path = write_tiff(tmp_path / "tile.tif", pixels, **where)
+    expected = by_hand(model, pixels, (round(48 * ratio), round(64 * ratio)))
+    record = model.predict_raster(path, tmp_path / "given", resolution=wanted, save=("labels", "confidence"))
+    assert np.array_equal(labels_of(record.outputs["labels"]), expected)
+    assert labels_of(record.outputs["confidence"]).shape == (130, 170)
+    assert not np.array_equal(expected, by_hand(model, pixels))
+    model.info = {"resolution": wanted}
+    assert np.array_equal(labels_of(model.predict_raster(path, tmp_path / "own").outputs["labels"]), expected)
+    array = model.predict_raster(pixels, tmp_path / "array", name="a")  # whose pixels are of no known size
+    assert np.array_equal(labels_of(array.outputs["labels"]), by_hand(model, pixels))
 
 
 def test_the_result_does_not_depend_on_how_fields_took_turns(tmp_path: Path) -> None:
@@ -386,6 +403,9 @@ def test_confidence_classes_and_roi(tmp_path: Path) -> None:
         ({"workers": 1.5}, "workers: expected a positive int"),
         ({"roi": (0, 0, 10)}, "roi: expected four ints"),
         ({"roi": (0.5, 0, 10, 10)}, "roi: expected four ints"),
+        ({"resolution": "0.5"}, "resolution: expected the side of a pixel"),
+        ({"resolution": "-1m"}, "resolution: expected the side of a pixel"),
+        ({"resolution": "1m"}, "resolution: expected a raster whose pixels have a known size"),
         ({"name": "../evil"}, "name: expected a name"),
         ({"name": "."}, "name: expected a name"),
         ({"name": ""}, "name: expected a name"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
+from magnet.errors import MagNetError, shown
 from magnet.images.rasters.raster import Resolution
 from magnet.notices import tell
 
-__all__ = ["degree_lengths", "square"]
+__all__ = ["as_resolution", "degree_lengths", "ratio_of", "square"]
 
 _EQUATOR, _FLATTENING = 6378137.0, 1 / 298.257223563  # of WGS84
 _SQUARE = 0.01  # how much longer than wide a square may be
@@ -37,3 +40,44 @@ def square(height: float, width: float, unit: str, name: str) -> Resolution | No
         )
         return None
     return Resolution(math.sqrt(height * width), unit)
+
+
+def as_resolution(value: Any) -> Resolution:
+    """A :class:`Resolution`, or a text such as "0.5m" or "0.25um", as one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*([0-9.eE+-]+)\s*(um|m)\s*", value)):
+        value = found.groups()
+    try:
+        side, unit = value
+        if not isinstance(value, str) and unit in ("m", "um") and 0 < float(side) < math.inf:
+            return Resolution(float(side), unit)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"resolution: expected the side of a pixel as '0.5m' or '0.25um', got {shown(value)}; give its unit"
+    )
+
+
+def ratio_of(wanted: Resolution, raster: Resolution | None, name: str) -> float:
+    """How many pixels of a raster, along a side, one of ``wanted`` spans.
+
+    Raises:
+        MagNetError: the raster's resolution is not known, or it is not the same thing: more than a factor of 64.
+    """
+    if raster is None:
+        raise MagNetError(
+            "resolution: expected a raster whose pixels have a known size to bring it to "
+            f"{wanted.value:g} {wanted.unit} a pixel, but that of '{name}' is not known; leave the resolution out, or "
+            "give the file one"
+        )
+    metres = {"m": 1.0, "um": 1e-6}
+    ratio = wanted.value * metres[wanted.unit] / (raster.value * metres[raster.unit])
+    if not 1 / 64 <= ratio <= 64:
+        raise MagNetError(
+            f"resolution: expected pixels of up to 64 times the size or a 64th, but '{name}' has {raster.value:g} "
+            f"{raster.unit} a pixel and the model {wanted.value:g} {wanted.unit}; check the units"
+        )
+    return ratio

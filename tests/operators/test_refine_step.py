@@ -284,7 +284,13 @@ def test_results_do_not_depend_on_addresses(backend, dtype, from_logits, classes
             assert_same(same, points)
             assert_same(again.contiguous(), refined)
         else:  # sums of exponentials are made in another order, where a pixel is shared by lanes or classes rotate
-            assert (same != points).float().mean() < 0.02
+            chosen, before = (
+                oracle.replace(torch.zeros(2, 1, 24, 70), torch.ones(2, 1, 24, 70), one.cpu()).bool()
+                for one in (same, points)
+            )
+            assert (chosen != before).sum() <= 20  # of 2 x 500
+            alike = (chosen == before).expand(refined.shape)
+            assert_same(again.cpu()[alike], refined.cpu()[alike])
 
 
 @each_backend

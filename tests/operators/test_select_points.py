@@ -195,6 +195,19 @@ def test_what_lies_after_the_last_score_is_no_score(backend, size, dtype):
 
 
 @each_backend
+@pytest.mark.parametrize("few", [0, 1, 3, 4, 5, 6, 40])
+@pytest.mark.parametrize("usual", [0.0, 0.25, float("nan")])
+def test_flat_areas_with_a_few_other_scores(backend, few, usual):
+    """Blocks of one score, or of few others, are counted in ways of their own."""
+    score = torch.full((1, 1, 64, 96), usual)
+    places = torch.arange(few) * 131 + 7
+    score.view(-1)[places] = torch.linspace(0.2, 0.9, few) if few != 4 else torch.tensor([0.9, 0.2, 0.9, 0.2])
+    for n_points in (1, 2, 4, 5, 100, 64 * 96 - 1):
+        points = select_points(score.to(DEVICES[backend]), n_points, backend=backend).cpu()
+        assert points.tolist() == oracle.select(score, n_points).tolist()
+
+
+@each_backend
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(backend, layout):
     score = MapSpec((3, 1, 31, 67), torch.float32, "normal", layout, 9).make(DEVICES[backend])

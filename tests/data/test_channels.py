@@ -111,7 +111,7 @@ def test_values_of_unknown_range_are_refused_with_what_they_are(dtype: type) -> 
     pixels = noise(30, 30, 3, dtype) // 16
     pixels[3:5] = -99 if np.dtype(dtype).kind != "u" else 65535
     span = np.delete(pixels, (3, 4), axis=0)
-    with pytest.raises(MagNetError, match=f"value_range: .* are {span.min():g} to {span.max():g};.*--value_range"):
+    with pytest.raises(MagNetError, match=f"value_range: .* are {span.min():g} to {span.max():g};.*--value-range"):
         Channels().of(Named(pixels, nodata=float(pixels[3, 0, 0])))
 
 

@@ -399,7 +399,9 @@ def test_nothing_is_imported_before_it_is_needed(tmp_path: Path) -> None:
 def test_what_is_to_be_typed_is_what_the_extras_hold() -> None:
     import tomllib
 
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     for extra, typed in PACKAGES.items():
         assert typed.replace("'", "").split() == extras[extra]
         assert set(extras[extra]) <= set(extras["test"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live import ROOT, environment_of_a_program
+from live import environment_of_a_program
 from PIL import Image
 from raster_files import noise, plain_resize
 

@@ -32,8 +32,11 @@ def logits(shape: Shape, seed: int, device: str, kind: str = CLUSTERED) -> Tenso
 def probabilities(shape: Shape, seed: int, device: str, kind: str = CLUSTERED) -> Tensor:
     """The softmax of ``logits``, made in place."""
     x = logits(shape, seed, device, kind)
+    if kind == FLAT:  # of one pixel: vectors and what is left of a row may round in different ways
+        x = x[..., :1, :1].clone()
     x.sub_(x.amax(dim=1, keepdim=True)).exp_()
-    return x.div_(x.sum(dim=1, keepdim=True))
+    x.div_(x.sum(dim=1, keepdim=True))
+    return x.expand(shape).contiguous() if kind == FLAT else x
 
 
 def grid_boxes(size: tuple[int, int], patch: tuple[int, int], device: str, step: int = 1) -> Tensor:

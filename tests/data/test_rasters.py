@@ -157,11 +157,15 @@ def test_rounded_sizes_have_the_whole_factor(h: int, w: int, d: int, up: bool, a
     rows, columns = level_factor((h, w), level)
     assert rows == columns and rows == int(rows)
     assert {part(h, True), part(h, False)} & {-(-h // int(rows)), max(h // int(rows), 1)}
-    if min(level) > d:  # else other numbers round to the same sides
-        assert rows == d
+    if min(level) > d and rows != d:  # a power of two that rounds to the same sides
+        assert int(rows) & (int(rows) - 1) == 0
+        sides = ((h, level[0]), (w, level[1]))
+        assert all(side in (whole // int(rows), -(-whole // int(rows))) for whole, side in sides)
 
 
 def test_factors() -> None:
+    assert level_factor((1, 2), (1, 1)) == (2, 2)  # sides are never rounded to 0
+    assert level_factor((3, 1000), (1, 125)) == (8, 8)
     assert level_factor((1001, 2003), (500, 1001)) == (2, 2)
     assert level_factor((1001, 2003), (501, 1002)) == (2, 2)
     assert level_factor((1000, 1000), (63, 63)) == (16, 16)

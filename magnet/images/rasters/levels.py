@@ -16,7 +16,8 @@ def level_factor(size: Size, level: Size) -> tuple[float, float]:
     whatever is read. A whole number that both sides of the level are rounded from is the factor; otherwise
     the factors are the quotients.
     """
-    candidates = set(_divisors(size[0], level[0])) & set(_divisors(size[1], level[1]))
+    rows, columns = (_divisors(*both, max(size)) for both in zip(size, level, strict=True))
+    candidates = range(max(rows.start, columns.start), min(rows.stop, columns.stop))
     if not candidates:
         return size[0] / level[0], size[1] / level[1]
     # several fit where a level is small; levels are halved far more often than divided by anything else
@@ -25,12 +26,12 @@ def level_factor(size: Size, level: Size) -> tuple[float, float]:
     return best, best
 
 
-def _divisors(whole: int, part: int) -> range:
-    """Whole numbers d for which ``part`` is ``whole / d`` rounded down or up."""
+def _divisors(whole: int, part: int, largest: int) -> range:
+    """Whole numbers d, up to ``largest``, for which ``part`` is ``whole / d`` rounded down or up, and at least 1."""
     if part > whole:
         return range(0)
     least = min(whole // (part + 1) + 1, -(-whole // part))  # of those that round down, and of those that round up
-    most = max(whole // part, (whole - 1) // (part - 1) if part > 1 else whole)
+    most = max(whole // part, (whole - 1) // (part - 1) if part > 1 else largest)
     return range(least, most + 1)
 
 

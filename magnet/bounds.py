@@ -17,11 +17,13 @@ __all__ = [
     "MAX_SCENE_PIXELS",
     "MAX_SEED",
     "MIN_SCENE_SIDE",
+    "Box",
     "Size",
     "check_pixels",
 ]
 
 Size = tuple[int, int]  # (H, W) in pixels
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 
 DEVICES = r"auto|cpu|cuda(:[0-9]{1,3})?"  # a pattern: where networks run
 MAX_INT = 2**63 - 1  # what an int64 holds

@@ -36,18 +36,6 @@ class ArrayBlocks:
         return max((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in self.boxes)
 
 
-@dataclass(frozen=True)
-class AtPlace:
-    crs: str | None
-    transform: tuple[float, float, float, float, float, float]
-
-
-@dataclass(frozen=True)
-class PixelSide:
-    value: float
-    unit: str
-
-
 def blobs(size: tuple[int, int], classes: int = 4, cell: int = 40, seed: int = 0) -> np.ndarray:
     """(H, W) uint8: regions of some ``cell`` pixels with ragged edges, the last class being 255."""
     rng = np.random.default_rng(seed)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from magnet.images.rasters.raster import Raster
 
 
 def noise(height: int, width: int, channels: int = 3, dtype: Any = np.uint8, seed: int = 0) -> np.ndarray:
@@ -215,3 +219,20 @@ def write_ome_zarr(
     else:
         group.attrs["ome"] = {"version": version, "multiscales": images}
     return path
+
+
+def read_in_threads(raster: Raster, pixels: np.ndarray, side: int, threads: int = 4) -> None:
+    """Windows of ``side`` all over the finest level, by several threads at once, each compared with ``pixels``."""
+
+    def read(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        start.wait()
+        for _ in range(20):
+            y, x = (int(rng.integers(0, length - side + 1)) for length in pixels.shape[:2])
+            box = x, y, x + side, y + side
+            np.testing.assert_array_equal(raster.read_level(0, box)[0], pixels[y : y + side, x : x + side])
+
+    start = threading.Barrier(threads)
+    with ThreadPoolExecutor(threads) as pool:
+        for future in [pool.submit(read, seed) for seed in range(threads)]:
+            future.result()

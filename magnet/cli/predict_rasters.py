@@ -13,6 +13,7 @@ from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster
 from magnet.model.predict_raster import RasterOptions
 from magnet.model.raster_results import KINDS
+from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 
 __all__ = ["RASTER_SUFFIXES", "add_raster_options", "check_kinds", "open_ground", "raster_options"]
@@ -23,7 +24,7 @@ _GROUND_ONLY = {
     **dict.fromkeys(("roi", "bands", "value_range", "classes", "page", "resolution")),
     "min_confidence": 0.0,
     "overlap": OVERLAP,
-    "workers": 2,
+    "workers": WORKERS,
 }
 
 
@@ -80,7 +81,7 @@ def add_raster_options(parser: Parser) -> None:
     add("--classes", type=_numbers, metavar="1,2", help="the only classes that are answers; others become 255")
     add("--min-confidence", type=float, default=0.0, help="pixels below it become 255 (0)")
     add("--page", type=int, help="of a TIFF of several, from 0")
-    add("--workers", type=int, default=2, help="fields under way at a time; the results do not depend on it (2)")
+    add("--workers", type=int, default=WORKERS, help=f"fields under way at a time, whatever the results ({WORKERS})")
 
 
 def raster_options(args: argparse.Namespace) -> RasterOptions:

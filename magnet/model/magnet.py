@@ -32,6 +32,7 @@ from magnet.model.looks import check_class_names, check_colours
 from magnet.model.predict_raster import RasterOptions, RasterRecord, predict_raster
 from magnet.model.prediction import Prediction
 from magnet.model.pretrained import Parts, load_parts, save_parts
+from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 from magnet.walk.maps import upsample
 from magnet.walk.networks import Networks, check_refiners
@@ -301,7 +302,7 @@ class MagNet(Networks):
         value_range: Any = None,
         classes: Collection[int] | None = None,
         min_confidence: float = 0.0,
-        workers: int = 2,
+        workers: int = WORKERS,
         overwrite: bool = False,
         **changes: Unpack[SettingsGiven],
     ) -> RasterRecord:

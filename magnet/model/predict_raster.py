@@ -27,6 +27,7 @@ from magnet.images.rasters.resolution import as_resolution, ratio_of
 from magnet.model.raster_results import KINDS, Looks, check_packages, raster_targets, raster_writers
 from magnet.model.raster_walk import RasterWalk
 from magnet.model.walker import Walker
+from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 from magnet.walk.grid import Box
 from magnet.walk.settings import WalkSettings
@@ -61,7 +62,7 @@ class RasterOptions:
     channels: Channels = field(default_factory=Channels)
     classes: Collection[int] | None = None
     min_confidence: float = 0.0
-    workers: int = 2
+    workers: int = WORKERS
 
     def __post_init__(self) -> None:
         unknown = not is_list(self.save) or [kind for kind in self.save if kind not in KINDS]

@@ -25,7 +25,7 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.tensors import normalize, resize
 from magnet.model.walker import Walker
 from magnet.walk.field_views import FieldViews, valid_in
-from magnet.walk.field_walk import Turns, each_field
+from magnet.walk.field_walk import WORKERS, Turns, each_field
 from magnet.walk.fields import OVERLAP, Field, lay_out
 from magnet.walk.maps import labels_at, upsample
 from magnet.walk.plan import plan_walk
@@ -34,7 +34,6 @@ from magnet_kernels import confidence
 
 __all__ = ["RasterWalk"]
 
-_WORKERS = 2
 _FILES = ("journal.jsonl", "labels.blocks", "confidence.blocks")
 
 
@@ -74,7 +73,7 @@ class RasterWalk:
         ratio: float = 1.0,
         overlap: float = OVERLAP,
         roi: tuple[int, int, int, int] | None = None,
-        workers: int = _WORKERS,
+        workers: int = WORKERS,
     ) -> None:
         classes = model.num_classes
         if classes is None or classes > NO_ANSWER:

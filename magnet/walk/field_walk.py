@@ -14,7 +14,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from magnet.walk.fields import Field
 
-__all__ = ["Turns", "each_field"]
+__all__ = ["WORKERS", "Turns", "each_field"]
+
+WORKERS = 2  # fields under way: one reads while the other computes
 
 
 class Turns:

@@ -8,7 +8,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-Box = tuple[int, int, int, int]
+from magnet.bounds import Box as Box
 
 
 def patch_starts(size: int, patch: int, *, flush: bool = True) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from label_blocks import ArrayBlocks, AtPlace, PixelSide, Stopped, blobs
+from label_blocks import ArrayBlocks, Stopped, blobs
 from live import environment_of_a_program
 from PIL import Image
 
@@ -34,6 +34,7 @@ from magnet.images.label_files.place import PixelArea, pixel_area
 from magnet.images.label_files.polygons import write_polygons
 from magnet.images.label_files.pyramid import write_pyramid
 from magnet.images.label_files.values import write_confidence, write_ids
+from magnet.images.rasters import Place, Resolution
 
 COLOURS = [(200, 30, 30), (20, 160, 60), (40, 60, 220)]
 SMALL = np.array([[0, 0, 1, 255], [2, 0, 1, 255]], np.uint8)
@@ -260,20 +261,20 @@ def test_areas_of_nothing(tmp_path: Path) -> None:
 
 
 def test_the_area_of_a_pixel_by_its_side() -> None:
-    assert pixel_area(None, PixelSide(0.5, "um")) == (0.25, "um2")
-    assert pixel_area(AtPlace(None, (3.0, 0, 0, 0, -3.0, 0)), PixelSide(3.0, "m")) == (9.0, "m2")
-    assert pixel_area(AtPlace(None, (3.0, 0, 0, 0, -3.0, 0))) == (1.0, "pixels")
+    assert pixel_area(None, Resolution(0.5, "um")) == (0.25, "um2")
+    assert pixel_area(Place(None, (3.0, 0, 0, 0, -3.0, 0)), Resolution(3.0, "m")) == (9.0, "m2")
+    assert pixel_area(Place(None, (3.0, 0, 0, 0, -3.0, 0))) == (1.0, "pixels")
     for value, unit in ((0.5, "mm"), (0.0, "m"), (float("nan"), "um")):
         with pytest.raises(ValueError, match="resolution: expected above 0 um or m"):
-            pixel_area(None, PixelSide(value, unit))
+            pixel_area(None, Resolution(value, unit))
 
 
 # all of them
 
-PLACE = AtPlace(None, (0.5, 0.0, 10.0, 0.0, -0.5, 20.0))
+PLACE = Place(None, (0.5, 0.0, 10.0, 0.0, -0.5, 20.0))
 WRITERS: dict[str, Callable[[ArrayBlocks, Path], object]] = {
     "geotiff": lambda blocks, path: write_geotiff(blocks, path, PLACE, COLOURS, ["a", "b", "c"]),
-    "pyramid": lambda blocks, path: write_pyramid(blocks, path, PixelSide(0.5, "um"), COLOURS),
+    "pyramid": lambda blocks, path: write_pyramid(blocks, path, Resolution(0.5, "um"), COLOURS),
     "png": lambda blocks, path: write_palette(blocks, path, COLOURS),
     "ids": lambda blocks, path: write_ids(blocks, path),
     "ids_at_a_place": lambda blocks, path: write_ids(blocks, path, None, PLACE),

@@ -14,7 +14,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 import tifffile
-from label_blocks import ArrayBlocks, AtPlace, PixelSide, blobs
+from label_blocks import ArrayBlocks, blobs
 from PIL import Image
 from rasterio import Affine
 from rasterio.crs import CRS
@@ -27,6 +27,7 @@ from magnet.images.label_files.geotiff import write_geotiff
 from magnet.images.label_files.place import pixel_area
 from magnet.images.label_files.pyramid import write_pyramid
 from magnet.images.label_files.values import write_confidence, write_ids
+from magnet.images.rasters import Place, Resolution
 
 COLOURS = [(200, 30, 30), (20, 160, 60), (40, 60, 220)]
 NAMES = ["road", "grass & <trees>", "Gebäude"]
@@ -78,7 +79,7 @@ def test_labels_and_their_place_come_back(
 ) -> None:
     labels = blobs((700, 1100))
     path = tmp_path / "a#b!c%20d.tif"
-    write_geotiff(ArrayBlocks(labels), path, AtPlace(crs, transform), COLOURS, NAMES)
+    write_geotiff(ArrayBlocks(labels), path, Place(crs, transform), COLOURS, NAMES)
     with rasterio.open(path) as file:
         np.testing.assert_array_equal(file.read(1), labels)
         assert file.crs == (None if crs is None else CRS.from_wkt(crs))
@@ -97,7 +98,7 @@ def test_labels_and_their_place_come_back(
 
 def test_other_programs_read_the_same(tmp_path: Path) -> None:
     labels = blobs((700, 1100))
-    write_geotiff(ArrayBlocks(labels), tmp_path / "x.tif", AtPlace(UTM, UP), COLOURS)
+    write_geotiff(ArrayBlocks(labels), tmp_path / "x.tif", Place(UTM, UP), COLOURS)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), labels)
     image = Image.open(tmp_path / "x.tif")
     np.testing.assert_array_equal(np.asarray(image), labels)
@@ -107,7 +108,7 @@ def test_other_programs_read_the_same(tmp_path: Path) -> None:
 def test_overviews_hold_the_most_frequent_class(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 4, (2048, 1024), dtype=np.uint8)
     noise[noise == 3] = 255
-    write_geotiff(ArrayBlocks(noise), tmp_path / "x.tif", AtPlace(UTM, UP), COLOURS)
+    write_geotiff(ArrayBlocks(noise), tmp_path / "x.tif", Place(UTM, UP), COLOURS)
     found = levels(tmp_path / "x.tif")
     assert [level.shape for level in found] == [(2048, 1024), (1024, 512), (512, 256)]
     for finer, level in pairwise(found):
@@ -117,7 +118,7 @@ def test_overviews_hold_the_most_frequent_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (511, 513), (1025, 1027)])
 def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     labels = blobs(size)
-    write_geotiff(ArrayBlocks(labels), tmp_path / "x.tif", AtPlace(UTM, UP), COLOURS)
+    write_geotiff(ArrayBlocks(labels), tmp_path / "x.tif", Place(UTM, UP), COLOURS)
     found = levels(tmp_path / "x.tif")
     np.testing.assert_array_equal(found[0], labels)
     assert set(np.unique(found[-1])) <= set(np.unique(labels))
@@ -125,7 +126,7 @@ def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
 
 def test_a_pyramid_has_its_resolution_and_levels(tmp_path: Path) -> None:
     labels = blobs((1024, 2048))
-    write_pyramid(ArrayBlocks(labels), tmp_path / "x.tif", PixelSide(0.25, "um"), COLOURS, NAMES)
+    write_pyramid(ArrayBlocks(labels), tmp_path / "x.tif", Resolution(0.25, "um"), COLOURS, NAMES)
     with tifffile.TiffFile(tmp_path / "x.tif") as file:
         pages = file.pages
         assert [page.shape for page in pages] == [(1024, 2048), (512, 1024), (256, 512)]
@@ -139,7 +140,7 @@ def test_a_pyramid_has_its_resolution_and_levels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pages[1].asarray(), mode(labels))
         np.testing.assert_array_equal(pages[2].asarray(), mode(mode(labels)))
         np.testing.assert_array_equal((pages[0].colormap >> 8).T, colour_table(COLOURS))
-    write_pyramid(ArrayBlocks(labels), tmp_path / "m.tif", PixelSide(2.0, "m"), COLOURS)
+    write_pyramid(ArrayBlocks(labels), tmp_path / "m.tif", Resolution(2.0, "m"), COLOURS)
     with tifffile.TiffFile(tmp_path / "m.tif") as file:
         top, bottom = file.pages[0].tags["XResolution"].value
         assert top / bottom == pytest.approx(0.005, rel=1e-6)
@@ -147,12 +148,12 @@ def test_a_pyramid_has_its_resolution_and_levels(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "none.tif") as file:
         assert not [tag for tag in file.tags() if "RESOLUTION" in tag]
     with pytest.raises(ValueError, match="resolution: expected above 0 um or m, got 1 mm"):
-        write_pyramid(ArrayBlocks(labels), tmp_path / "y.tif", PixelSide(1, "mm"), COLOURS)
+        write_pyramid(ArrayBlocks(labels), tmp_path / "y.tif", Resolution(1, "mm"), COLOURS)
 
 
 def test_ids_at_a_place(tmp_path: Path) -> None:
     labels = blobs((600, 300))
-    write_ids(ArrayBlocks(labels), tmp_path / "x.tif", {0: 10, 1: 20, 2: 0}, AtPlace(UTM, UP))
+    write_ids(ArrayBlocks(labels), tmp_path / "x.tif", {0: 10, 1: 20, 2: 0}, Place(UTM, UP))
     wanted = np.full(256, 255)
     wanted[:3] = 10, 20, 0
     with rasterio.open(tmp_path / "x.tif") as file:
@@ -163,7 +164,7 @@ def test_ids_at_a_place(tmp_path: Path) -> None:
 
 def test_confidence_at_a_place(tmp_path: Path) -> None:
     confidence = np.random.default_rng(0).integers(0, 256, (1024, 1024), dtype=np.uint8)
-    write_confidence(ArrayBlocks(confidence), tmp_path / "x.tif", AtPlace(UTM, UP))
+    write_confidence(ArrayBlocks(confidence), tmp_path / "x.tif", Place(UTM, UP))
     with rasterio.open(tmp_path / "x.tif") as file:
         assert (file.nodata, file.crs, tuple(file.transform)[:6]) == (None, CRS.from_wkt(UTM), UP)
     full, half = levels(tmp_path / "x.tif")[:2]
@@ -186,14 +187,14 @@ def test_confidence_at_a_place(tmp_path: Path) -> None:
     ],
 )
 def test_the_area_of_a_pixel_at_a_place(caplog: pytest.LogCaptureFixture, code: int, area: tuple[float, str]) -> None:
-    found = pixel_area(AtPlace(CRS.from_epsg(code).to_wkt(), UP))
+    found = pixel_area(Place(CRS.from_epsg(code).to_wkt(), UP))
     assert found == (pytest.approx(area[0]), area[1])
     assert ("area: the coordinate reference system does not keep areas" in caplog.text) == (area[1] == "pixels")
 
 
 def test_a_place_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="place: expected a CRS as WKT, got 'nowhere'"):
-        write_geotiff(ArrayBlocks(blobs((5, 5))), tmp_path / "x.tif", AtPlace("nowhere", UP), COLOURS)
+        write_geotiff(ArrayBlocks(blobs((5, 5))), tmp_path / "x.tif", Place("nowhere", UP), COLOURS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -221,7 +222,7 @@ def test_a_file_that_does_not_hold_what_was_written_is_refused(
 
     monkeypatch.setattr(rasterio.shutil, "copy", faulty)
     with pytest.raises(MagNetError, match=r"path: expected to (write|find)"), atomic_path(tmp_path / "x") as temporary:
-        write_geotiff(ArrayBlocks(noise), temporary, AtPlace(UTM, UP), COLOURS)
+        write_geotiff(ArrayBlocks(noise), temporary, Place(UTM, UP), COLOURS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -238,7 +239,7 @@ def test_a_full_disk_is_told(tmp_path: Path, size: str) -> None:
             pytest.raises(MagNetError, match=r"path: expected to write .* GDAL says"),
             atomic_path(disk / "x") as temporary,
         ):
-            write_geotiff(ArrayBlocks(noise), temporary, AtPlace(UTM, UP), COLOURS)
+            write_geotiff(ArrayBlocks(noise), temporary, Place(UTM, UP), COLOURS)
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -11,7 +11,7 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
-from label_blocks import ArrayBlocks, AtPlace, PixelSide, blobs
+from label_blocks import ArrayBlocks, blobs
 from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.enums import MergeAlg
@@ -21,6 +21,7 @@ from shapely.geometry import shape
 from magnet.images.label_files import objects
 from magnet.images.label_files.connected import components
 from magnet.images.label_files.polygons import write_polygons
+from magnet.images.rasters import Place, Resolution
 
 UTM = CRS.from_epsg(32633).to_wkt()
 UP = (0.1, 0.0, 500000.3, 0.0, -0.1, 4000000.7)
@@ -85,7 +86,7 @@ def test_rasterised_polygons_are_the_labels(
 @pytest.mark.parametrize("transform", [UP, (0.3, 0.1, 1e5 + 1 / 3, 0.1, -0.3, 2e5), (2.0, 0.0, 5.0, 0.0, 2.0, 7.0)])
 def test_polygons_at_a_place(tmp_path: Path, transform: tuple[float, float, float, float, float, float]) -> None:
     labels = blobs((150, 200), cell=20)
-    found = written(tmp_path / "x.json", labels, place=AtPlace(UTM, transform), class_names=["a", "b", "c"])
+    found = written(tmp_path / "x.json", labels, place=Place(UTM, transform), class_names=["a", "b", "c"])
     assert found["crs"] == {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
     check(found, labels, Affine(*transform))
     for feature in found["features"]:
@@ -99,14 +100,14 @@ def test_the_name_of_the_system(tmp_path: Path) -> None:
     labels = np.zeros((2, 2), np.uint8)
     own = CRS.from_proj4("+proj=laea +lat_0=12 +lon_0=34 +ellps=bessel +units=m").to_wkt()
     for wkt, name in ((CRS.from_epsg(4326).to_wkt(), None), (None, None), (own, own)):
-        found = written(tmp_path / "x.json", labels, place=AtPlace(wkt, UP))
+        found = written(tmp_path / "x.json", labels, place=Place(wkt, UP))
         assert found.get("crs", {}).get("properties", {}).get("name") == name
 
 
 def test_polygons_for_qupath(tmp_path: Path) -> None:
     labels = np.array([[0, 0, 1], [0, 0, 2]], np.uint8)
     options = {"class_names": ["Tumour", 'Stroma "x"'], "colours": [(1, 2, 3), (4, 5, 6)]}
-    found = written(tmp_path / "x.json", labels, resolution=PixelSide(0.5, "um"), **options)
+    found = written(tmp_path / "x.json", labels, resolution=Resolution(0.5, "um"), **options)
     assert "crs" not in found
     told = {feature["properties"]["class_id"]: feature["properties"] for feature in found["features"]}
     assert told[0] == {
@@ -188,7 +189,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="confidence: expected the size of the labels"):
         write_polygons(labels, tmp_path / "x.json", confidence=ArrayBlocks(np.zeros((3, 2), np.uint8)))
     with pytest.raises(ValueError, match="resolution: expected above 0 um or m"):
-        write_polygons(labels, tmp_path / "x.json", resolution=PixelSide(1, "inch"))
+        write_polygons(labels, tmp_path / "x.json", resolution=Resolution(1, "inch"))
 
 
 @given(st.integers(1, 40), st.integers(0, 80), st.integers(0, 2**32))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from live import environment_of_a_program
 from PIL import Image
-from raster_files import noise, plain_resize
+from raster_files import noise, plain_resize, read_in_threads
 
 import magnet
 from magnet.errors import MagNetError
@@ -370,20 +369,8 @@ def test_a_cut_picture_is_refused(tmp_path: Path) -> None:
 
 def test_threads_read_one_array_at_once() -> None:
     pixels = noise(200, 200)
-    wrong = []
     with magnet.open_raster(pixels) as raster:
-
-        def read(start: int) -> None:
-            for i in range(start, start + 40):
-                if not (raster.read_level(0, (i, i, i + 60, i + 60))[0] == pixels[i : i + 60, i : i + 60]).all():
-                    wrong.append(i)
-
-        threads = [threading.Thread(target=read, args=(i * 10,)) for i in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert not wrong
+        read_in_threads(raster, pixels, 60)
 
 
 def test_nothing_is_imported_before_it_is_needed(tmp_path: Path) -> None:

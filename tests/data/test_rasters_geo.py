@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import math
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from raster_files import levels_of_file, noise, smooth, write_tiff
+from raster_files import levels_of_file, noise, read_in_threads, smooth, write_tiff
 from tiff_files import write_strips
 
 import magnet
@@ -428,27 +427,8 @@ def test_threads_read_one_file_at_once(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("magnet.images.rasters.tiles._CACHE_BYTES", 1)  # all decode all the time
     pixels = noise(512, 512, 3, np.uint16)
     path = write_tiff(tmp_path / "x.tif", pixels, compress="deflate")
-    wrong: list[object] = []
     with magnet.open_raster(path) as raster:
-
-        def read(seed: int) -> None:
-            rng = np.random.default_rng(seed)
-            try:
-                for _ in range(30):
-                    x, y = (int(v) for v in rng.integers(0, 400, 2))
-                    if not (
-                        raster.read_level(0, (x, y, x + 100, y + 100))[0] == pixels[y : y + 100, x : x + 100]
-                    ).all():
-                        wrong.append((x, y))
-            except Exception as error:
-                wrong.append(error)
-
-        threads = [threading.Thread(target=read, args=(i,)) for i in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert not wrong
+        read_in_threads(raster, pixels, 100, threads=6)
 
 
 def test_a_forked_process_reads_on(tmp_path: Path) -> None:

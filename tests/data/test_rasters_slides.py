@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import builtins
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from raster_files import noise, smooth, write_slide, write_tiff
+from raster_files import noise, read_in_threads, smooth, write_slide, write_tiff
 
 import magnet
 from magnet.errors import MagNetError
@@ -125,26 +124,8 @@ def test_threads_and_forked_processes(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("magnet.images.rasters.tiles._CACHE_BYTES", 1)
     fine = noise(512, 512)
-    wrong: list[object] = []
     with magnet.open_raster(write_slide(tmp_path / "x.svs", [fine])) as raster:
-
-        def read(seed: int) -> None:
-            rng = np.random.default_rng(seed)
-            try:
-                for _ in range(20):
-                    x, y = (int(v) for v in rng.integers(0, 400, 2))
-                    got = raster.read_level(0, (x, y, x + 100, y + 100))[0]
-                    if not (got == fine[y : y + 100, x : x + 100]).all():
-                        wrong.append((x, y))
-            except Exception as error:
-                wrong.append(error)
-
-        threads = [threading.Thread(target=read, args=(i,)) for i in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert not wrong
+        read_in_threads(raster, fine, 100)
         # both processes read at once
         context = multiprocessing.get_context("fork")
         process = context.Process(target=_read_all, args=(raster, fine, 8))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import builtins
 import json
 import pickle
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from raster_files import halved, noise, write_ome_zarr
+from raster_files import halved, noise, read_in_threads, write_ome_zarr
 
 import magnet
 from magnet.errors import MagNetError
@@ -147,25 +146,8 @@ def test_threads_and_a_forked_process(tmp_path: Path, monkeypatch: pytest.Monkey
     pixels = noise(256, 256)
     array = zarr.create_array(tmp_path / "x.zarr", shape=pixels.shape, chunks=(64, 64, 3), dtype="u1")
     array[:] = pixels
-    wrong: list[object] = []
     with magnet.open_raster(tmp_path / "x.zarr") as raster:
-
-        def read(seed: int) -> None:
-            try:
-                for i in range(seed, 20 + seed):
-                    if not (
-                        raster.read_level(0, (i, i, i + 200, i + 200))[0] == pixels[i : i + 200, i : i + 200]
-                    ).all():
-                        wrong.append(i)
-            except Exception as error:
-                wrong.append(error)
-
-        threads = [threading.Thread(target=read, args=(i,)) for i in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert not wrong
+        read_in_threads(raster, pixels, 200)
         context = multiprocessing.get_context("fork")
         queue = context.Queue()
         process = context.Process(target=lambda: queue.put(raster.read_level(0, (0, 0, 256, 256))[0].tobytes()))

@@ -7,11 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from magnet.bounds import Box as Box
 from magnet.bounds import Size
 
 __all__ = ["NO_ANSWER", "TILE", "Blocks", "Box", "check_same_size", "read_block", "strips", "tiles"]
-
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
 NO_ANSWER = 255  # of labels: outside of the data, or not confident enough
 TILE = 512

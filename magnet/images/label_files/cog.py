@@ -15,7 +15,8 @@ from magnet.errors import MagNetError
 from magnet.extras import need
 from magnet.images.draw import Colours, colour_table
 from magnet.images.label_files.blocks import TILE, Blocks, read_block, tiles
-from magnet.images.label_files.place import Place, crs_of
+from magnet.images.label_files.place import crs_of
+from magnet.images.rasters.raster import Place
 
 __all__ = ["write_cog"]
 

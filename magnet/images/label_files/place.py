@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from magnet.extras import need
+from magnet.images.rasters.raster import Place, Resolution
 
-__all__ = ["PixelArea", "Place", "Resolution", "Transform", "crs_of", "pixel_area"]
-
-Transform = tuple[float, float, float, float, float, float]
+__all__ = ["PixelArea", "crs_of", "pixel_area"]
 
 # names of projections: those whose areas grow with the latitude, and those that only sound like them
 _STRETCHING = re.compile("Mercator|Cylindrical|Plate Carr", re.IGNORECASE)
 _KEEPING = re.compile("Transverse|Oblique|Equal Area", re.IGNORECASE)
 _LOG = logging.getLogger("magnet")
-
-
-class Place(Protocol):
-    """Where a raster lies.
-
-    Attributes:
-        crs: the coordinate reference system as WKT, if known.
-        transform: (a, b, c, d, e, f): the corner (x, y) of a pixel lies at (a x + b y + c, d x + e y + f).
-    """
-
-    @property
-    def crs(self) -> str | None: ...
-
-    @property
-    def transform(self) -> Transform: ...
-
-
-class Resolution(Protocol):
-    """The side of a pixel, ``value`` in ``unit`` "um" or "m"."""
-
-    @property
-    def value(self) -> float: ...
-
-    @property
-    def unit(self) -> str: ...
 
 
 class PixelArea(NamedTuple):

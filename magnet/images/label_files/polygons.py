@@ -15,7 +15,8 @@ from magnet.images.draw import Colours
 from magnet.images.label_files.blocks import NO_ANSWER, STRIP_PIXELS, Blocks, check_same_size, read_block, strips
 from magnet.images.label_files.objects import Corners, Finished, Objects
 from magnet.images.label_files.outlines import Outlines
-from magnet.images.label_files.place import PixelArea, Place, Resolution, Transform, crs_of, pixel_area
+from magnet.images.label_files.place import PixelArea, crs_of, pixel_area
+from magnet.images.rasters.raster import Place, Resolution, Transform
 
 __all__ = ["write_polygons"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from magnet.images.draw import Colours
 from magnet.images.label_files.blocks import NO_ANSWER, Blocks
 from magnet.images.label_files.cog import write_cog
-from magnet.images.label_files.place import Resolution
+from magnet.images.rasters.raster import Resolution
 
 __all__ = ["write_pyramid"]
 

@@ -12,7 +12,7 @@ from magnet.errors import MagNetError
 from magnet.images.label_files.blocks import NO_ANSWER, Blocks, Box, read_block
 from magnet.images.label_files.cog import write_cog
 from magnet.images.label_files.picture import write_grey
-from magnet.images.label_files.place import Place
+from magnet.images.rasters.raster import Place
 
 __all__ = ["write_confidence", "write_ids"]
 

@@ -10,15 +10,17 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from magnet.bounds import Box as Box
 from magnet.bounds import Size
 from magnet.checks import check_size
 from magnet.errors import shown
 from magnet.images.rasters.levels import choose_level, level_factor
 from magnet.images.rasters.resample import Taps, axis_taps, centres_of, resample
 
-__all__ = ["Box", "Place", "Raster", "Resolution"]
+__all__ = ["Box", "Place", "Raster", "Resolution", "Transform"]
 
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1
+Transform = tuple[float, float, float, float, float, float]
+
 _WINDOW_BYTES = 1 << 26  # of a level, resampled at a time
 
 
@@ -38,7 +40,7 @@ class Place(NamedTuple):
     """
 
     crs: str | None
-    transform: tuple[float, float, float, float, float, float]
+    transform: Transform
 
 
 class Raster(ABC):

@@ -5,7 +5,7 @@
 #
 # Takes a build that benchmarks/gpu_prebuild.sh made elsewhere (build/gpu_prebuilt/, or GPU_PREBUILT) if it fits, else
 # builds for this GPU alone. Each step has a limit of its own, and one that fails costs only itself. The summary comes
-# last. Writes summary.txt, log.txt, results.csv and .json, floor.png, launches.json and ncu.csv to $OUT, else to
+# last. Writes summary.txt, log.txt, results.csv and .json, floor.png, launches.json, ncu.csv and whole.json to $OUT, else to
 # benchmarks/results/gpu_<name>/. Settings of the card are never changed.
 # Exit codes: 0 all went well and every figure to reach is reached; 1 something failed; 2 all went well, but a figure is
 # not reached; 3 no GPU, nothing was done.
@@ -50,7 +50,7 @@ arch=${gpu%% *} name=${gpu#* }
 folder=$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]' | tr -cs 'a-z0-9' '_')
 out=${OUT:-benchmarks/results/gpu_${folder%_}}
 mkdir -p "$out" || exit 1
-(cd "$out" && rm -f summary.txt log.txt results.csv results.json floor.png launches.json ncu.csv)
+(cd "$out" && rm -f summary.txt log.txt results.csv results.json floor.png launches.json ncu.csv whole.json)
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/logs"
@@ -119,9 +119,9 @@ counters() {
   local ncu=ncu
   command -v ncu > /dev/null || ncu=$(ls "${CUDA_HOME:-/usr/local/cuda}"/bin/ncu 2> /dev/null | head -1)
   [ -n "$ncu" ] || { echo "ncu is not on this machine; it comes with the CUDA toolkit"; return 1; }
-  # The kernels of the second of two calls, with caches and clocks as they are.
+  # Of each case the kernels of the second of two calls, with caches and clocks as they are.
   "$ncu" --clock-control none --cache-control none --kernel-name-base demangled --kernel-name regex:magnet:: \
-    --launch-skip 4 --launch-count 4 --metrics "$("$PYTHON" -W ignore -m gpu.counters)" --print-units base \
+    --profile-from-start off --metrics "$("$PYTHON" -W ignore -m gpu.counters)" --print-units base \
     --csv --page raw --log-file "$out/ncu.csv" "$PYTHON" -W ignore -m gpu.launches --once || return
   echo "$(grep -c 'magnet::' "$out/ncu.csv") kernels"
 }
@@ -165,14 +165,15 @@ bench=("$PYTHON" -W ignore -m gpu --out "$out" --no-judging)
 step "build" 200 bash -c carried_or_built
 step "telling cases" 30 "$PYTHON" -W ignore -m gpu.parity
 step "kernel times" 45 "${bench[@]}" --cases targets --ours-only --seconds 35
-step "launches" 30 "$PYTHON" -W ignore -m gpu.launches --out "$out"
-step "counters" 40 bash -c counters
+step "launches" 45 "$PYTHON" -W ignore -m gpu.launches --out "$out"
+step "counters" 60 bash -c counters
 step "rivals" 100 "${bench[@]}" --cases targets --join --seconds 80
 
 step "memcheck" 65 bash -c "sanitize memcheck 40" &
 step "racecheck" 65 bash -c "sanitize racecheck 40" &
 step "tests of the GPU" 60 bash -c 'tests cuda "" tests/cuda/test_gpu.py' &
 wait
+step "all of MagNet" 60 "$PYTHON" -W ignore -m gpu.whole --out "$out"
 STOP=INT step "operators on CUDA" 75 bash -c 'tests cuda cuda "$@"' tests "${files[@]}"
 step "Triton" 40 "$PYTHON" -W ignore -m gpu.parity --backend triton &
 step "initcheck" 40 bash -c "sanitize initcheck 20" &

@@ -1,7 +1,7 @@
 """How long each launch takes inside an operator, from torch's profiler; and the program that ncu looks into.
 
     PYTHONPATH=.:benchmarks python -m gpu.launches --out FOLDER     # launches.json
-    ncu ... python -m gpu.launches --once                           # refine_step_ twice, nothing timed
+    ncu --profile-from-start off ... python -m gpu.launches --once  # each once more after a first call, nothing timed
 
 Caches are as they are in use: what a launch left in L2 is there for the next. CUB's selection is looked at in the same
 way, after the score map was made, so that it can be held against the launches of refine_step_ that select.
@@ -22,12 +22,15 @@ import torch
 from targets import GPU_CASE, GPU_SELECT
 
 from gpu import cub_topk
-from gpu.cases import BFLOAT, FLOAT, Cases
+from gpu.case import Case
+from gpu.cases import BFLOAT, Cases
 from gpu.clock import CudaClock
+from gpu.inputs import FLAT, SCATTERED
 from gpu.launch_times import CUB, OURS, Launch, launches_of, lines
 from gpu.measure import Inputs, live_backends
 
 ROUNDS = 20
+LOOKED_INTO = 8  # of the cases, by ncu: each launch is run some ten times for its counters
 
 
 def profiled(call: Callable[[], Any], before: Callable[[], Any], rounds: int = ROUNDS) -> dict[str, Any]:
@@ -47,8 +50,26 @@ def profiled(call: Callable[[], Any], before: Callable[[], Any], rounds: int = R
         return json.loads(path.read_text())
 
 
-def of_refine(clock: CudaClock, dtype: torch.dtype) -> list[Launch]:
-    case = Cases("cuda").refine_(dtype=dtype)
+def cases_of_several_launches() -> list[Case]:
+    """The operators that are more than one launch, the most important ones first."""
+    m = Cases("cuda")
+    return [
+        m.refine_(),
+        m.refine_(dtype=BFLOAT),
+        m.stage(labels=True),
+        m.stage(labels=False),
+        m.stage(labels=True, logits=True),
+        m.refine(half=False),
+        m.refine(half=True),
+        m.refine_(layout=torch.channels_last),
+        m.refine_(logits=True),
+        m.refine_(n_points=0.03, scores=SCATTERED),
+        m.refine_(n_points=0.03, scores=FLAT),
+        m.refine_(n_points=0.9),
+    ]
+
+
+def of_case(clock: CudaClock, case: Case) -> list[Launch]:
     inputs = Inputs(case, 0)
 
     def before() -> None:
@@ -80,22 +101,27 @@ def _points() -> int:
 
 
 def once() -> None:
-    """What ncu looks at: the first call warms up."""
-    case = Cases("cuda").refine_()
-    assert case.key == GPU_CASE.format("float32")
-    clock, inputs = CudaClock(), Inputs(case, 0)
-    for _ in range(2):
+    """What ncu looks at: of each case the second call, caches as a flush and the launch before leave them."""
+    cases = cases_of_several_launches()
+    assert cases[0].key == GPU_CASE.format("float32")
+    clock = CudaClock()
+    for case in cases[:LOOKED_INTO]:
+        inputs = Inputs(case, 0)
+        case.ours("cuda")(*inputs.arguments)
         inputs.restore()
         clock.flush()
+        torch.cuda.synchronize()
+        torch.cuda.profiler.start()
         case.ours("cuda")(*inputs.arguments)
-    torch.cuda.synchronize()
+        torch.cuda.synchronize()
+        torch.cuda.profiler.stop()
 
 
 @torch.no_grad()
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gpu.launches", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="folder of launches.json")
-    parser.add_argument("--once", action="store_true", help="run refine_step_ twice, time nothing")
+    parser.add_argument("--once", action="store_true", help="run some cases once for ncu, time nothing")
     chosen = parser.parse_args(arguments)
     if "cuda" not in live_backends("refine_step_", "cuda"):
         print("the CUDA kernels are not live here")
@@ -104,9 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         once()
         return 0
     clock, found, problems = CudaClock(), [], []
-    jobs = [functools.partial(of_refine, clock, dtype) for dtype in (FLOAT, BFLOAT)]
+    jobs = [functools.partial(of_case, clock, case) for case in cases_of_several_launches()]
     variants = ["cuda", *(("CUB", "CUB, same points") if cub_topk.why_not() is None else ())]
-    jobs += [functools.partial(of_selection, clock, variant) for variant in variants]
+    jobs[2:2] = [functools.partial(of_selection, clock, variant) for variant in variants]
     for job in jobs:
         try:
             found += job()

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from targets import GPU_CASE
+
 from gpu import counters
 from gpu.launch_times import Launch, lines
 from gpu.results import MISSED, OURS, Report, Row, read_json, table
@@ -42,8 +44,8 @@ def against_cub(report: Report, launches: Sequence[Launch]) -> list[str]:
         ours = next((r for name in OURS for r in report.rows if (r.case, r.variant) == (row.case, name)), None)
         if ours is not None:
             result.append(_against(f"{row.case}, alone", ours.kernel_us, f"{row.variant} {row.kernel_us:.1f} us", row))
-    fused = [launch for launch in launches if launch.kernel in SELECTS and "float32" in launch.case]
-    fused = [launch for launch in fused if launch.case.startswith("refine_step_")]
+    default = GPU_CASE.format("float32")
+    fused = [launch for launch in launches if launch.kernel in SELECTS and launch.case == default]
     if len(fused) == len(SELECTS):
         took = sum(launch.median_us for launch in fused)
         for case in dict.fromkeys(launch.case for launch in launches if ", CUB" in launch.case):
@@ -85,7 +87,7 @@ def summary(folder: Path, steps: Sequence[str], title: str) -> tuple[list[str], 
     ]
     optional = [
         part("launches", lines(launches)),
-        part("ncu: refine_step_ float32", counters.of_file(folder / "ncu.csv")),
+        part("ncu", counters.of_file(folder / "ncu.csv")),
         part("selection against CUB's", against_cub(report, launches)),
         part("not measured", [*skipped[:6], *([f"{len(late)} cases for which no time was left"] if late else [])]),
         part("all that was measured", table(report) if report.rows else []),

@@ -211,6 +211,7 @@ case "$*" in
     [ "$FAIL" != parity ] ;;
   *gpu.counters*) echo "metric,metric" ;;
   *gpu.live*) [ "$FAIL" != live ] || { echo "backend is not live: made up"; exit 1; } ;;
+  *gpu.whole*) echo "0 wrong"; [ "$FAIL" != whole ] ;;
   *gpu.launches*) echo "launches"; [ "$FAIL" != launches ] ;;
   *xdist*) exit 1 ;;
   *"-m pytest"*test_gpu.py*) echo "3 passed in 1 s" ;;
@@ -249,6 +250,7 @@ COURSE: list[set[str]] = [
     {"counters"},
     {"rivals"},
     {"memcheck", "racecheck", "tests of the GPU"},
+    {"all of MagNet"},
     {"operators on CUDA"},
     {"Triton", "initcheck"},
     {"more cases"},
@@ -371,6 +373,7 @@ def test_carried_build_is_used(follow):
         ("build", {"build"}),
         ("parity", {"telling cases", "Triton"}),
         ("launches", {"launches", "counters"}),
+        ("whole", {"all of MagNet"}),
         ("tests", {"operators on CUDA", "operators on Triton"}),
         ("live", {"tests of the GPU", "operators on CUDA", "operators on Triton"}),
         ("awkward", {"memcheck", "racecheck", "initcheck"}),

@@ -254,6 +254,7 @@ void stage_scores(StageViews<T, kLogits> job, uint32_t tiles_x, uint32_t tiles_y
   MAGNET_SHARED(int32_t, touching, kStageThreads);
   MAGNET_SHARED(int32_t, touching_of_warps, kStageThreads / 32);
   MAGNET_SHARED(float, confidences, kTilePixels);
+  let_next_kernel_begin();
   const int64_t threads = static_cast<int64_t>(gridDim.x) * kStageThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kStageThreads + threadIdx.x; i < job.zero_count; i += threads) {
     store<4>(job.zero + 4 * i, Pack<uint32_t, 4>{});

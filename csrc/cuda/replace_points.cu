@@ -11,8 +11,8 @@ void replace_pixels(const Map& from, const Map& to, const PointList& points, con
   const int64_t elements = (from.n - 1) * points.sn + (points.k - 1) * points.sk + 1;
   const PointView list{global<const int64_t>(points.data, elements), points.k, points.sn, points.sk};
   const auto run = [&]<class T>(T) {
-    launch("replace_points", replace_points<T>, from.n * chunks, kReplaceThreads, stream, job.maps<T>(), list,
-           static_cast<uint32_t>(chunks));
+    launch_early("replace_points", replace_points<T>, from.n * chunks, kReplaceThreads, stream, job.maps<T>(), list,
+                 static_cast<uint32_t>(chunks));
   };
   if (job.item == 2) run(uint16_t{});
   if (job.item == 4) run(uint32_t{});

@@ -34,7 +34,7 @@ struct ReplaceJob {
       from = as_one_row(from);
       to = as_one_row(to);
     }
-    pixelwise = from.pixelwise() && to.pixelwise() && from.c > 1 && from.c <= (1 << 20);
+    pixelwise = from.pixelwise() && to.pixelwise() && from.c > 1 && from.c < (1 << 20);
     vectors = !pixelwise && flat && from.w * item % 16 == 0 && has_vectors(from) && has_vectors(to);
     while (pixelwise && item < 8 && widens(from) && widens(to)) {
       for (Map* map : {&from, &to}) {
@@ -209,6 +209,7 @@ struct PointView {
 template <class T>
 MAGNET_KERNEL(kReplaceThreads, 64)
 void replace_points(ReplaceMaps<T> maps, PointView points, uint32_t chunks) {
+  wait_for_earlier_kernels();
   const int64_t image = blockIdx.x / chunks, begin = static_cast<int64_t>(blockIdx.x % chunks) * kReplaceChunk;
   const int64_t pixels = maps.from.h * maps.from.w, left = points.k - begin;
   const Global<const int64_t> list = points.data + (image * points.sn + begin * points.sk);

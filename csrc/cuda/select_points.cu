@@ -1,9 +1,9 @@
 #include "cuda/replace_points.h"
 #include "cuda/select_points.h"
+#include "cuda/select_points_candidates.cuh"
 #include "cuda/select_points_digits.cuh"
 #include "cuda/select_points_image.cuh"
 #include "cuda/select_points_keys.cuh"
-#include "cuda/select_points_threshold.cuh"
 #include "cuda/select_points_tiles.cuh"
 
 namespace magnet::cuda {
@@ -23,21 +23,21 @@ int64_t blocks_for(int64_t items, int64_t of_block) { return (items + of_block -
 template <class Key>
 void list_images(const Selection& s, const Stream& stream) {
   const auto run = [&](auto kernel, int threads) {
-    launch("list_image", kernel, s.n, threads, stream,
-           global<const Key>(s.workspace + Workspace(s).keys, s.n * s.pitch()), global<int64_t>(s.points, s.n * s.k),
-           s.pixels(), s.pitch(), static_cast<uint32_t>(s.k));
+    launch_early("list_image", kernel, s.n, threads, stream,
+                 global<const Key>(s.workspace + Workspace(s).keys, s.n * s.pitch()),
+                 global<int64_t>(s.points, s.n * s.k), s.pixels(), s.pitch(), static_cast<uint32_t>(s.k));
   };
   if (s.pixels() <= 4096) return run(list_image<Key, 256>, 256);
   run(list_image<Key, 1024>, 1024);
 }
 
-void find_thresholds(const Selection& s, const Stream& stream) {
+void count_all_candidates(const Selection& s, const Stream& stream) {
   const auto run = [&](const char* name, auto kernel, int threads, int64_t tile) {
     const int64_t blocks = blocks_for(s.pixels(), tile);
-    launch(name, kernel, s.n * blocks, threads, stream, select_tables(s), static_cast<uint32_t>(blocks));
+    launch_early(name, kernel, s.n * blocks, threads, stream, select_tables(s), static_cast<uint32_t>(blocks));
   };
   if (s.counts_at_once()) {
-    return run("find_threshold", find_threshold<kThresholdThreads>, kThresholdThreads, kThresholdTile);
+    return run("count_candidates", count_candidates<kCandidateThreads>, kCandidateThreads, kCandidateTile);
   }
   run("count_digit", count_digit<false>, kDigitThreads, kDigitTile);
   run("count_digit", count_digit<true>, kDigitThreads, kDigitTile);
@@ -45,8 +45,8 @@ void find_thresholds(const Selection& s, const Stream& stream) {
 
 template <class T>
 void list_and_replace(const Selection& s, const ReplaceMaps<T>& maps, const Stream& stream) {
-  launch("list_tiles", list_tiles<T>, s.n * s.tiles(), kTileThreads, stream, select_tables(s),
-         global<int64_t>(s.points, s.n * s.k), static_cast<uint32_t>(s.tiles()), maps);
+  launch_early("list_tiles", list_tiles<T>, s.n * s.tiles(), kTileThreads, stream, select_tables(s), s.counts_at_once(),
+               global<int64_t>(s.points, s.n * s.k), static_cast<uint32_t>(s.tiles()), maps);
 }
 
 }  // namespace
@@ -54,18 +54,19 @@ void list_and_replace(const Selection& s, const ReplaceMaps<T>& maps, const Stre
 void make_keys(const Selection& s, const Map& scores, const Stream& stream) {
   if (s.wide) {
     const int64_t blocks = blocks_for(s.pixels(), kKeyThreads);
-    launch("make_wide_keys", make_wide_keys<double>, s.n * blocks, kKeyThreads, stream, view_scores<double>(scores),
-           view_of(s.valid, s.n, s.h, s.w), global<uint64_t>(s.workspace + Workspace(s).keys, s.n * s.pitch()),
-           s.pixels(), s.pitch(), s.w, static_cast<uint32_t>(blocks));
+    launch_early("make_wide_keys", make_wide_keys<double>, s.n * blocks, kKeyThreads, stream,
+                 view_scores<double>(scores), view_of(s.valid, s.n, s.h, s.w),
+                 global<uint64_t>(s.workspace + Workspace(s).keys, s.n * s.pitch()), s.pixels(), s.pitch(), s.w,
+                 static_cast<uint32_t>(blocks));
     return;
   }
-  // Blocks that count have tables to clear and to add up: few of them, with several tiles each.
-  const int64_t tiles = blocks_for(s.pixels(), 4 * kKeyThreads);
+  // Blocks that count have tables to clear and to add up: as many as run at once, with several tiles each.
+  const int64_t tiles = blocks_for(s.pixels(), 4 * kKeyThreads * kKeyLoads);
   const int64_t enough = 8 * multiprocessors(stream), blocks = s.block_an_image() || tiles < enough ? tiles : enough;
   const KeySink sink = key_sink(s);
   const auto run = [&]<class T>(T) {
-    launch("make_keys", make_keys_kernel<T>, s.n * blocks, kKeyThreads, stream, view_scores<T>(scores), sink,
-           static_cast<uint32_t>(blocks));
+    launch_early("make_keys", make_keys_kernel<T>, s.n * blocks, kKeyThreads, stream, view_scores<T>(scores), sink,
+                 static_cast<uint32_t>(blocks));
   };
   if (scores.type == Element::f32) run(float{});
   if (scores.type == Element::f16) run(Half{});
@@ -78,7 +79,7 @@ void list_points(const Selection& s, const Map* from, const Map* to, const Strea
     if (to) replace_pixels(*from, *to, {s.points, s.k, s.k, 1}, stream);
     return;
   }
-  find_thresholds(s, stream);
+  count_all_candidates(s, stream);
   if (!to) return list_and_replace(s, ReplaceMaps<uint32_t>{}, stream);
   const ReplaceJob job(*from, *to);
   if (job.item == 2) list_and_replace(s, job.maps<uint16_t>(), stream);

@@ -18,6 +18,8 @@ void list_image(Global<const Key> all_keys, Global<int64_t> points, int64_t pixe
   constexpr int kKeyBits = 8 * sizeof(Key), kWidth = 16 / sizeof(Key), kWarps = kThreads / 32;
   MAGNET_SHARED(uint32_t, bins, kSelectDigits);
   MAGNET_SHARED(uint32_t, scratch, kScratchWords);
+  let_next_kernel_begin();
+  wait_for_earlier_kernels();
   const int64_t image = blockIdx.x;
   const Global<const Key> keys = all_keys + image * pitch;
   const uint32_t thread = threadIdx.x, lane = lane_index(), warp = thread / 32;

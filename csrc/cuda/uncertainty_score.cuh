@@ -82,6 +82,7 @@ MAGNET_DEVICE void score_unit(const ScoreViews<T>& job, int64_t image, int64_t y
 template <class T, bool kLogits, int kN, int kClasses>
 MAGNET_KERNEL(kScoreThreads, 64, 4)
 void score_planes(ScoreViews<T> job, PixelGrid grid) {
+  let_next_kernel_begin();
   job.fill_zeros();
   const PixelPlace<kN> place(grid, kScoreThreads);
   if (!place.exists) return;
@@ -97,6 +98,7 @@ void score_planes(ScoreViews<T> job, PixelGrid grid) {
 template <class T, bool kLogits>
 MAGNET_KERNEL(kScoreThreads, 64, 4)
 void score_upsampled(ScoreViews<T> job, PixelGrid grid) {
+  let_next_kernel_begin();
   job.fill_zeros();
   const PixelPlace<1> place(grid, kScoreThreads);
   if (!place.exists) return;
@@ -112,6 +114,7 @@ void score_upsampled(ScoreViews<T> job, PixelGrid grid) {
 template <class T, bool kLogits, bool kPairs>
 MAGNET_KERNEL(kScoreThreads, 64, 4)
 void score_doubled(ScoreViews<T> job, PixelGrid grid, bool copy_pairs) {
+  let_next_kernel_begin();
   job.fill_zeros();
   const Square at(grid, kScoreThreads);
   if (!at.exists) return;
@@ -138,6 +141,7 @@ template <class T, bool kLogits>
 MAGNET_KERNEL(PixelTiles::kThreads, 64, 8)
 void score_pixels(ScoreViews<T> job, PixelTiles tiles) {
   MAGNET_SHARED(T, tile, PixelTiles::kBytes / sizeof(T));
+  let_next_kernel_begin();
   job.fill_zeros();
   const TilePlace place(tiles);
   const int classes = static_cast<int>(job.fine.c), elements = place.count * classes;

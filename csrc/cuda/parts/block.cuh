@@ -46,6 +46,13 @@ MAGNET_DEVICE Scanned block_scan(uint32_t x, Shared<uint32_t> scratch) {
   return result;
 }
 
+// Zeros, by all threads of a block; visible after a barrier.
+template <uint32_t kCount>
+MAGNET_DEVICE void clear(Shared<uint32_t> words) {
+  static_assert(kCount % 4 == 0);
+  for (uint32_t i = threadIdx.x * 4; i < kCount; i += blockDim.x * 4) store<4>(words + i, Pack<uint32_t, 4>{});
+}
+
 // True for the last of `blocks` blocks that come here, which sees what all of them have written.
 MAGNET_DEVICE bool is_last_block(Global<uint32_t> counter, uint32_t blocks, Shared<uint32_t> scratch) {
   __syncthreads();

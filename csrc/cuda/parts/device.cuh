@@ -101,6 +101,22 @@ MAGNET_DEVICE T* opaque(T* p) {
   return static_cast<T*>(__cvta_global_to_generic(address));
 }
 
+// --- between kernels
+
+// A kernel started by launch_early() must call this before it touches global memory: it may begin while the one before
+// it in the stream still runs. From here on all that earlier kernels wrote is there. (Before sm_90 none begins early.)
+MAGNET_DEVICE void wait_for_earlier_kernels() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// From now on the next kernel may begin early, as blocks end and make room. Worth calling at once.
+MAGNET_DEVICE void let_next_kernel_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 // --- between blocks
 
 // A word that another block may write meanwhile, and nothing else of what it wrote: no fence, no cache is emptied.
@@ -231,6 +247,13 @@ inline void check_cuda(cudaError_t status, const char* what) {
   throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(status));
 }
 
+// Whether this GPU lets a kernel begin before the one ahead of it in the stream has ended.
+inline bool begins_early(const Stream& stream) {
+  int major = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream.device), "compute capability");
+  return major >= 9;
+}
+
 // How many blocks may usefully run at once for each of `kernel`'s full residency: the number of multiprocessors.
 inline int multiprocessors(const Stream& stream) {
   int count = 0;
@@ -238,14 +261,36 @@ inline int multiprocessors(const Stream& stream) {
   return count;
 }
 
+namespace detail {
+template <class... Parameters, class... Arguments>
+void launch(const char* name, bool early, void (*kernel)(Parameters...), int64_t blocks, int threads,
+            const Stream& stream, const Arguments&... arguments) {
+  if (blocks == 0) return;
+  if (blocks > INT32_MAX) throw std::runtime_error(std::string(name) + ": too large for one launch");
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.stream = static_cast<cudaStream_t>(stream.handle);
+  config.attrs = &attribute;
+  config.numAttrs = early && begins_early(stream) ? 1 : 0;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
+}
+}  // namespace detail
+
 // Runs kernel(arguments...) in `blocks` blocks of `threads` threads. Does not wait for it.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads, const Stream& stream,
             const Arguments&... arguments) {
-  if (blocks == 0) return;
-  if (blocks > INT32_MAX) throw std::runtime_error(std::string(name) + ": too large for one launch");
-  kernel<<<static_cast<unsigned>(blocks), threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments...);
-  check_cuda(cudaGetLastError(), name);
+  detail::launch(name, false, kernel, blocks, threads, stream, arguments...);
+}
+// The same for a kernel that calls wait_for_earlier_kernels(): it may begin before the one ahead of it has ended.
+template <class... Parameters, class... Arguments>
+void launch_early(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads, const Stream& stream,
+                  const Arguments&... arguments) {
+  detail::launch(name, true, kernel, blocks, threads, stream, arguments...);
 }
 
 }  // namespace magnet

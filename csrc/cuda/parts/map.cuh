@@ -32,15 +32,33 @@ View<T> view_of(const Map& map) {
 struct ValidView {
   Global<const bool> data;
   int64_t sn, sy, sx;
+  bool fours;  // four pixels from a multiple of four on are one word
 
   MAGNET_DEVICE bool at(int64_t image, int64_t y, int64_t x) const {
     return data == nullptr || data[image * sn + y * sy + x * sx];
+  }
+  // Of pixels x .. x + count - 1, count at most 4 and x a multiple of 4: a bit each, from the lowest on.
+  MAGNET_DEVICE uint32_t four(int64_t image, int64_t y, int64_t x, int count) const {
+    uint32_t bits = (1u << count) - 1;
+    if (data == nullptr || count == 0) return bits;
+    const Global<const bool> first = data + (image * sn + y * sy + x * sx);
+    if (fours && count == 4) {
+      const uint32_t word = load<1>(reinterpret_cast<const uint32_t*>(first)).value[0];
+      return (word & 1) | (word >> 7 & 2) | (word >> 14 & 4) | (word >> 21 & 8);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < count && !first[i * sx]) bits &= ~(1u << i);
+    }
+    return bits;
   }
 };
 
 inline ValidView view_of(const ValidMap& valid, int64_t n, int64_t h, int64_t w) {
   const int64_t elements = n * h * w == 0 ? 0 : (n - 1) * valid.sn + (h - 1) * valid.sy + (w - 1) * valid.sx + 1;
-  return {global<const bool>(valid.data, valid.data ? elements : 0), valid.sn, valid.sy, valid.sx};
+  const bool fours = (valid.sx == 1 || w == 1) && (h == 1 || valid.sy % 4 == 0) && (n == 1 || valid.sn % 4 == 0) &&
+                     reinterpret_cast<uintptr_t>(valid.data) % 4 == 0;
+  return {global<const bool>(valid.data, valid.data ? elements : 0), valid.sn, valid.sy, valid.sx, fours};
 }
 
 }  // namespace magnet::cuda

@@ -7,7 +7,7 @@
 //     static constexpr int kSharedBytes = ...;  // of the shared arrays that Block declares
 //     class Block {                             // made by every thread of a block
 //      public:
-//       // All threads, once, at first; may use barriers.
+//       // All threads, once, at first; may use barriers, but not global memory: earlier kernels may still run.
 //       MAGNET_DEVICE Block(const Sink& sink, int64_t plane, int64_t blocks_of_plane);
 //       // All threads, equally often, a warp in the same row; no barriers. Pixels (y, x) .. (y, x + count - 1) of the
 //       // plane, x % 4 == 0. Where count is 0 the rest means nothing.
@@ -166,7 +166,9 @@ MAGNET_DEVICE void median_in_registers(const MedianSource& source, uint32_t bloc
                                        uint32_t tiles_of_row, const Sink& sink) {
   constexpr int rows = kMedianRows<k>, radius = k / 2;
   const MedianBlock mine(source, blocks_of_plane);
+  let_next_kernel_begin();
   typename Sink::Block block(sink, mine.plane, blocks_of_plane);
+  wait_for_earlier_kernels();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   for (uint32_t tile = mine.index; tile < tiles; tile += blocks_of_plane) {
     const uint32_t down = tile / tiles_of_row;

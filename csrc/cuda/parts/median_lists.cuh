@@ -132,7 +132,9 @@ void median_of_lists(MedianSource source, uint32_t blocks_of_plane, uint32_t til
   MAGNET_SHARED(int32_t, words, Lists::kWords);
   const Lists lists{words};
   const MedianBlock mine(source, blocks_of_plane);
+  let_next_kernel_begin();
   typename Sink::Block block(sink, mine.plane, blocks_of_plane);
+  wait_for_earlier_kernels();
   const int t = threadIdx.x;
   for (uint32_t tile = mine.index; tile < tiles; tile += blocks_of_plane) {
     const uint32_t down = tile / tiles_of_row;

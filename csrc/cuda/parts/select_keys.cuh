@@ -1,5 +1,4 @@
-// Selection keys of scores, and what makes them: they are stored, their leading digits counted, and that of the K-th
-// highest found, by all blocks of an image together.
+// Selection keys of scores, and what makes them: they are stored, and their leading digits counted.
 #pragma once
 
 #include "common/order_key.h"
@@ -9,28 +8,43 @@
 
 namespace magnet::cuda {
 
-constexpr int kLowBits = 20;  // of a key, below its leading digit
+constexpr int kLowBits = 20;  // of a key, below its leading digit, at the most
 using ScoreKey = OrderKey<Float32Format>;
 constexpr uint32_t kZeroKey = ScoreKey::kWrap + ScoreKey::kSign;  // of the score 0
-static_assert(kSelectDigits << kLowBits == int64_t{1} << 32 && kFineCounts == 1 << kLowBits);
+static_assert(kFineCounts == 1 << kLowBits);
 static_assert(ScoreKey::kSelectNan >> kLowBits > 0, "only invalid pixels have the leading digit 0");
 
-// The state of an image: kStateWords of uint32 by which its blocks tell each other how far they are and what they have
-// found. Word by word, all 0 at first:
+// The leading digit of a key: its first 12 bits, that is sign, exponent and three bits more; of scores from 1/32 to 1,
+// where those of uncertain pixels are, five bits further, so that few keys share one.
+struct LeadingDigit {
+  static constexpr int kCloseBits = 15;                              // of a key below such a digit
+  static constexpr uint32_t kFrom = 0xbd800000u, kTo = 0xc0000000u;  // the keys that are looked at so closely
+  static constexpr uint32_t kClose = (kTo - kFrom) >> kCloseBits, kFirst = kFrom >> kLowBits;
+  static constexpr uint32_t kMore = kClose - ((kTo - kFrom) >> kLowBits);  // digits than without
+  static_assert((1 << (32 - kLowBits)) + kMore <= kLeadingDigits);
+
+  MAGNET_HOST_DEVICE static constexpr uint32_t of(uint32_t key) {
+    if (key - kFrom < kTo - kFrom) return kFirst + ((key - kFrom) >> kCloseBits);
+    return (key >> kLowBits) + (key >= kTo ? kMore : 0);
+  }
+  // The keys with a digit: so many bits follow it, and they begin with this one.
+  MAGNET_HOST_DEVICE static constexpr int bits(uint32_t digit) {
+    return digit - kFirst < kClose ? kCloseBits : kLowBits;
+  }
+  MAGNET_HOST_DEVICE static constexpr uint32_t lowest(uint32_t digit) {
+    if (digit - kFirst < kClose) return kFrom + ((digit - kFirst) << kCloseBits);
+    return (digit - (digit > kFirst ? kMore : 0)) << kLowBits;
+  }
+};
+
+// The state of an image: kStateWords of uint32, all 0 at first, by which kernels tell later ones what they have found.
 enum StateWord {
-  kKeysDone,       // how many blocks have made their keys
-  kThresholdDone,  // how many blocks have counted the keys with the leading digit kDigit
-  kDecided,        // 1 once kThreshold and kTies are final
-  kDigit,          // the leading digit of the K-th highest key
-  kWanted,         // the rank of that key among those with its leading digit, from 1 for the highest
-  kChosen,         // how many points there will be: K, or all valid pixels where there are fewer
-  kThreshold,      // the key above which all are chosen
-  kTies,           // how many of the keys that equal kThreshold are chosen too, from the lowest index on
-  // where digits are counted one by one:
-  kSecondDone,        // how many blocks have counted the second digit
-  kTwoDigits,         // the leading two digits of the K-th highest key
-  kTwoDigitsWanted,   // its rank among the keys with these two, from 1 for the highest
-  kTwoDigitsDecided,  // 1 where all keys with these two are chosen: kThreshold and kTies are final
+  kResult,      // 64 bits, see Threshold; 0 until it is known
+  kChosen = 2,  // how many points there will be: K, or all valid pixels where there are fewer
+  kFrom,        // the candidates for the K-th highest key: the lowest one,
+  kBits,        // how many bits tell them apart,
+  kWanted,      // and the rank of that key among them, from 1 for the highest; 0: it needs no search, as
+                // all of them are chosen, or none
 };
 
 // The workspace on the device; see struct Workspace.
@@ -40,6 +54,14 @@ struct SelectTables {
   Global<uint64_t> words;
   int64_t pitch;
   uint32_t pixels, k;
+
+  MAGNET_DEVICE CountTable<kLeadingDigits> leading_of(int64_t image) const {
+    return {leading + image * CountTable<kLeadingDigits>::kWords};
+  }
+  MAGNET_DEVICE CountTable<kSelectDigits> second_of(int64_t image) const {
+    return {second + image * CountTable<kSelectDigits>::kWords};
+  }
+  MAGNET_DEVICE Global<uint32_t> state_of(int64_t image) const { return state + image * kStateWords; }
 };
 
 inline SelectTables select_tables(const Selection& s) {
@@ -51,8 +73,8 @@ inline SelectTables select_tables(const Selection& s) {
   return {global<uint32_t>(s.workspace + at.keys, s.n * s.pitch()),
           table(at.ticket, 1),
           table(at.state, s.n * kStateWords),
-          table(at.leading, s.n * kSelectDigits),
-          table(at.second, s.n * kSelectDigits),
+          table(at.leading, s.n * (kGroups + kLeadingDigits)),
+          table(at.second, s.n * (kGroups + kSelectDigits)),
           table(at.fine, s.n * s.fine_counts()),
           global<uint64_t>(counts ? s.workspace + at.words : nullptr, counts ? s.n * s.tiles() : 0),
           s.pitch(),
@@ -60,37 +82,110 @@ inline SelectTables select_tables(const Selection& s) {
           static_cast<uint32_t>(s.k)};
 }
 
-// Takes the keys of an image's pixels: the sink of the median kernels (median_few.cuh), and what make_keys uses. The
-// last block of an image finds the leading digit of the K-th highest key.
+// The candidates for the K-th highest key: those with its leading digit.
+struct Candidates {
+  uint32_t chosen, from, bits, wanted;  // see StateWord
+
+  MAGNET_DEVICE bool has(uint32_t key) const { return (key - from) >> bits == 0; }
+  MAGNET_DEVICE void tell(Global<uint32_t> state) const {
+    state[kChosen] = chosen;
+    state[kFrom] = from;
+    state[kBits] = bits;
+    state[kWanted] = wanted;
+  }
+};
+
+// From the counts of the leading digits. All threads of a block; `scratch` is free to use before and after.
+MAGNET_DEVICE Candidates find_candidates(const SelectTables& tables, int64_t image, Shared<uint32_t> scratch) {
+  if (threadIdx.x < 32) {
+    const CountTable<kLeadingDigits> table = tables.leading_of(image);
+    const auto sums = table.load_groups();
+    const uint32_t invalid = table.bins()[0], all = tables.pixels - invalid;
+    const uint32_t zeros = tables.pixels - warp_sum(sums.upper + sums.lower);  // which nobody counts
+    const uint32_t chosen = min(tables.k, all);
+    const Rank rank = table.find(sums, chosen > 0 ? chosen : 1, LeadingDigit::of(kZeroKey), zeros);
+    if (threadIdx.x == 0) {
+      const bool search = chosen > 0 && rank.wanted < rank.count;
+      scratch[0] = chosen;
+      scratch[1] = chosen > 0 ? LeadingDigit::lowest(rank.digit) : 0;
+      scratch[2] = LeadingDigit::bits(rank.digit);
+      scratch[3] = search ? rank.wanted : 0;
+    }
+  }
+  __syncthreads();
+  const Candidates result{scratch[0], scratch[1], scratch[2], scratch[3]};
+  __syncthreads();
+  return result;
+}
+
+// The second digit of the K-th highest key, of rank `wanted` among the candidates. One warp.
+MAGNET_DEVICE Rank find_second(const SelectTables& tables, int64_t image, uint32_t wanted) {
+  const CountTable<kSelectDigits> table = tables.second_of(image);
+  return table.find(table.load_groups(), wanted);
+}
+
+// All keys above `key` are chosen, and so many that equal it, from the lowest index on. A key that is above all or
+// below some valid key stands for "none" and "all of them".
+struct Threshold {
+  uint32_t key, ties;
+
+  // In one word, so that nothing else need be seen in its order.
+  static constexpr uint64_t kKnown = uint64_t{1} << 63;
+  MAGNET_DEVICE static Threshold of_word(uint64_t word) {
+    return {static_cast<uint32_t>(word), static_cast<uint32_t>((word & ~kKnown) >> 32)};
+  }
+  MAGNET_DEVICE uint64_t word() const { return kKnown | uint64_t{ties} << 32 | key; }
+};
+
+// From the counts of the candidates: fine, those of all their lower bits, or the last 8 where `at_once` is false. One
+// warp.
+MAGNET_DEVICE Threshold find_threshold(const SelectTables& tables, int64_t image, bool at_once) {
+  const Global<const uint32_t> state = tables.state_of(image);
+  const uint32_t from = state[kFrom], wanted = state[kWanted];
+  if (wanted == 0) return {from - 1, 0};
+  const Rank second = find_second(tables, image, wanted);
+  const uint32_t begin = from + (second.digit << 8);
+  if (second.wanted == second.count) return {begin - 1, 0};
+  const Global<const uint32_t> fine =
+      tables.fine + (image * (at_once ? kFineCounts : kLowCounts) + (at_once ? second.digit << 8 : 0));
+  // Of 256 counts the upper half, then the lower one.
+  const uint32_t last = 124 - 4 * lane_index();
+  const Pack<uint32_t, 4> upper = load<4>(fine + 128 + last);
+  Pack<uint32_t, 4> four = load<4>(fine + last);
+  const uint32_t above = warp_sum(upper.value[0] + upper.value[1] + upper.value[2] + upper.value[3]);
+  const bool is_upper = second.wanted <= above;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) four.value[i] = is_upper ? upper.value[i] : four.value[i];
+  const Rank low = find_in_fours(four, is_upper ? 128 + last : last, is_upper ? second.wanted : second.wanted - above);
+  return {begin + low.digit, low.wanted};
+}
+
+// Takes the keys of an image's pixels: the sink of the median kernels (median_few.cuh), and what make_keys uses.
 struct KeySink {
   SelectTables tables;
   ValidView valid;
   int64_t w;
   bool counts;  // otherwise keys are only stored
 
-  static constexpr int kSharedBytes = (kSelectDigits + kScratchWords) * 4;
+  static constexpr int kSharedBytes = kLeadingDigits * 4;
 
   class Block {
    public:
     MAGNET_DEVICE Block(const KeySink& sink, int64_t image, int64_t blocks_of_image)
-        : sink_(sink), image_(image), blocks_(static_cast<uint32_t>(blocks_of_image)) {
-      if (blockIdx.x == image * blocks_of_image) pad();
-      MAGNET_SHARED(uint32_t, bins, kSelectDigits);
-      MAGNET_SHARED(uint32_t, scratch, kScratchWords);
+        : sink_(sink), image_(image), pads_(blockIdx.x == image * blocks_of_image) {
+      MAGNET_SHARED(uint32_t, bins, kLeadingDigits);
       bins_ = bins;
-      scratch_ = scratch;
-      if (!sink_.counts) return;
-      for (uint32_t i = threadIdx.x; i < kSelectDigits; i += blockDim.x) bins_[i] = 0;
+      if (sink_.counts) clear<kLeadingDigits>(bins_);
       __syncthreads();
     }
 
     // Median keys of pixels (y, x) .. (y, x + count - 1). All lanes of a warp.
     MAGNET_DEVICE void put(int64_t y, int64_t x, const int32_t (&median_key)[4], int count) {
+      const uint32_t valid = sink_.valid.four(image_, y, x, count);
       Pack<uint32_t, 4> keys;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        keys.value[i] = i < count && sink_.valid.at(image_, y, x + i) ? ScoreKey::selection_of_median(median_key[i])
-                                                                      : ScoreKey::kInvalid;
+        keys.value[i] = valid >> i & 1 ? ScoreKey::selection_of_median(median_key[i]) : ScoreKey::kInvalid;
       }
       put_keys(y * sink_.w + x, keys, count);
     }
@@ -112,26 +207,16 @@ struct KeySink {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         counts[i] = i < count && keys.value[i] != kZeroKey;
-        digit[i] = keys.value[i] >> kLowBits;
+        digit[i] = LeadingDigit::of(keys.value[i]);
       }
       count_digits(bins_, counts, digit);
     }
 
     MAGNET_DEVICE void end() {
+      if (pads_) pad();
       if (!sink_.counts) return;
-      const Global<uint32_t> counts = sink_.tables.leading + image_ * kSelectDigits;
-      const Global<uint32_t> state = sink_.tables.state + image_ * kStateWords;
       __syncthreads();
-      for (uint32_t i = threadIdx.x; i < kSelectDigits; i += blockDim.x) {
-        if (bins_[i] != 0) add_relaxed(counts + i, bins_[i]);
-      }
-      if (!is_last_block(state + kKeysDone, blocks_, scratch_)) return;
-      uint32_t counted = 0;
-      for (uint32_t i = threadIdx.x; i < kSelectDigits; i += blockDim.x) counted += bins_[i] = counts[i];
-      counted = block_scan(counted, scratch_).total;
-      if (threadIdx.x == 0) bins_[kZeroKey >> kLowBits] += sink_.tables.pixels - counted;
-      __syncthreads();
-      find_leading_digit(state);
+      sink_.tables.leading_of(image_).add(bins_);
     }
 
    private:
@@ -141,25 +226,10 @@ struct KeySink {
       if (index < sink_.tables.pitch) sink_.tables.keys[image_ * sink_.tables.pitch + index] = ScoreKey::kInvalid;
     }
 
-    MAGNET_DEVICE void find_leading_digit(Global<uint32_t> state) {
-      const uint32_t all = sink_.tables.pixels - bins_[0], chosen = sink_.tables.k < all ? sink_.tables.k : all;
-      Rank rank{0, 0, 0};
-      if (chosen > 0) rank = find_digit<kSelectDigits>(bins_, chosen, scratch_);
-      if (threadIdx.x != 0) return;
-      state[kChosen] = chosen;
-      state[kDigit] = rank.digit;
-      state[kWanted] = rank.wanted;
-      if (rank.wanted == rank.count) {  // all keys with this digit, or none at all: no need to look closer
-        state[kThreshold] = (rank.digit << kLowBits) - 1;
-        state[kTies] = 0;
-        state[kDecided] = 1;
-      }
-    }
-
     const KeySink& sink_;
     int64_t image_;
-    uint32_t blocks_;
-    Shared<uint32_t> bins_, scratch_;
+    bool pads_;
+    Shared<uint32_t> bins_;
   };
 };
 

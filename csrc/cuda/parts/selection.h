@@ -8,11 +8,14 @@
 
 namespace magnet::cuda {
 
-constexpr int64_t kListTile = 2048;       // pixels that a block lists
-constexpr int64_t kSelectDigits = 4096;   // values of the leading and of the next digit, 12 bits each
-constexpr int64_t kFineCounts = 1 << 20;  // values of what follows the leading digit, 20 bits,
+constexpr int64_t kListTile = 4096;       // pixels that a block lists
+constexpr int64_t kLeadingDigits = 5376;  // values of a key's leading digit, see LeadingDigit, in whole groups
+constexpr int64_t kSelectDigits = 4096;   // values of the digit of 12 bits that follows it
+constexpr int64_t kFineCounts = 1 << 20;  // values of all that follows the leading digit, 20 bits,
 constexpr int64_t kLowCounts = 1 << 8;    // and of its last 8
 constexpr int64_t kStateWords = 32;       // of an image: a cache line
+constexpr int64_t kGroupDigits = 128;     // digits whose counts are also kept as one sum,
+constexpr int64_t kGroups = 64;           // of which a table has room for so many
 
 struct Selection {
   int64_t n = 0, h = 0, w = 0, k = 0;
@@ -50,8 +53,8 @@ struct Workspace {
     if (!s.block_an_image()) {
       ticket = take(4);
       state = take(s.n * kStateWords * 4);
-      leading = take(s.n * kSelectDigits * 4);
-      second = take(s.n * kSelectDigits * 4);
+      leading = take(s.n * (kGroups + kLeadingDigits) * 4);
+      second = take(s.n * (kGroups + kSelectDigits) * 4);
       words = take(s.n * s.tiles() * 8);
       fine = take(s.n * s.fine_counts() * 4);
     }

@@ -141,13 +141,16 @@ void add_integers(Table& t) {
   t["max." #T "x2"] = {Kind::plain, two<u32, u32, u32, pairs<T, [](T a, T b) { return (a > b) ? a : b; }>>};
   HALF_WORDS(s16);
   HALF_WORDS(u16);
-  t["bfi.b32"] = {Kind::plain, [](Warp& w, const Instr& i, u32 lanes) {
-                    each(lanes, [&](int l) {
-                      set<u32>(w, i.operand[0], l,
-                               insert(get<u32>(w, i.operand[1], l), get<u32>(w, i.operand[2], l),
-                                      get<u32>(w, i.operand[3], l), get<u32>(w, i.operand[4], l)));
-                    });
+#define BFI(B, T)                                                                                 \
+  t["bfi." #B] = {Kind::plain, [](Warp& w, const Instr& i, u32 lanes) {                           \
+                    each(lanes, [&](int l) {                                                      \
+                      set<T>(w, i.operand[0], l,                                                  \
+                             insert(get<T>(w, i.operand[1], l), get<T>(w, i.operand[2], l),       \
+                                    get<u32>(w, i.operand[3], l), get<u32>(w, i.operand[4], l))); \
+                    });                                                                           \
                   }};
+  BFI(b32, u32);
+  BFI(b64, u64);
   t["prmt.b32"] = {Kind::plain, three<u32, u32, u32, u32, permute>};
   t["brev.b32"] = {Kind::plain, one<u32, u32, reverse<u32>>};
   t["brev.b64"] = {Kind::plain, one<u64, u64, reverse<u64>>};

@@ -148,6 +148,8 @@ void add_memory(Table& t) {
   for (const char* name : {"membar.gl", "membar.cta", "fence.acq_rel.gpu", "fence.sc.gpu"})
     t[name] = {Kind::plain, nothing};
   t["nanosleep.u32"] = {Kind::pause, nothing};
+  // A launch begins when those before it have ended: a kernel that begins early waits for just that.
+  for (const char* name : {"griddepcontrol.wait", "griddepcontrol.launch_dependents"}) t[name] = {Kind::plain, nothing};
 }
 
 }  // namespace emulator

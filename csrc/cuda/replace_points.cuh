@@ -92,35 +92,33 @@ MAGNET_DEVICE void put_element(const Global<T>& to, T value) {
 }
 
 // All threads of a block replace `count` pixels of an image: point_at(i) is the flat index of the i-th, negative for
-// none. Lanes go along the points of a plane; where there are few points, groups of threads share the planes. kRepeats:
-// a point may come again, so that two threads write the same.
+// none. Lanes go along the points of a plane, each takes some planes of one. kRepeats: a point may come again, so that
+// two threads write the same.
 template <bool kRepeats, class T, class PointAt>
 MAGNET_DEVICE void replace_by_plane(const ReplaceMaps<T>& maps, int64_t image, uint32_t count,
                                     const PointAt& point_at) {
-  constexpr int kBatch = sizeof(T) == 8 ? 4 : 8;  // loads in flight of a thread
-  const uint32_t thread = threadIdx.x, c = static_cast<uint32_t>(maps.from.c);
-  for (uint32_t begin = 0; begin < count; begin += kReplaceThreads) {
-    const uint32_t points = min(count - begin, static_cast<uint32_t>(kReplaceThreads));
-    const uint32_t groups = kReplaceThreads / points, group = thread / points;
-    if (group >= groups) continue;
-    const int64_t point = point_at(begin + thread - group * points);
-    if (point < 0) continue;
-    const PixelOffset at = offset_of(maps, static_cast<uint32_t>(point));
-    const Global<const T> from = maps.from.data + (image * maps.from.sn + at.from);
-    const Global<T> to = maps.to.data + (image * maps.to.sn + at.to);
-    for (uint32_t plane = group; plane < c; plane += kBatch * groups) {
-      T value[kBatch];
+  constexpr uint32_t kBatch = sizeof(T) == 8 ? 5 : 10;  // loads in flight of a thread
+  const uint32_t c = static_cast<uint32_t>(maps.from.c), groups = (c + kBatch - 1) / kBatch;
+  for (uint32_t group = threadIdx.x / count, i = threadIdx.x % count; group < groups;) {
+    const int64_t point = point_at(i);
+    if (point >= 0) {
+      const PixelOffset at = offset_of(maps, static_cast<uint32_t>(point));
+      const uint32_t plane = group * kBatch;
+      Global<const T> from = maps.from.data + (image * maps.from.sn + at.from + plane * maps.from.sc);
+      Global<T> to = maps.to.data + (image * maps.to.sn + at.to + plane * maps.to.sc);
+      T value[kBatch] = {};  // registers are for these: addresses are made one from the other
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int64_t p = plane + static_cast<int64_t>(i) * groups;
-        if (p < c) value[i] = from[p * maps.from.sc];
+      for (uint32_t p = 0; p < kBatch; ++p) {
+        if (plane + p < c) value[p] = *from;
+        from = opaque(from + maps.from.sc);
       }
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int64_t p = plane + static_cast<int64_t>(i) * groups;
-        if (p < c) put_element<kRepeats>(to + p * maps.to.sc, value[i]);
+      for (uint32_t p = 0; p < kBatch; ++p) {
+        if (plane + p < c) put_element<kRepeats>(to, value[p]);
+        to = opaque(to + maps.to.sc);
       }
     }
+    for (i += kReplaceThreads; i >= count && group < groups; i -= count) ++group;
   }
 }
 
@@ -133,7 +131,7 @@ MAGNET_DEVICE void replace_by_pixel(const ReplaceMaps<T>& maps, int64_t image, u
   const Global<const T> from = maps.from.data + image * maps.from.sn;
   const Global<T> to = maps.to.data + image * maps.to.sn;
   for (uint32_t begin = 0; begin < all; begin += kBatch * kReplaceThreads) {
-    T value[kBatch];
+    T value[kBatch] = {};
     int64_t target[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
@@ -166,7 +164,7 @@ MAGNET_DEVICE void replace_listed(const ReplaceMaps<T>& maps, int64_t image, uin
 // bits[i], bit j: pixel first + 4 i + j. For maps with vectors.
 template <class T>
 MAGNET_DEVICE void replace_dense(const ReplaceMaps<T>& maps, int64_t image, int64_t first, uint32_t count,
-                                 Shared<uint8_t> bits) {
+                                 Shared<const uint8_t> bits) {
   constexpr int kWidth = 16 / sizeof(T), kPlanes = 4;
   constexpr uint32_t kAll = (1u << kWidth) - 1;
   const uint32_t c = static_cast<uint32_t>(maps.from.c);
@@ -175,26 +173,32 @@ MAGNET_DEVICE void replace_dense(const ReplaceMaps<T>& maps, int64_t image, int6
     if constexpr (kWidth == 8) chosen |= static_cast<uint32_t>(bits[pixel / 4 + 1]) << 4;
     chosen &= kAll;
     if (chosen == 0) continue;
-    const Global<const T> from = maps.from.data + (image * maps.from.sn + first + pixel);
-    const Global<T> to = maps.to.data + (image * maps.to.sn + first + pixel);
+    Global<const T> from = maps.from.data + (image * maps.from.sn + first + pixel);
+    Global<T> to = maps.to.data + (image * maps.to.sn + first + pixel);
+#pragma unroll 1
     for (uint32_t plane = 0; plane < c; plane += kPlanes) {
-      Pack<T, kWidth> value[kPlanes];
+      // Where only some are chosen the others are written again as they are: one access instead of one each.
+      Pack<T, kWidth> value[kPlanes] = {}, old[kPlanes] = {};
+      Global<const T> present = to;
 #pragma unroll
-      for (int i = 0; i < kPlanes; ++i) {
-        if (plane + i < c) value[i] = load_once<kWidth>(from + static_cast<int64_t>(plane + i) * maps.from.sc);
+      for (uint32_t i = 0; i < kPlanes; ++i) {
+        if (plane + i < c) {
+          value[i] = load_once<kWidth>(from);
+          if (chosen != kAll) old[i] = load<kWidth>(present);
+        }
+        from = opaque(from + maps.from.sc);
+        present = opaque(present + maps.to.sc);
       }
 #pragma unroll
-      for (int i = 0; i < kPlanes; ++i) {
-        if (plane + i >= c) continue;
-        const Global<T> target = to + static_cast<int64_t>(plane + i) * maps.to.sc;
-        if (chosen == kAll) {
-          store<kWidth>(opaque(target), value[i]);  // not merged with the other branch, into single elements
-        } else {
+      for (uint32_t i = 0; i < kPlanes; ++i) {
+        if (plane + i < c) {
 #pragma unroll
           for (int e = 0; e < kWidth; ++e) {
-            if (chosen >> e & 1) target[e] = value[i].value[e];
+            if ((chosen >> e & 1) == 0) value[i].value[e] = old[i].value[e];
           }
+          store<kWidth>(to, value[i]);
         }
+        to = opaque(to + maps.to.sc);
       }
     }
   }

@@ -101,6 +101,12 @@ MAGNET_DEVICE T* opaque(T* p) {
   return static_cast<T*>(__cvta_global_to_generic(address));
 }
 
+// The same for a number: what is computed from it stays where it is written, in a loop too.
+MAGNET_DEVICE int64_t opaque(int64_t x) {
+  asm volatile("" : "+l"(x));
+  return x;
+}
+
 // --- between kernels
 
 // A kernel started by launch_early() must call this before it touches global memory: it may begin while the one before
@@ -148,6 +154,14 @@ MAGNET_DEVICE uint32_t atomic_or(uint32_t* p, uint32_t x) { return atomicOr(p, x
 // Adds to global memory and returns nothing, so that nothing waits for it: RED, where atomic_add is compiled to ATOMG.
 MAGNET_DEVICE void add_relaxed(uint32_t* p, uint32_t x) {
   asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
+}
+// Adds one to shared memory, and returns nothing. Of a constant 1 the compiler makes an instruction that takes the
+// addresses of a warp in turn, 32 of them where all lanes differ; of a 1 that it does not know it makes one which only
+// lanes of the same address wait for.
+MAGNET_DEVICE void add_one(uint32_t* p) {
+  asm volatile("red.shared.add.u32 [%0], %1;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(p))),
+               "r"(min(gridDim.x, 1u))
+               : "memory");
 }
 // Puts x in the place of `expected`; of anything else it leaves it.
 MAGNET_DEVICE uint32_t atomic_cas(uint32_t* p, uint32_t expected, uint32_t x) { return atomicCAS(p, expected, x); }

@@ -26,7 +26,7 @@ MAGNET_DEVICE void count_digits(Shared<uint32_t> bins, const bool (&counts)[kN],
   for (int i = 0; i < kN; ++i) {
     const bool is_usual = digit[i] == usual;
     same += counts[i] && is_usual;
-    if (counts[i] && !is_usual) atomic_add(bins + digit[i], 1u);
+    if (counts[i] && !is_usual) add_one(bins + digit[i]);
   }
   same = warp_sum(same);
   if (lane_index() == first) atomic_add(bins + usual, same);
@@ -92,6 +92,26 @@ MAGNET_DEVICE Rank find_in_fours(const Pack<uint32_t, 4>& four, uint32_t digit, 
           __shfl_sync(kFullWarp, count, lane)};
 }
 
+// The same of 256 digits; `counts` of the upper and of the lower half.
+struct Counts256 {
+  Pack<uint32_t, 4> upper, lower;
+
+  Counts256() = default;
+  MAGNET_DEVICE explicit Counts256(Global<const uint32_t> counts) {
+    const uint32_t last = 124 - 4 * lane_index();
+    upper = load<4>(counts + 128 + last);
+    lower = load<4>(counts + last);
+  }
+  MAGNET_DEVICE Rank find(uint32_t wanted) const {
+    const uint32_t above = warp_sum(upper.value[0] + upper.value[1] + upper.value[2] + upper.value[3]);
+    const bool is_upper = wanted <= above;
+    Pack<uint32_t, 4> four;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) four.value[i] = is_upper ? upper.value[i] : lower.value[i];
+    return find_in_fours(four, (is_upper ? 252 : 124) - 4 * lane_index(), is_upper ? wanted : wanted - above);
+  }
+};
+
 // Counts of kBins digits in global memory, all 0 at first: kGroups sums of kGroupDigits of them, then one by one. Those
 // of every block are added; who comes after in the stream finds a digit in two steps, without waiting for a last block
 // that would do it for all.
@@ -106,13 +126,14 @@ struct CountTable {
   // Adds a block's counts. All of its threads, after a barrier.
   MAGNET_DEVICE void add(Shared<const uint32_t> counted) const {
     for (uint32_t group = threadIdx.x / 32; group < kUsedGroups; group += blockDim.x / 32) {
-      const uint32_t first = group * kOfGroup + lane_index() * 4;
-      const Pack<uint32_t, 4> four = load<4>(counted + first);
-      const uint32_t sum = four.value[0] + four.value[1] + four.value[2] + four.value[3];
+      const uint32_t first = group * kOfGroup + lane_index();
+      uint32_t count[4], sum = 0;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sum += count[i] = counted[first + 32 * i];
       if (__ballot_sync(kFullWarp, sum != 0) == 0) continue;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        if (four.value[i] != 0) add_relaxed(bins() + first + i, four.value[i]);
+        if (count[i] != 0) add_relaxed(bins() + first + 32 * i, count[i]);
       }
       const uint32_t all = warp_sum(sum);
       if (lane_index() == 0) add_relaxed(groups + group, all);

@@ -15,9 +15,9 @@ static_assert(kFineCounts == 1 << kLowBits);
 static_assert(ScoreKey::kSelectNan >> kLowBits > 0, "only invalid pixels have the leading digit 0");
 
 // The leading digit of a key: its first 12 bits, that is sign, exponent and three bits more; of scores from 1/32 to 1,
-// where those of uncertain pixels are, five bits further, so that few keys share one.
+// where those of uncertain pixels are, four bits further, so that few keys share one.
 struct LeadingDigit {
-  static constexpr int kCloseBits = 15;                              // of a key below such a digit
+  static constexpr int kCloseBits = 16;                              // of a key below such a digit
   static constexpr uint32_t kFrom = 0xbd800000u, kTo = 0xc0000000u;  // the keys that are looked at so closely
   static constexpr uint32_t kClose = (kTo - kFrom) >> kCloseBits, kFirst = kFrom >> kLowBits;
   static constexpr uint32_t kMore = kClose - ((kTo - kFrom) >> kLowBits);  // digits than without
@@ -39,12 +39,8 @@ struct LeadingDigit {
 
 // The state of an image: kStateWords of uint32, all 0 at first, by which kernels tell later ones what they have found.
 enum StateWord {
-  kResult,      // 64 bits, see Threshold; 0 until it is known
-  kChosen = 2,  // how many points there will be: K, or all valid pixels where there are fewer
-  kFrom,        // the candidates for the K-th highest key: the lowest one,
-  kBits,        // how many bits tell them apart,
-  kWanted,      // and the rank of that key among them, from 1 for the highest; 0: it needs no search, as
-                // all of them are chosen, or none
+  kResult,     // 64 bits, see Threshold; 0 until it is known
+  kFound = 4,  // four words, see Candidates
 };
 
 // The workspace on the device; see struct Workspace.
@@ -71,7 +67,7 @@ inline SelectTables select_tables(const Selection& s) {
     return global<uint32_t>(counts ? s.workspace + offset : nullptr, counts ? elements : 0);
   };
   return {global<uint32_t>(s.workspace + at.keys, s.n * s.pitch()),
-          table(at.ticket, 1),
+          table(at.ticket, s.n),
           table(at.state, s.n * kStateWords),
           table(at.leading, s.n * (kGroups + kLeadingDigits)),
           table(at.second, s.n * (kGroups + kSelectDigits)),
@@ -84,14 +80,19 @@ inline SelectTables select_tables(const Selection& s) {
 
 // The candidates for the K-th highest key: those with its leading digit.
 struct Candidates {
-  uint32_t chosen, from, bits, wanted;  // see StateWord
+  uint32_t chosen;  // how many points there will be: K, or all valid pixels where there are fewer
+  uint32_t from;    // the lowest key that is a candidate,
+  uint32_t bits;    // and how many bits tell them apart
+  uint32_t wanted;  // the rank of the K-th highest key among them, from 1 for the highest; 0: it needs no search, as
+                    // all of them are chosen, or none
 
   MAGNET_DEVICE bool has(uint32_t key) const { return (key - from) >> bits == 0; }
   MAGNET_DEVICE void tell(Global<uint32_t> state) const {
-    state[kChosen] = chosen;
-    state[kFrom] = from;
-    state[kBits] = bits;
-    state[kWanted] = wanted;
+    store<4>(state + kFound, Pack<uint32_t, 4>{{chosen, from, bits, wanted}});
+  }
+  MAGNET_DEVICE static Candidates told(Global<const uint32_t> state) {
+    const Pack<uint32_t, 4> four = load<4>(state + kFound);
+    return {four.value[0], four.value[1], four.value[2], four.value[3]};
   }
 };
 
@@ -137,28 +138,29 @@ struct Threshold {
   MAGNET_DEVICE uint64_t word() const { return kKnown | uint64_t{ties} << 32 | key; }
 };
 
-// From the counts of the candidates: fine, those of all their lower bits, or the last 8 where `at_once` is false. One
-// warp.
-MAGNET_DEVICE Threshold find_threshold(const SelectTables& tables, int64_t image, bool at_once) {
-  const Global<const uint32_t> state = tables.state_of(image);
-  const uint32_t from = state[kFrom], wanted = state[kWanted];
-  if (wanted == 0) return {from - 1, 0};
-  const Rank second = find_second(tables, image, wanted);
-  const uint32_t begin = from + (second.digit << 8);
-  if (second.wanted == second.count) return {begin - 1, 0};
-  const Global<const uint32_t> fine =
-      tables.fine + (image * (at_once ? kFineCounts : kLowCounts) + (at_once ? second.digit << 8 : 0));
-  // Of 256 counts the upper half, then the lower one.
-  const uint32_t last = 124 - 4 * lane_index();
-  const Pack<uint32_t, 4> upper = load<4>(fine + 128 + last);
-  Pack<uint32_t, 4> four = load<4>(fine + last);
-  const uint32_t above = warp_sum(upper.value[0] + upper.value[1] + upper.value[2] + upper.value[3]);
-  const bool is_upper = second.wanted <= above;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) four.value[i] = is_upper ? upper.value[i] : four.value[i];
-  const Rank low = find_in_fours(four, is_upper ? 128 + last : last, is_upper ? second.wanted : second.wanted - above);
-  return {begin + low.digit, low.wanted};
-}
+// Finds the threshold from the counts of the candidates: of all their lower bits, or of their last 8 where `at_once` is
+// false. One warp; what it usually needs it asks for at first, so that there are other things to do before find().
+class ThresholdSearch {
+ public:
+  ThresholdSearch() = default;
+  MAGNET_DEVICE ThresholdSearch(const SelectTables& tables, int64_t image)
+      : candidates_(Candidates::told(tables.state_of(image))), close_(tables.second_of(image).bins()) {}
+
+  MAGNET_DEVICE Threshold find(const SelectTables& tables, int64_t image, bool at_once) const {
+    const uint32_t from = candidates_.from, wanted = candidates_.wanted;
+    if (wanted == 0) return {from - 1, 0};
+    const Rank second = candidates_.bits <= 16 ? close_.find(wanted) : find_second(tables, image, wanted);
+    const uint32_t begin = from + (second.digit << 8);
+    if (second.wanted == second.count) return {begin - 1, 0};
+    const int64_t fine = image * (at_once ? kFineCounts : kLowCounts) + (at_once ? second.digit << 8 : 0);
+    const Rank last = Counts256(tables.fine + fine).find(second.wanted);
+    return {begin + last.digit, last.wanted};
+  }
+
+ private:
+  Candidates candidates_;
+  Counts256 close_;  // of the candidates' second digits, where these have up to 8 bits
+};
 
 // Takes the keys of an image's pixels: the sink of the median kernels (median_few.cuh), and what make_keys uses.
 struct KeySink {

@@ -9,7 +9,7 @@
 namespace magnet::cuda {
 
 constexpr int64_t kListTile = 4096;       // pixels that a block lists
-constexpr int64_t kLeadingDigits = 5376;  // values of a key's leading digit, see LeadingDigit, in whole groups
+constexpr int64_t kLeadingDigits = 4736;  // values of a key's leading digit, see LeadingDigit, in whole groups
 constexpr int64_t kSelectDigits = 4096;   // values of the digit of 12 bits that follows it
 constexpr int64_t kFineCounts = 1 << 20;  // values of all that follows the leading digit, 20 bits,
 constexpr int64_t kLowCounts = 1 << 8;    // and of its last 8
@@ -51,7 +51,7 @@ struct Workspace {
       return begin;
     };
     if (!s.block_an_image()) {
-      ticket = take(4);
+      ticket = take(s.n * 4);
       state = take(s.n * kStateWords * 4);
       leading = take(s.n * (kGroups + kLeadingDigits) * 4);
       second = take(s.n * (kGroups + kSelectDigits) * 4);

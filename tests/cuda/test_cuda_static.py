@@ -91,3 +91,14 @@ def test_patches_of_their_boxes_size_are_read_in_16_bytes(compiled, labels, doub
     (text,) = (text for symbol, text in code.items() if f"stage_scoresIfLb0ELb{labels}ELb{doubled}E" in symbol)
     wide = [loop for loop in loops(instructions(text)) if any(one.loaded == 16 for one in loop)]
     assert max(map(in_flight, wide), default=0) >= 5 * 16
+
+
+@pytest.mark.parametrize("architecture", ["80", "90", "100"])
+def test_patches_are_stitched_in_16_bytes(compiled, architecture):
+    if architecture not in build_nvcc.known_architectures():
+        pytest.skip(f"this nvcc does not know sm_{architecture}")
+    code = code_of(compiled["stitch_patches"], architecture)
+    (text,) = (text for symbol, text in code.items() if "stitch_planesIfE" in symbol)
+    wide = [loop for loop in loops(instructions(text)) if any(one.loaded == 16 for one in loop)]
+    flights = sorted(map(in_flight, wide))
+    assert len(flights) == 2 and flights[0] >= 4 * 16 and flights[1] >= 8 * 16, "of several patches, and of one"

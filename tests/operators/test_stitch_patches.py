@@ -148,6 +148,35 @@ def test_large_enough_for_every_code_path(backend, layout, kind):
         assert_same(result[1], expected[1])
 
 
+@each_kernel
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("classes", [1, 4, 19])
+@pytest.mark.parametrize("step", [(8, 144), (4, 48), (3, 44), (1, 144)])
+def test_patches_of_their_boxes_size(backend, layout, classes, step, shift):
+    """None, one and several of them on neighbouring pixels; side by side, and where neighbours begin elsewhere."""
+    size, (h, w) = (23, 320), (8, 144)
+    corners = [(y, x) for y in range(-1, 18, step[0]) for x in range(8, 300, step[1])]
+    boxes = torch.tensor([[0, x + shift, y, x + shift + w, y + h] for y, x in corners], device=DEVICES[backend]).float()
+    for dtype in DTYPES:
+        patches = MapSpec((len(corners), classes, h, w), dtype, "normal", layout, 7).make(DEVICES[backend])
+        result = stitch_patches(patches, boxes, size, backend=backend)
+        expected = stitch_patches(patches, boxes, size, backend="reference")
+        assert_same(result[0] + 0, expected[0] + 0)
+        assert_same(result[1], expected[1])
+
+
+@each_kernel
+@pytest.mark.parametrize("count", [31, 33, 300])
+def test_many_patches_on_the_same_pixels(backend, count):
+    boxes = torch.tensor([[0.0, 4, 1, 12, 4]], device=DEVICES[backend]).expand(count, 5)
+    patches = MapSpec((count, 3, 3, 8), torch.float32, "normal", "contiguous", 7).make(DEVICES[backend])
+    result = stitch_patches(patches, boxes, (5, 16), backend=backend)
+    expected = stitch_patches(patches, boxes, (5, 16), backend="reference")
+    assert_same(result[0] + 0, expected[0] + 0)
+    assert_same(result[1], expected[1])
+
+
 @each_backend
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tiles_are_put_back_where_they_were_cut(backend, dtype):

@@ -44,9 +44,9 @@ void copy(const Map& x, const CropBoxes& boxes, bool channels_last, const Map& o
   const int64_t steps = packs ? row_size / kPack : row_size;
   int log_row = 0;
   while (log_row < 8 && (int64_t{1} << log_row) < steps) ++log_row;
-  const int64_t rows = kCropThreads >> log_row;  // of a block
+  const int64_t rows = (kCropThreads >> log_row) * kCopyRows;  // of a block
   const int64_t blocks = out.n * (channels_last ? 1 : out.c) * ((out.h + rows - 1) / rows);
-  const bool aligned = reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
+  const bool aligned = reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && (x.h == 1 || x.sh % kPack == 0);
   launch("crop_patches", packs ? crop_copy<U, kPack> : crop_copy<U, 1>, blocks, kCropThreads, stream,
          view_of<const U>(x), boxes, view_of<U>(out), static_cast<uint32_t>(inner), log_row, aligned);
 }

@@ -204,40 +204,66 @@ MAGNET_DEVICE int64_t copied_pixel(int64_t origin, int64_t i, int64_t size) {
   return pixel < 0 ? 0 : pixel > size - 1 ? size - 1 : pixel;
 }
 
+constexpr int kCopyRows = 4;  // of a thread, whose loads are on their way at once
+
 // Rows without gaps of `inner` elements a pixel: planes (inner = 1) or pixels of consecutive classes. Each row takes
 // 2^log_row threads, which move kPack elements at a time; kPack > 1 where rows of `out` are aligned to that. `aligned`:
-// so is the first element of x.
+// so are the first element of x and the distances between its rows.
 template <class U, int kPack>
 MAGNET_KERNEL(kCropThreads, 64, 4)
 void crop_copy(View<const U> x, CropBoxes boxes, View<U> out, uint32_t inner, int log_row, bool aligned) {
   const uint32_t planes = inner == 1 ? static_cast<uint32_t>(out.c) : 1, rows = kCropThreads >> log_row;
-  const uint32_t tiles = (static_cast<uint32_t>(out.h) + rows - 1) / rows;
-  const int64_t row_size = out.w * inner,
-                row = static_cast<int64_t>(blockIdx.x % tiles) * rows + (threadIdx.x >> log_row);
+  const uint32_t tiles = (static_cast<uint32_t>(out.h) + rows * kCopyRows - 1) / (rows * kCopyRows);
+  const int64_t top = static_cast<int64_t>(blockIdx.x % tiles) * (rows * kCopyRows) + (threadIdx.x >> log_row);
   const uint32_t plane = blockIdx.x / tiles % planes, p = blockIdx.x / tiles / planes;
-  if (row >= out.h) return;
   const CropBox box = boxes.at(static_cast<int>(p));
-  const int64_t y = copied_pixel(static_cast<int64_t>(box.rows.start + 0.5), row, x.h);
+  const int64_t upper = static_cast<int64_t>(box.rows.start + 0.5);
   const int64_t left = static_cast<int64_t>(box.columns.start + 0.5);
-  const int64_t source = box.image * x.sn + plane * x.sc + (y < 0 ? 0 : y) * x.sh;
-  const int64_t target = p * out.sn + plane * out.sc + row * out.sh;
-  const int step = 1 << log_row;
-  for (int64_t i = static_cast<int64_t>(threadIdx.x & (step - 1)) * kPack; i < row_size;
-       i += static_cast<int64_t>(step) * kPack) {
-    Pack<U, kPack> pack;
-    const int64_t from = source + left * inner + i;
-    if (kPack > 1 && aligned && y >= 0 && i + left * inner >= 0 && i + left * inner + kPack <= x.w * inner &&
-        from % kPack == 0) {
-      pack = load<kPack>(x.data + from);
-    } else {
+  const int64_t row_size = out.w * inner, step = static_cast<int64_t>(kPack) << log_row;
+  const Global<const U> source = x.data + (box.image * x.sn + plane * x.sc);
+  const Global<U> target = out.data + (p * out.sn + plane * out.sc + top * out.sh);
+  int64_t from[kCopyRows];  // where the rows begin; -1: a row of zeros
 #pragma unroll
+  for (int j = 0; j < kCopyRows; ++j) {
+    const int64_t y = copied_pixel(upper, top + j * rows, x.h);
+    from[j] = y < 0 ? -1 : y * x.sh;
+  }
+  for (int64_t i = static_cast<int64_t>(threadIdx.x & ((1u << log_row) - 1)) * kPack; i < row_size; i += step) {
+    const int64_t begin = left * inner + i;  // in a row of x
+    if (begin >= 0 && begin + kPack <= x.w * inner) {
+      const bool whole = aligned && (source - x.data + begin) % kPack == 0;
+      Pack<U, kPack> packs[kCopyRows] = {};
+#pragma unroll
+      for (int j = 0; j < kCopyRows; ++j) {
+        if (from[j] < 0 || top + j * rows >= out.h) continue;
+        const Global<const U> elements = source + (from[j] + begin);
+        if (whole) {
+          packs[j] = load<kPack>(elements);
+        } else {
+#pragma unroll
+          for (int k = 0; k < kPack; ++k) packs[j].value[k] = elements[k];
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < kCopyRows; ++j) {
+        if (top + j * rows < out.h) store_once(target + (j * rows * out.sh + i), packs[j]);
+      }
+    } else {
+#pragma unroll 1
       for (int k = 0; k < kPack; ++k) {
         const int64_t column = inner == 1 ? i + k : static_cast<uint32_t>(i + k) / inner;
-        const int64_t pixel = copied_pixel(left, column, x.w);
-        pack.value[k] = y < 0 || pixel < 0 ? U(0) : x.data[source + pixel * inner + (i + k - column * inner)];
+        const int64_t pixel = copied_pixel(left, column, x.w), element = pixel * inner + (i + k - column * inner);
+        U values[kCopyRows] = {};
+#pragma unroll
+        for (int j = 0; j < kCopyRows; ++j) {
+          if (pixel >= 0 && from[j] >= 0 && top + j * rows < out.h) values[j] = source[from[j] + element];
+        }
+#pragma unroll
+        for (int j = 0; j < kCopyRows; ++j) {
+          if (top + j * rows < out.h) target[j * rows * out.sh + i + k] = values[j];
+        }
       }
     }
-    store(out.data + target + i, pack);
   }
 }
 

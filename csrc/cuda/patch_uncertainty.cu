@@ -20,7 +20,8 @@ struct Plan {
     }
     const int64_t map = coarse.n * coarse.h * coarse.w;
     if (total > map / 2) confidence = (map * 4 + 255) / 256 * 256;
-    bands = static_cast<int>(std::clamp<int64_t>(largest / 4096, 1, 64));
+    // Bands of a made map in one round of blocks; where each pixel takes all classes, more of them.
+    bands = static_cast<int>(std::clamp<int64_t>(largest / (confidence > 0 ? 8192 : 2048), 1, 256));
     sums = static_cast<int64_t>(boxes.size()) * bands * sizeof(double);
   }
 };

@@ -10,8 +10,10 @@ namespace magnet::cuda {
 
 constexpr int kBandThreads = 256;
 
-// Confidence as it was made before: (N, 1, H, W) without gaps.
+// Confidence as it was made before: (N, 1, H, W) without gaps. kAtOnce: how many pixels a thread asks for before it
+// needs the first.
 struct ConfidenceMap {
+  static constexpr int kAtOnce = 16;
   Global<const float> data;
   int64_t h, w;
 
@@ -21,6 +23,7 @@ struct ConfidenceMap {
 // Confidence made where it is asked for.
 template <class T, bool kLogits>
 struct ConfidenceOf {
+  static constexpr int kAtOnce = 1;
   View<const T> map;
   int64_t h, w;
 
@@ -44,7 +47,7 @@ MAGNET_DEVICE double warp_sum(double x) {
 template <class Confidence>
 MAGNET_KERNEL(kBandThreads, 64, 4)
 void sum_bands(Confidence confidence, Rects boxes, int bands, Global<double> sums) {
-  constexpr int kWarps = kBandThreads / 32;
+  constexpr int kWarps = kBandThreads / 32, kAtOnce = Confidence::kAtOnce;
   MAGNET_SHARED(double, of_warps, kWarps);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const Rect box = boxes.at(static_cast<int>(blockIdx.x / static_cast<uint32_t>(bands)));
@@ -54,8 +57,15 @@ void sum_bands(Confidence confidence, Rects boxes, int bands, Global<double> sum
   const int64_t begin = rows.begin + height * band / bands, end = rows.begin + height * (band + 1) / bands;
   double sum = 0.0;
   for (int64_t y = begin + warp; y < end; y += kWarps) {
-    for (int64_t x = columns.begin + lane; x < columns.end; x += 32) {
-      sum += static_cast<double>(1.0f - confidence.at(box.image, y, x));
+    for (int64_t x = columns.begin + lane; x < columns.end; x += 32 * kAtOnce) {
+      float values[kAtOnce];
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        values[k] = 1.0f;  // adds 0
+        if (k == 0 || x + 32 * k < columns.end) values[k] = confidence.at(box.image, y, x + 32 * k);
+      }
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) sum += static_cast<double>(1.0f - values[k]);
     }
   }
   sum = warp_sum(sum);

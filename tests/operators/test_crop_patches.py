@@ -162,6 +162,20 @@ def test_whole_pixels_of_the_output_size_are_copied(backend, data, size):
 
 
 @each_kernel
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("size", [(37, 32), (9, 1200)])
+def test_copies_in_whole_vectors(backend, layout, size):
+    """Boxes that are aligned with rows of 16 bytes, that are not, and that lie partly and wholly outside the map."""
+    h, w = size
+    corners = [(0, 16), (3, 17), (-5, 8), (2, -6), (20, 40), (4, 300), (-40, 0)]
+    boxes = torch.tensor([[i % 2, x, y, x + w, y + h] for i, (y, x) in enumerate(corners)], device=DEVICES[backend])
+    for dtype in DTYPES:
+        x = MapSpec((2, 3, 40, 64), dtype, "normal", layout, 5).make(DEVICES[backend])
+        result = crop_patches(x, boxes.float(), size, backend=backend)
+        assert_same(result + 0, crop_patches(x, boxes.float(), size, backend="reference") + 0)
+
+
+@each_kernel
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.many_blocks
 def test_large_enough_for_every_code_path(backend, layout):

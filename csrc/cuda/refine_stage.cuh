@@ -12,7 +12,7 @@ namespace magnet::cuda {
 
 constexpr int kStageThreads = 256;
 constexpr int kStageTileColumns = 64, kStageTileRows = 16;
-constexpr int kReplacePlanes = 4;  // that a thread replaces at a point
+constexpr int kReplacePlanes = 10;  // that a thread replaces at a point
 
 // For every pixel of the patches what makes its logits probabilities.
 template <class T>
@@ -291,7 +291,26 @@ void stage_scores(StageViews<T, kLogits> job, uint32_t tiles_x, uint32_t tiles_y
   }
 }
 
-// A thread takes kReplacePlanes classes of a point.
+// `planes` classes of a source to a point, kMost loads of it at a time.
+template <int kMost, class Source, class T>
+MAGNET_DEVICE void replace_planes(Source& source, Global<T> to, int64_t stride, int planes) {
+#pragma unroll 1
+  for (int c = 0; c < planes; c += kMost) {
+    T values[kMost] = {};
+#pragma unroll
+    for (int k = 0; k < kMost; ++k) {
+      if (c + k < planes) values[k] = source.next().value[0];
+    }
+#pragma unroll
+    for (int k = 0; k < kMost; ++k) {
+      if (c + k < planes) to[0] = values[k];
+      to = opaque(to + stride);
+    }
+  }
+}
+
+// A thread takes kReplacePlanes classes of a point: few threads search the boxes, and one load after the other is asked
+// for before the first has come.
 template <class T, bool kLogits>
 MAGNET_KERNEL(kStageThreads, 128, 2)
 void stage_replace(PatchViews<T, kLogits> patches, View<T> refined, Global<const int64_t> points, uint32_t k,
@@ -307,13 +326,15 @@ void stage_replace(PatchViews<T, kLogits> patches, View<T> refined, Global<const
   const int32_t y = static_cast<int32_t>(static_cast<uint32_t>(point) / width);
   const int32_t x = static_cast<int32_t>(static_cast<uint32_t>(point) % width);
   const int64_t c = static_cast<int64_t>(group) * kReplacePlanes;
-  const int64_t to = refined.offset(image, y, x) + c * refined.sc;
+  const int planes = static_cast<int>(refined.c - c < kReplacePlanes ? refined.c - c : kReplacePlanes);
   visit_patches(patches, AllBoxes{patches.boxes.count}, image, y, x, [&](auto& source) {
+    using Source = std::remove_reference_t<decltype(source)>;
+    constexpr bool kPoint = std::is_same_v<Source, PatchPoint<T, kLogits>>;
+    constexpr bool kPixel = std::is_same_v<Source, PatchPixel<T, kLogits>>;
+    constexpr int kMost = kPoint ? kReplacePlanes : kPixel && sizeof(T) < 8 ? kReplacePlanes / 2 : 1;
     source.skip(c);
-#pragma unroll 1
-    for (int g = 0; g < kReplacePlanes && c + g < refined.c; ++g) {
-      refined.data[to + g * refined.sc] = source.next().value[0];
-    }
+    replace_planes<kMost>(source, opaque(refined.data + refined.offset(image, y, x) + c * refined.sc), refined.sc,
+                          planes);
   });
 }
 

@@ -191,32 +191,53 @@ struct RowCover {
   }
 };
 
+// The patches that lie on a pixel: how many, and the last of them.
+struct Covering {
+  int count = 0, patch = 0;
+  Rect box{0, 0, 0, 1, 1};
+
+  MAGNET_DEVICE void see(int p, const Rect& other, int32_t image, int32_t y, int32_t x) {
+    const bool covers = other.image == image && other.contains(y, x);
+    box = covers ? other : box;
+    patch = covers ? p : patch;
+    count += covers;
+  }
+  template <class List>
+  MAGNET_DEVICE Covering(const Rects& boxes, const List& list, int32_t image, int32_t y, int32_t x) {
+    for (int i = 0; i < list.count(); ++i) {
+      const int p = list.at(i);
+      see(p, boxes.at(p), image, y, x);
+    }
+  }
+  // Where they lie is asked for once, not for each, so that several boxes are on their way at once.
+  MAGNET_DEVICE Covering(const Rects& boxes, const AllBoxes&, int32_t image, int32_t y, int32_t x) {
+    if (boxes.count <= kFewRects) {
+#pragma unroll 4
+      for (int i = 0; i < boxes.count; ++i) see(i, boxes.few[i], image, y, x);
+    } else {
+#pragma unroll 4
+      for (int i = 0; i < boxes.count; ++i) see(i, boxes.many[i], image, y, x);
+    }
+  }
+};
+
 // Calls take(source) with what gives the pixel's classes; false, and no call, where no patch covers it.
 template <class T, bool kLogits, class List, class Take>
 MAGNET_DEVICE bool visit_patches(const PatchViews<T, kLogits>& patches, const List& list, int32_t image, int32_t y,
                                  int32_t x, const Take& take) {
-  int count = 0, patch = 0;
-  Rect found{0, 0, 0, 1, 1};
-  for (int i = 0; i < list.count(); ++i) {
-    const int p = list.at(i);
-    const Rect box = patches.boxes.at(p);
-    const bool covers = box.image == image && box.contains(y, x);
-    found = covers ? box : found;
-    patch = covers ? p : patch;
-    count += covers;
-  }
-  if (count == 0) return false;
-  if (count > 1) {
+  const Covering found(patches.boxes, list, image, y, x);
+  if (found.count == 0) return false;
+  if (found.count > 1) {
     PatchMean<T, kLogits, List> source(patches, list, image, y, x);
     take(source);
     return true;
   }
-  const PatchPlace<T, kLogits> place(patches, found, y, x);
+  const PatchPlace<T, kLogits> place(patches, found.box, y, x);
   if (place.row.weight == Wide<T>(0) && place.column.weight == Wide<T>(0)) {
-    PatchPoint<T, kLogits> source(patches, patch, place.row.low, place.column.low);
+    PatchPoint<T, kLogits> source(patches, found.patch, place.row.low, place.column.low);
     take(source);
   } else {
-    PatchPixel<T, kLogits> source(patches, patch, place.row, place.column);
+    PatchPixel<T, kLogits> source(patches, found.patch, place.row, place.column);
     take(source);
   }
   return true;

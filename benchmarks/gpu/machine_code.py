@@ -51,6 +51,7 @@ KERNELS = (
     Kernel("crop_patches", r"crop_planesIfLi4E", 256),
     Kernel("stitch_patches", r"stitch_planesIfE", 256),
     Kernel("patch_uncertainty", r"sum_bandsINS0_12ConfidenceOfIfLb0E", 256),
+    Kernel("patch_uncertainty", r"sum_bandsINS0_13ConfidenceMapE", 256),
     Kernel("confidence", r"confidence_planesIfLb0ELi4ELi19E", 256),
     Kernel("median_blur", r"median_of_fewILi3E", 256),
     Kernel("select_points", r"make_keys_kernelIfE", 256),

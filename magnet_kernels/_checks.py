@@ -11,6 +11,10 @@ from torch import Tensor
 
 _MOST_BYTES = 2**56  # no process can address more, and products are far from an overflow
 FLOAT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+# Asked for once: torch 2.11 cannot trace the question. Any other device that tensors lie on has autocast.
+_WITHOUT_AUTOCAST = frozenset(
+    name for name in ("meta", "lazy", "vulkan", "hip", "fpga", "ve") if not torch.amp.is_autocast_available(name)
+)
 
 
 def _describe(value: object) -> str:
@@ -85,7 +89,7 @@ def promoted(first: Tensor, second: Tensor, *, fixed: bool = False) -> tuple[Ten
 
 
 def _autocast(device_type: str) -> bool:
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return device_type not in _WITHOUT_AUTOCAST and torch.is_autocast_enabled(device_type)
 
 
 def check_pair(coarse: Tensor, fine: Tensor, *, min_channels: int = 2, may_upsample: bool = False) -> None:

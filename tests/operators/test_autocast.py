@@ -13,6 +13,7 @@ from tolerances import assert_same
 from torch import Tensor
 
 import magnet_kernels as mk
+from magnet_kernels import _checks
 
 each_device = on_live_devices("refine_step")
 BOXES = torch.tensor([[0.0, 1, 2, 8, 7], [1, 0, 0, 13, 9]])
@@ -92,3 +93,16 @@ def test_what_is_written_to_keeps_its_type(device):
                 run(coarse.bfloat16(), fine.float(), n_points=30)
         with pytest.raises(ValueError, match=r"^out: expected a torch\.float32 tensor"):
             mk.refine_step(coarse.bfloat16(), fine.float(), n_points=30, out=torch.empty_like(coarse.bfloat16()))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_torch_cannot_trace_is_asked_beforehand(monkeypatch, device):
+    """torch.amp.is_autocast_available: Dynamo of torch 2.11 does not know it; and "meta" has no autocast to ask for."""
+    coarse, fine = pair(device, torch.float32, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        monkeypatch.setattr(torch._C, "_is_autocast_available", None)
+        run = torch.compile(lambda c, f: _checks.promoted(c, f), fullgraph=True, backend="eager")
+        for first, second in (run(coarse, fine), _checks.promoted(coarse, fine)):
+            assert first.dtype == torch.float32
+            assert second.dtype == (torch.float32 if device == "cpu" else torch.bfloat16)
+        monkeypatch.undo()

@@ -152,10 +152,19 @@ class PairMaker:
 def _enlarge(parent: Tensor, origin: tuple[int, int], child: tuple[int, int], ratio: tuple[float, float]) -> Tensor:
     """The part of a parent patch (1, C, h, w) that its child shows, bilinear as in resizing the whole map."""
     h, w = parent.shape[-2:]
-    y = (torch.arange(h, device=parent.device) + 0.5 + child[0]) / ratio[0] - origin[0]
-    x = (torch.arange(w, device=parent.device) + 0.5 + child[1]) / ratio[1] - origin[1]
-    grid = torch.stack(((2 * x / w - 1)[None, :].expand(h, w), (2 * y / h - 1)[:, None].expand(h, w)), dim=-1)[None]
+    y, x = (_places(parent.shape[2 + i], origin[i], child[i], ratio[i], parent.device) for i in (0, 1))
+    grid = torch.stack((x[None, :].expand(h, w), y[:, None].expand(h, w)), dim=-1)[None]
     return F.grid_sample(parent, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _places(length: int, origin: int, child: int, ratio: float, device: torch.device) -> Tensor:
+    """Where a child's pixels lie along an axis of its parent, -1 and 1 being the parent's edges.
+
+    Tensors are divided by, not numbers: by those a GPU rounds otherwise than a CPU.
+    """
+    places = torch.arange(length, device=device) + 0.5 + child
+    places = places / places.new_full((), ratio) - origin
+    return 2 * places / places.new_full((), length) - 1
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from magnet_kernels.reference.division import divided
+
 
 class Taps(NamedTuple):
     """The pixels that the outputs of an axis lie between, all (outputs,), and the weight of ``high``, in [0, 1)."""
@@ -30,7 +32,7 @@ def bilinear_taps(outputs: Tensor, size: int, resized: int, dtype: torch.dtype) 
     """Of some of the ``resized`` outputs, by index, over ``size`` pixels. ``dtype``: to compute in."""
     if resized == size:
         return Taps(outputs, outputs, torch.zeros(len(outputs), dtype=dtype, device=outputs.device))
-    scale = torch.tensor(size, dtype=dtype, device=outputs.device) / resized
+    scale = divided(outputs.new_full((), size, dtype=dtype), resized)
     source = ((outputs.to(dtype) + 0.5) * scale - 0.5).clamp(min=0)
     low = source.long().clamp(max=size - 1)
     weight = source - low

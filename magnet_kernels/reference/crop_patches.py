@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from magnet_kernels import _checks
+from magnet_kernels.reference.division import divided
 from magnet_kernels.reference.refine_step import map_format
 
 _AT_ONCE = 2**20  # values between the two axes, so that a patch takes little memory beside itself
@@ -35,6 +36,9 @@ class _Axis(NamedTuple):
     def moved(self, by: int) -> _Axis:
         return self._replace(first=self.first + by)
 
+    def on(self, device: torch.device) -> _Axis:
+        return self._replace(first=self.first.to(device), weight=self.weight.to(device))
+
     def parts(self, length: int) -> Iterator[_Axis]:
         """The same for ``length`` outputs at a time."""
         for i in range(0, len(self.first), length):
@@ -48,12 +52,13 @@ def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool
     Each output pixel averages ceil(box size / output size) samples, spread evenly; a sample more than one pixel outside
     the map is 0, one less far outside takes the border's value. The number of samples comes from the size in the
     type to compute in, where a size that is whole but for rounding is whole; their places and weights are in float64.
-    Samples that are certainly outside are not listed, so that a box may be of any size.
+    Samples that are certainly outside are not listed, so that a box may be of any size. All this is done on the CPU:
+    a GPU adds up the samples of a pixel in an order of its own.
     """
     offset = 0.5 if aligned else 0.0
     start, end = start - offset, end - offset
     extent = end - start if aligned else (end - start).clamp(min=1.0)
-    samples = max(math.ceil((extent / output_size).item()), 0)
+    samples = max(math.ceil(divided(extent, output_size).item()), 0)
     begin, bin_size = start.item(), extent.item() / output_size
     low, high = _around(begin, bin_size, size, output_size) if samples else (0, 0)
     if low >= high:
@@ -61,14 +66,14 @@ def _axis(start: Tensor, end: Tensor, size: int, output_size: int, aligned: bool
     bins = torch.arange(low, high, device=start.device, dtype=torch.float64)[:, None]
     spacing = bin_size / samples
     listed = min(samples, math.ceil((size + 1) / spacing) + 4)
-    skipped = ((-1 - begin - bins * bin_size) / spacing).floor() - 2
+    skipped = divided(-1 - begin - bins * bin_size, spacing).floor() - 2
     steps = skipped.clamp(0, samples - listed) + torch.arange(listed, device=start.device, dtype=torch.float64) + 0.5
-    position = begin + bins * bin_size + steps * bin_size / samples
+    position = begin + bins * bin_size + divided(steps * bin_size, samples)
     inside = (position >= -1) & (position <= size)
     position = position.clamp(0, size - 1)
     pixel_below = position.long()
     fraction = position - pixel_below
-    weight = (torch.stack((1 - fraction, fraction), dim=-1) * inside[..., None] / samples).flatten(1)
+    weight = divided(torch.stack((1 - fraction, fraction), dim=-1) * inside[..., None], samples).flatten(1)
     pixel = torch.stack((pixel_below, (pixel_below + 1).clamp(max=size - 1)), dim=-1).flatten(1)
     first = torch.where(weight != 0, pixel, size).amin(1, keepdim=True)
     place = torch.where(weight != 0, pixel - first, 0)
@@ -110,25 +115,26 @@ def _expand(grad: Tensor, dim: int, axis: _Axis, size: int) -> Tensor:
 
 
 def _axes(box: Tensor, size: tuple[int, ...], output_size: tuple[int, ...], aligned: bool) -> tuple[_Axis, _Axis]:
-    """Rows and columns of one box (x0, y0, x1, y1)."""
+    """Rows and columns of one box (x0, y0, x1, y1) of the CPU, there."""
     x0, y0, x1, y1 = box
     return _axis(y0, y1, size[0], output_size[0], aligned), _axis(x0, x1, size[1], output_size[1], aligned)
 
 
 def crop_patches(x: Tensor, boxes: Tensor, height: int, width: int, aligned: bool) -> Tensor:
     """(N, C, H, W), (P, 5) -> (P, C, height, width) in the type and layout of ``x``."""
+    boxes = boxes.detach().cpu()
     _checks.check_box_values(boxes, x.shape[0])
     wide = torch.promote_types(x.dtype, torch.float32)
     result = torch.empty(
         (boxes.shape[0], x.shape[1], height, width), dtype=x.dtype, device=x.device, memory_format=map_format(x)
     )
-    for p, box in enumerate(boxes.detach().to(x.device)):
+    for p, box in enumerate(boxes):
         rows, columns = _axes(box[1:].to(wide), tuple(x.shape[2:]), (height, width), aligned)
         image, patch = x[int(box[0])], result[p].fill_(0.0)
         window = columns.window
         if window == slice(0, 0):
             continue
-        columns = columns.moved(-window.start)
+        rows, columns = rows.on(x.device), columns.moved(-window.start).on(x.device)
         at_once = max(_AT_ONCE // (x.shape[1] * (window.stop - window.start)), 1)
         for part in rows.parts(at_once):
             patch[:, part.outputs, columns.outputs] = _reduce(_reduce(image[..., window], 1, part), 2, columns)
@@ -139,10 +145,12 @@ def crop_patches_backward(
     grad: Tensor, boxes: Tensor, batch_size: int, height: int, width: int, aligned: bool
 ) -> Tensor:
     """The adjoint: (P, C, h, w) -> (batch_size, C, height, width); boxes are added in their order."""
+    boxes = boxes.detach().cpu()
     _checks.check_box_values(boxes, batch_size)
     wide = torch.promote_types(grad.dtype, torch.float32)
     result = torch.zeros((batch_size, grad.shape[1], height, width), dtype=wide, device=grad.device)
-    for patch, box in zip(grad, boxes.detach().to(grad.device), strict=True):
-        rows, columns = _axes(box[1:].to(wide), (height, width), tuple(grad.shape[2:]), aligned)
+    for patch, box in zip(grad, boxes, strict=True):
+        axes = _axes(box[1:].to(wide), (height, width), tuple(grad.shape[2:]), aligned)
+        rows, columns = (axis.on(grad.device) for axis in axes)
         result[int(box[0])] += _expand(_expand(patch.to(wide), 2, columns, width), 1, rows, height)
     return result.to(grad.dtype)

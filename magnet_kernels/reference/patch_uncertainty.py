@@ -8,6 +8,7 @@ from torch import Tensor
 from magnet_kernels import _checks
 from magnet_kernels.reference.boxes import clipped_slices, rounded_boxes
 from magnet_kernels.reference.confidence import confidence
+from magnet_kernels.reference.division import divided
 
 
 def patch_uncertainty(coarse: Tensor, boxes: Tensor, from_logits: bool = False) -> Tensor:
@@ -28,5 +29,5 @@ def patch_uncertainty_backward(grad: Tensor, boxes: Tensor, batch_size: int, hei
     result = torch.zeros((batch_size, 1, height, width), dtype=grad.dtype, device=grad.device)
     for value, box in zip(grad, rounded_boxes(boxes), strict=True):
         pixels = result[box[0], 0][clipped_slices(box, height, width)]
-        pixels += value / max(pixels.numel(), 1)
+        pixels += divided(value, max(pixels.numel(), 1))
     return result

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from like_cuda import DividesLikeCuda
 from tiny_data import tiny_config, tiny_folder
 
 import magnet
@@ -37,6 +38,14 @@ def test_chains_are_nested_and_the_enlarged_map_fits(folder: Path) -> None:
         y, x = chain.origins[1]
         up = torch.nn.functional.interpolate(whole, (32, 48), mode="bilinear", align_corners=False)
         torch.testing.assert_close(_enlarge(whole, (0, 0), (y, x), (2.0, 2.0)), up[..., y : y + 16, x : x + 24])
+
+
+@pytest.mark.parametrize("ratio", [(1.7, 3.1), (7 / 3, 115 / 27)])
+def test_the_enlarged_map_lies_at_the_same_places_on_a_gpu(ratio: tuple[float, float]) -> None:
+    parent = torch.rand(1, 3, 13, 27)
+    expected = _enlarge(parent, (3, 5), (40, 61), ratio)
+    with DividesLikeCuda():
+        assert torch.equal(_enlarge(parent, (3, 5), (40, 61), ratio), expected)
 
 
 def coarse_of_the_last_scale(folder: Path, **walk: str) -> torch.Tensor:

@@ -85,3 +85,8 @@ def bad_boxes() -> list[tuple[object, type[Exception], str]]:
         (torch.tensor([[0, 0, 0, inf, 2]]), ValueError, "finite"),
         (torch.tensor([[0, -(2.0**24), 0, 2, 2]]), ValueError, "below 2"),
     ]
+
+
+def on_each_device(boxes: object, device: str) -> list[object]:
+    """Boxes may be on the CPU and on the device of the map, and are checked alike."""
+    return [boxes] if device == "cpu" or not isinstance(boxes, Tensor) else [boxes, boxes.to(device)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -166,3 +168,26 @@ def test_a_broken_library_leaves_the_reference_in_charge(tmp_path):
     run = run_script(tmp_path)
     assert run.stdout.startswith("equal _cpu.abi3.so does not load"), run.stdout + run.stderr
     assert "runs on its plain-torch reference" in run.stderr
+
+
+MAKES_TENSORS = ("arange", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "tensor", "zeros")
+
+
+def made_on_the_cpu(tree: ast.AST) -> Iterator[int]:
+    """Lines of calls with ``backend=backend``, whatever backend that is, of tensors made there without a device."""
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call):
+            continue
+        named = [k.value for k in call.keywords if k.arg == "backend"]
+        if any(isinstance(value, ast.Name) for value in named):
+            for made in (a for a in call.args if isinstance(a, ast.Call) and isinstance(a.func, ast.Attribute)):
+                if made.func.attr in MAKES_TENSORS and "device" not in [k.arg for k in made.keywords]:
+                    yield made.lineno
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("test_*.py")), ids=lambda path: path.stem)
+def test_tests_of_each_backend_put_their_maps_on_its_device(path):
+    """What only a GPU would show otherwise."""
+    functions = [f for f in ast.parse(path.read_text()).body if isinstance(f, ast.FunctionDef) and f.decorator_list]
+    wrong = [line for f in functions if "each_" in ast.unparse(f.decorator_list[0]) for line in made_on_the_cpu(f)]
+    assert not wrong, f"{path.name}: lines {wrong}"

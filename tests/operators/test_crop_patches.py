@@ -11,7 +11,7 @@ import memory_crop
 import pytest
 import torch
 import torch.nn.functional as F
-from boxes import bad_boxes, box_lists, sizes
+from boxes import bad_boxes, box_lists, on_each_device, sizes
 from hypothesis import given
 from hypothesis import strategies as st
 from live import DEVICES, at_most, environment_of_a_program, gradcheck, live, on_live_backends, on_live_devices
@@ -94,9 +94,11 @@ def test_the_layout_is_that_of_the_map(backend):
 @each_backend
 @pytest.mark.parametrize(("boxes", "error", "needle"), bad_boxes())
 def test_bad_boxes(backend, boxes, error, needle):
-    with pytest.raises(error, match=r"^boxes: expected .*, got") as caught:
-        crop_patches(torch.rand(2, 3, 4, 5), boxes, (2, 2), backend=backend)
-    assert needle in str(caught.value)
+    device = DEVICES[backend]
+    for there in on_each_device(boxes, device):
+        with pytest.raises(error, match=r"^boxes: expected .*, got") as caught:
+            crop_patches(torch.rand(2, 3, 4, 5, device=device), there, (2, 2), backend=backend)
+        assert needle in str(caught.value)
 
 
 def test_bad_input():

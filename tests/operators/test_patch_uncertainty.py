@@ -5,7 +5,7 @@ from __future__ import annotations
 import oracle
 import pytest
 import torch
-from boxes import bad_boxes, box_lists
+from boxes import bad_boxes, box_lists, on_each_device
 from hypothesis import given
 from hypothesis import strategies as st
 from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices
@@ -55,9 +55,11 @@ def test_cardinality(backend, dtype, shape, patches):
 @each_backend
 @pytest.mark.parametrize(("boxes", "error", "needle"), bad_boxes())
 def test_bad_boxes(backend, boxes, error, needle):
-    with pytest.raises(error, match=r"^boxes: expected .*, got") as caught:
-        patch_uncertainty(torch.rand(2, 3, 4, 5), boxes, backend=backend)
-    assert needle in str(caught.value)
+    device = DEVICES[backend]
+    for there in on_each_device(boxes, device):
+        with pytest.raises(error, match=r"^boxes: expected .*, got") as caught:
+            patch_uncertainty(torch.rand(2, 3, 4, 5, device=device), there, backend=backend)
+        assert needle in str(caught.value)
 
 
 def test_bad_map():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import memory_stage
 import oracle
 import pytest
 import torch
-from boxes import bad_boxes, box_lists
+from boxes import bad_boxes, box_lists, on_each_device
 from hypothesis import given
 from hypothesis import strategies as st
 from live import (
@@ -150,12 +151,12 @@ def test_bad_input(changes, error, argument, labels_only):
 @pytest.mark.parametrize(("boxes", "error", "needle"), bad_boxes())
 def test_bad_boxes(backend, boxes, error, needle):
     device = DEVICES[backend]
-    for labels_only in (False, True):
+    for labels_only, there in itertools.product((False, True), on_each_device(boxes, device)):
         with pytest.raises(error, match=r"^boxes: expected .*, got") as caught:
             refine_stage(
                 BASE.to(device),
                 PATCHES.to(device),
-                boxes,
+                there,
                 (6, 6),
                 n_points=3,
                 labels_only=labels_only,

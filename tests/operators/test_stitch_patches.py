@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from boxes import bad_boxes, box_lists, sizes
+from boxes import bad_boxes, box_lists, on_each_device, sizes
 from hypothesis import given
 from hypothesis import strategies as st
 from live import DEVICES, at_most, gradcheck, live, on_live_backends, on_live_devices
@@ -73,9 +73,11 @@ def test_the_layout_is_that_of_the_patches(backend):
 @each_backend
 @pytest.mark.parametrize(("boxes", "error", "needle"), bad_boxes())
 def test_bad_boxes(backend, boxes, error, needle):
-    with pytest.raises(error, match=r"^boxes: expected .*, got") as caught:
-        stitch_patches(torch.rand(1, 3, 4, 5), boxes, (6, 6), batch_size=2, backend=backend)
-    assert needle in str(caught.value)
+    device = DEVICES[backend]
+    for there in on_each_device(boxes, device):
+        with pytest.raises(error, match=r"^boxes: expected .*, got") as caught:
+            stitch_patches(torch.rand(1, 3, 4, 5, device=device), there, (6, 6), batch_size=2, backend=backend)
+        assert needle in str(caught.value)
 
 
 def test_bad_input():

@@ -11,7 +11,8 @@
 # not reached; 3 no GPU, nothing was done.
 #
 # PYTHON (python3) runs it; GPU_CHECK_SECONDS (350) is what it may take in all; GPU_CHECK_COMMIT names the commit where
-# there is no repository. Needs no package but torch, pytest and hypothesis, and no network.
+# there is no repository. Needs no package but torch, pytest and hypothesis, for all of MagNet also pillow, safetensors and
+# tqdm, and no network.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 

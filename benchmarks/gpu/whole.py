@@ -3,8 +3,10 @@
     PYTHONPATH=.:benchmarks python -m gpu.whole --out FOLDER     # whole.json
 
 The shipped model of the generated scenes, whose labels are exact; and the network, scales and points of Cityscapes with
-random weights, which take as long as trained ones. Backend "reference" is the same walk with plain torch in place of the
-kernels. Exit code 1 where labels differ or fail to be made.
+random weights, which take as long as trained ones. Backend "reference" is the same walk with plain torch in place of
+the kernels. Exit code 1 where labels differ or fail to be made.
+
+Needs no pydantic and no yaml, which a machine for kernels may lack.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Line(NamedTuple):
     device: str
     seconds: float  # median
     peak_mib: float  # 0 on a CPU
-    alike: float  # share of the pixels that have the label of the first line of this model; nan for that line
+    alike: (
+        float  # share of the pixels that have the label of the first line of this model; nan for that line, 0: failed
+    )
     mean_iou: float  # nan where there are no labels to hold it against
 
 
@@ -59,18 +63,15 @@ def predicted(model: magnet.MagNet, images: Sequence[np.ndarray], backend: str, 
 
 
 def timed(model: magnet.MagNet, image: np.ndarray, backend: str, rounds: int, **changes: Any) -> tuple[float, float]:
-    """Median seconds of a call, from an image in memory to labels on the host; and MiB taken at the most."""
-    on_gpu = next(model.parameters()).is_cuda
-    if on_gpu:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
+    """On a GPU: median seconds of a call, from an image in memory to labels on the host; and MiB taken at the most."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
         predicted(model, [image], backend, **changes)
         seconds.append(time.perf_counter() - start)
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else 0.0
-    return statistics.median(seconds), peak
+    return statistics.median(seconds), torch.cuda.max_memory_allocated() / 2**20
 
 
 def lines_of(
@@ -85,29 +86,38 @@ def lines_of(
     first: list[torch.Tensor] = []
     for model, device, backend in models:
         try:
+            start = time.perf_counter()
             labels = predicted(model, [image for image, _ in pairs], backend, **changes)
-            seconds, peak = timed(model, pairs[0][0], backend, rounds if device == "cuda" else 1, **changes)
+            seconds, peak = (time.perf_counter() - start) / len(pairs), 0.0
+            if device == "cuda":  # a CPU takes long, and needs no first call
+                seconds, peak = timed(model, pairs[0][0], backend, rounds, **changes)
+            alike, score = likeness(labels, first), quality(labels, pairs)
         except Exception as error:
             words = (str(error).splitlines() or [""])[0]
             print(f"{name}, {backend} on {device}: FAILED: {type(error).__name__}: {words}", flush=True)
             lines.append(Line(name, backend, device, float("nan"), 0.0, 0.0, float("nan")))
             continue
-        alike = float("nan")
-        if first:
-            alike = statistics.fmean(float((a == b).double().mean()) for a, b in zip(labels, first, strict=True))
         first = first or labels
-        lines.append(Line(name, backend, device, seconds, peak, alike, quality(labels, pairs)))
+        lines.append(Line(name, backend, device, seconds, peak, alike, score))
         print(text_of(lines[-1]), flush=True)
     return lines
+
+
+def likeness(labels: Sequence[torch.Tensor], first: Sequence[torch.Tensor]) -> float:
+    """Share of the pixels whose labels are those of the first line; nan where this is the first."""
+    if not first:
+        return float("nan")
+    return statistics.fmean(float((a == b).double().mean()) for a, b in zip(labels, first, strict=True))
 
 
 def quality(labels: Sequence[torch.Tensor], pairs: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> float:
     if any(right is None for _, right in pairs):
         return float("nan")
-    count = len(SCENE_CLASSES)
-    return 100 * mean_iou(
-        sum(confusion_matrix(found, torch.from_numpy(right), count) for found, (_, right) in zip(labels, pairs, strict=True))
+    confusion = (
+        confusion_matrix(found, torch.from_numpy(right), len(SCENE_CLASSES))
+        for found, (_, right) in zip(labels, pairs, strict=True)
     )
+    return 100 * mean_iou(sum(confusion))
 
 
 def text_of(line: Line) -> str:

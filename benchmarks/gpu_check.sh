@@ -117,14 +117,16 @@ carried_or_built() {
 }
 
 counters() {
-  local ncu=ncu
+  local ncu=ncu count
   command -v ncu > /dev/null || ncu=$(ls "${CUDA_HOME:-/usr/local/cuda}"/bin/ncu 2> /dev/null | head -1)
   [ -n "$ncu" ] || { echo "ncu is not on this machine; it comes with the CUDA toolkit"; return 1; }
   # Of each case the kernels of the second of two calls, with caches and clocks as they are.
   "$ncu" --clock-control none --cache-control none --kernel-name-base demangled --kernel-name regex:magnet:: \
     --profile-from-start off --metrics "$("$PYTHON" -W ignore -m gpu.counters)" --print-units base \
     --csv --page raw --log-file "$out/ncu.csv" "$PYTHON" -W ignore -m gpu.launches --once || return
-  echo "$(grep -c 'magnet::' "$out/ncu.csv") kernels"
+  count=$(grep -cE '^"[0-9]+",' "$out/ncu.csv") # a head and units come before; names may come without their namespace
+  echo "$count kernels"
+  [ "$count" -gt 0 ]
 }
 
 # sanitize TOOL SECONDS: without torch's own memory pool, in which one tensor's end is the next one's beginning

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from gpu.launch_times import short
 from gpu.results import aligned
 
 # metric: (heading, factor, format). Units are fixed by --print-units base: nanoseconds, bytes, percent.
@@ -40,7 +41,7 @@ def table(rows: list[dict[str, str]]) -> list[str]:
     lines = [("kernel", *(heading for heading, *_ in METRICS.values()))]
     for row in rows:
         cells = [value(row.get(metric), factor, form) for metric, (_, factor, form) in METRICS.items()]
-        lines.append((row[NAME].split("<")[0].split("(")[0].split("::")[-1], *cells))
+        lines.append((short(row[NAME]), *cells))
     return aligned(lines)
 
 

@@ -231,7 +231,9 @@ done
 [ "$PYTORCH_NO_CUDA_MEMORY_CACHING" = 1 ] && "$@" && echo "ERROR SUMMARY: 0 errors"
 """,
     "ncu": """#!/bin/bash
-while [ "$1" != "$PYTHON" ]; do [ "$1" = --log-file ] && echo "magnet::cuda::score" > "$2"; shift; done
+while [ "$1" != "$PYTHON" ]; do [ "$1" = --log-file ] && csv=$2; shift; done
+printf '==PROF== Connected to process 641\n"ID","Process ID","Kernel Name"\n"","",""\n' > "$csv"
+[ "$FAIL" = ncu ] || printf '"%s","641","void score_planes<float, 0, 4, 19>(ScoreViews<T1>, PixelGrid)"\n' 0 1 >> "$csv"
 "$@"
 """,
     "nvcc": "#!/bin/bash\n",
@@ -312,7 +314,7 @@ def test_course(follow):
         assert {next(order) for _ in group} == group
     assert course.words["build"] == "built for compute capability 9.0: no carried build is used: made up"
     assert course.words["memcheck"].startswith("9 runs of backend cuda") and "0 errors" in course.words["memcheck"]
-    assert course.words["operators on CUDA"] == "12 passed in 1 s" and course.words["counters"] == "1 kernels"
+    assert course.words["operators on CUDA"] == "12 passed in 1 s" and course.words["counters"] == "2 kernels"
     assert course.printed.rstrip().endswith("s in all"), "the summary comes last"
     assert {path.name for path in course.out.iterdir()} == {"summary.txt", "log.txt", "ncu.csv"}
     log = (course.out / "log.txt").read_text()
@@ -373,6 +375,7 @@ def test_carried_build_is_used(follow):
         ("build", {"build"}),
         ("parity", {"telling cases", "Triton"}),
         ("launches", {"launches", "counters"}),
+        ("ncu", {"counters"}),  # which says nothing of any kernel
         ("whole", {"all of MagNet"}),
         ("tests", {"operators on CUDA", "operators on Triton"}),
         ("live", {"tests of the GPU", "operators on CUDA", "operators on Triton"}),

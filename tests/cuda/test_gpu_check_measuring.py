@@ -19,6 +19,7 @@ from gpu.clock import BETWEEN_EVENTS, FLUSH, GRAPH_REPLAY, CudaClock
 from gpu.measure import DeviceLost, Inputs, Measurement
 from gpu.picture import BARS, COLOURS, LABELS, LINE, TOP, draw, write_png
 from gpu.results import MISSED, OPEN, REACHED, Report, Row, judge, table, write_csv, write_json
+from like_cuda import TakesLikeCuda
 from PIL import Image
 from targets import GPU_TARGETS, GpuTarget
 
@@ -243,8 +244,10 @@ def test_without_memory_for_the_reference_rivals_are_compared_with_ours(doubling
 
 
 def test_what_does_not_fit_is_said(doubling):
-    report = measured(doubling, MadeUpClock(memory=191))
-    assert not report.rows and "are free" in report.skipped[0][2]
+    for case, needed in ((doubling, 11 * 96 // 4), (replace(doubling, in_place=False), 2 * 96)):
+        report = measured(case, MadeUpClock(memory=needed - 1))
+        assert not report.rows and "are free" in report.skipped[0][2]
+        assert "are free" not in str(measured(case, MadeUpClock(memory=needed)).skipped)
 
     def too_large(seed: int) -> tuple[Any, ...]:
         raise torch.OutOfMemoryError("made up")
@@ -252,6 +255,37 @@ def test_what_does_not_fit_is_said(doubling):
     assert measured(replace(doubling, make=too_large), MadeUpClock()).skipped == [
         (doubling.key, "all", "out of memory")
     ]
+
+
+def test_without_memory_for_ours_no_rival_is_timed(doubling, monkeypatch):
+    """Rivals alone tell nothing, and on maps as large as these take seconds."""
+    monkeypatch.setattr(measure, "live_backends", lambda operator, device: ["cuda", "triton"])
+
+    def ours(lacking: str) -> Callable[[str], Callable[..., torch.Tensor]]:
+        def run(x: torch.Tensor, backend: str) -> torch.Tensor:
+            if backend == lacking:
+                raise torch.OutOfMemoryError("made up")
+            return x.mul_(2)
+
+        return lambda backend: lambda x: run(x, backend)
+
+    report = measured(replace(doubling, ours=ours("cuda")), MadeUpClock())
+    assert not report.rows and report.skipped == [(doubling.key, "all", "out of memory")]
+    report = measured(replace(doubling, ours=ours("triton")), MadeUpClock())
+    assert [row.variant for row in report.rows] == ["cuda"]
+    assert report.skipped == [(doubling.key, "all others", "out of memory")] and not report.failed
+
+
+def test_comparing_large_maps_takes_a_byte_a_value():
+    """So that the largest case fits: counted in one sum on a GPU, what differs would take four times the map."""
+    a = torch.rand(3, 5, 40, 70).bfloat16()
+    other = a.clone()
+    with TakesLikeCuda() as taken:
+        compare.identical(a, other, ())
+    assert taken.most == a.numel()
+    a[1, 2, 3, 4:7] += 1
+    with pytest.raises(AssertionError, match=r"^3 of 42000 values differ$"):
+        compare.identical(a, other, ())
 
 
 def test_a_lost_device_ends_it(doubling):

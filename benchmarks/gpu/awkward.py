@@ -21,7 +21,7 @@ from magnet_kernels import available_backends
 # (N, C, H, W): single rows and columns, odd widths, class counts of their own kernels and others, more than one tile
 SHAPES = ((1, 2, 1, 1), (2, 3, 1, 37), (1, 7, 41, 1), (2, 19, 33, 65), (1, 5, 67, 129), (3, 21, 8, 31), (1, 23, 17, 40))
 # More than the 16384 pixels up to which one block selects all points of an image (block_an_image() in
-# csrc/cuda/parts/selection.h): only these launch find_threshold and list_tiles, count digits while keys are made
+# csrc/cuda/parts/selection.h): only these launch count_candidates and list_tiles, count digits while keys are made
 # (KeySink), and look back over tiles; of four images and more, count_digit. 3 and 1 keys in the last load of four.
 LARGE = (((1, 2, 181, 183), torch.float32), ((2, 5, 229, 145), torch.float16), ((4, 2, 129, 131), torch.bfloat16))
 TYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -25,7 +25,7 @@ class Launch(NamedTuple):
 
 
 def short(name: str) -> str:
-    """ "void magnet::cuda::find_threshold<512>(...)" -> "find_threshold"; without what stands in <> and ()."""
+    """ "void magnet::cuda::count_candidates<512>(...)" -> "count_candidates"; without what stands in <> and ()."""
     plain = name
     while (shorter := re.sub(r"<[^<>]*>|\([^()]*\)", "", plain)) != plain:
         plain = shorter

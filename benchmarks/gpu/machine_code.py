@@ -39,7 +39,7 @@ KERNELS = (
     Kernel("uncertainty_score", r"score_pixelsIfLb0E", 128),
     Kernel("uncertainty_score", r"score_doubledIfLb0ELb1E", 256),
     Kernel("refine_step", r"median_of_fewILi3E", 256),
-    Kernel("select_points", r"find_thresholdILi512E", 512),
+    Kernel("select_points", r"count_candidatesILi512E", 512),
     Kernel("select_points", r"list_tilesIjE", 256),
     Kernel("refine_stage", r"stage_scoresIfLb0ELb0ELb1E", 256),
     Kernel("refine_stage", r"stage_scoresIfLb0ELb1ELb1E", 256),

@@ -21,7 +21,7 @@ MOST = 11_500  # characters: what a remote machine's answer shows of the end of 
 WIDTH = 170
 MOST_LINES = 32  # of a part, but for the last one, which takes what is left
 NOTE = 40  # characters of a note that more lines are in the files
-SELECTS = ("find_threshold", "list_tiles")  # the launches of refine_step_ that select; the second also replaces
+SELECTS = ("count_candidates", "list_tiles")  # the launches of refine_step_ that select; the second also replaces
 
 
 def part(title: str, entries: Sequence[str]) -> list[str]:
@@ -51,7 +51,7 @@ def against_cub(report: Report, launches: Sequence[Launch]) -> list[str]:
         for case in dict.fromkeys(launch.case for launch in launches if ", CUB" in launch.case):
             rival = sum(launch.median_us for launch in launches if launch.case == case)
             words = f"{case.split(', ', 1)[1]} {rival:.1f} us, scores in L2 for both"
-            result.append(_against("fused: find_threshold and list_tiles, with the replacement", took, words, rival))
+            result.append(_against("fused: count_candidates and list_tiles, with the replacement", took, words, rival))
     return result
 
 

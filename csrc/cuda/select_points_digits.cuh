@@ -56,7 +56,7 @@ void count_digit(SelectTables tables, uint32_t blocks_of_image) {
       counts[j] = candidates.has(key[i].value[j]);
       digit[j] = (key[i].value[j] - candidates.from) >> (kLast ? 0 : 8);
     }
-    count_digits(bins, counts, digit);
+    count_digits(bins, counts, digit, [](uint32_t) { return true; });
   }
   __syncthreads();
   if constexpr (kLast) {

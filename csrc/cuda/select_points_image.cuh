@@ -61,7 +61,7 @@ void list_image(Global<const Key> all_keys, Global<int64_t> points, int64_t pixe
         counts[i] = four.value[i] != 0 && (above == kKeyBits || (four.value[i] ^ threshold) >> above == 0);
         digit[i] = static_cast<uint32_t>(four.value[i] >> shift) & ((1u << digit_bits) - 1);
       }
-      count_digits(bins, counts, digit);
+      count_digits(bins, counts, digit, [&](uint32_t) { return above != kKeyBits; });
     });
     __syncthreads();
     if (above == kKeyBits) {

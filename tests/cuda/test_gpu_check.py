@@ -108,7 +108,7 @@ def test_awkward_shapes_on_a_cpu(capsys, monkeypatch):
 
 
 def test_large_awkward_shapes_reach_what_many_blocks_do():
-    """Only past this many pixels find_threshold, list_tiles and the counts of KeySink run; and keys with a tail."""
+    """Only past this many pixels count_candidates, list_tiles and the counts of KeySink run; and keys with a tail."""
     rule = re.search(r"pixels\(\) <= \(1 << (\d+)\)", (ROOT / "csrc" / "cuda" / "parts" / "selection.h").read_text())
     pixels = [shape[2] * shape[3] for shape, _ in awkward.LARGE]
     assert all(count > 1 << int(rule[1]) for count in pixels)

@@ -22,7 +22,7 @@ ANSWER = 12_000  # characters of the end of the output that come back
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("void magnet::cuda::find_threshold<512>(magnet::cuda::SelectTables, unsigned int)", "find_threshold"),
+        ("void magnet::cuda::count_candidates<512>(magnet::cuda::SelectTables, unsigned int)", "count_candidates"),
         (
             "void magnet::cuda::median_of_few<3, magnet::cuda::KeySink>(magnet::cuda::Median<a<b>>, int)",
             "median_of_few",
@@ -111,7 +111,7 @@ def launch(case: str, kernel: str, us: float) -> Launch:
     return Launch(case, kernel, us, us, us, "1x1x1", "256x1x1", 40)
 
 
-FUSED = [launch(CASE, "score", 75), launch(CASE, "find_threshold", 4), launch(CASE, "list_tiles", 6)]
+FUSED = [launch(CASE, "score", 75), launch(CASE, "count_candidates", 4), launch(CASE, "list_tiles", 6)]
 
 
 @pytest.mark.parametrize(("cub", "words"), [(30.0, "3.00x as fast"), (9.0, "OURS IS NOT FASTER")])

@@ -155,10 +155,11 @@ MAGNET_DEVICE uint32_t atomic_or(uint32_t* p, uint32_t x) { return atomicOr(p, x
 MAGNET_DEVICE void add_relaxed(uint32_t* p, uint32_t x) {
   asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
 }
-// Adds one to shared memory, and returns nothing. Of a constant 1 the compiler makes an instruction that takes the
-// addresses of a warp in turn, 32 of them where all lanes differ; of a 1 that it does not know it makes one which only
-// lanes of the same address wait for.
-MAGNET_DEVICE void add_one(uint32_t* p) {
+// Add one to shared memory, and return nothing. Of a constant 1 the compiler makes an instruction that takes the
+// addresses of a warp in turn, all lanes of an address at once: for few addresses. Of a 1 that it does not know it
+// makes one that takes all addresses at once, the lanes of each in turn: for many.
+MAGNET_DEVICE void add_one_to_few(uint32_t* p) { atomicAdd(p, 1u); }
+MAGNET_DEVICE void add_one_to_many(uint32_t* p) {
   asm volatile("red.shared.add.u32 [%0], %1;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(p))),
                "r"(min(gridDim.x, 1u))
                : "memory");

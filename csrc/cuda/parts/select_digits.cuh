@@ -7,9 +7,11 @@
 namespace magnet::cuda {
 
 // Adds one to bins[digit[i]] for every i and lane that counts. The first digit of the warp is counted apart and added
-// at once: in flat areas nothing else is there, and lanes would wait for each other.
-template <int kN>
-MAGNET_DEVICE void count_digits(Shared<uint32_t> bins, const bool (&counts)[kN], const uint32_t (&digit)[kN]) {
+// at once: in flat areas nothing else is there, and lanes would wait for each other. spread(digit): whether a warp is
+// likely to meet many digits such as this one, rather than the same few.
+template <int kN, class Spread>
+MAGNET_DEVICE void count_digits(Shared<uint32_t> bins, const bool (&counts)[kN], const uint32_t (&digit)[kN],
+                                const Spread& spread) {
   bool any = false;
   uint32_t mine = 0;
 #pragma unroll
@@ -26,7 +28,12 @@ MAGNET_DEVICE void count_digits(Shared<uint32_t> bins, const bool (&counts)[kN],
   for (int i = 0; i < kN; ++i) {
     const bool is_usual = digit[i] == usual;
     same += counts[i] && is_usual;
-    if (counts[i] && !is_usual) add_one(bins + digit[i]);
+    if (!counts[i] || is_usual) continue;
+    if (spread(digit[i])) {
+      add_one_to_many(bins + digit[i]);
+    } else {
+      add_one_to_few(bins + digit[i]);
+    }
   }
   same = warp_sum(same);
   if (lane_index() == first) atomic_add(bins + usual, same);

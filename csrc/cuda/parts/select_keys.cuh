@@ -27,12 +27,11 @@ struct LeadingDigit {
     if (key - kFrom < kTo - kFrom) return kFirst + ((key - kFrom) >> kCloseBits);
     return (key >> kLowBits) + (key >= kTo ? kMore : 0);
   }
+  MAGNET_HOST_DEVICE static constexpr bool is_close(uint32_t digit) { return digit - kFirst < kClose; }
   // The keys with a digit: so many bits follow it, and they begin with this one.
-  MAGNET_HOST_DEVICE static constexpr int bits(uint32_t digit) {
-    return digit - kFirst < kClose ? kCloseBits : kLowBits;
-  }
+  MAGNET_HOST_DEVICE static constexpr int bits(uint32_t digit) { return is_close(digit) ? kCloseBits : kLowBits; }
   MAGNET_HOST_DEVICE static constexpr uint32_t lowest(uint32_t digit) {
-    if (digit - kFirst < kClose) return kFrom + ((digit - kFirst) << kCloseBits);
+    if (is_close(digit)) return kFrom + ((digit - kFirst) << kCloseBits);
     return (digit - (digit > kFirst ? kMore : 0)) << kLowBits;
   }
 };
@@ -211,7 +210,7 @@ struct KeySink {
         counts[i] = i < count && keys.value[i] != kZeroKey;
         digit[i] = LeadingDigit::of(keys.value[i]);
       }
-      count_digits(bins_, counts, digit);
+      count_digits(bins_, counts, digit, [](uint32_t one) { return LeadingDigit::is_close(one); });
     }
 
     MAGNET_DEVICE void end() {

@@ -296,14 +296,14 @@ template <int kMost, class Source, class T>
 MAGNET_DEVICE void replace_planes(Source& source, Global<T> to, int64_t stride, int planes) {
 #pragma unroll 1
   for (int c = 0; c < planes; c += kMost) {
-    T values[kMost] = {};
+    decltype(source.fetch()) fetched[kMost] = {};
 #pragma unroll
     for (int k = 0; k < kMost; ++k) {
-      if (c + k < planes) values[k] = source.next().value[0];
+      if (c + k < planes) fetched[k] = source.fetch();
     }
 #pragma unroll
     for (int k = 0; k < kMost; ++k) {
-      if (c + k < planes) to[0] = values[k];
+      if (c + k < planes) to[0] = source.finish(fetched[k]).value[0];
       to = opaque(to + stride);
     }
   }
@@ -331,7 +331,8 @@ void stage_replace(PatchViews<T, kLogits> patches, View<T> refined, Global<const
     using Source = std::remove_reference_t<decltype(source)>;
     constexpr bool kPoint = std::is_same_v<Source, PatchPoint<T, kLogits>>;
     constexpr bool kPixel = std::is_same_v<Source, PatchPixel<T, kLogits>>;
-    constexpr int kMost = kPoint ? kReplacePlanes : kPixel && sizeof(T) < 8 ? kReplacePlanes / 2 : 1;
+    constexpr int kOfPixel = sizeof(T) == 8 ? 1 : kLogits ? 2 : 5;  // registers are few
+    constexpr int kMost = kPoint ? kReplacePlanes : kPixel ? kOfPixel : 1;
     source.skip(c);
     replace_planes<kMost>(source, opaque(refined.data + refined.offset(image, y, x) + c * refined.sc), refined.sc,
                           planes);

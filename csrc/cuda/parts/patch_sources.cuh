@@ -70,14 +70,19 @@ struct PatchPoint {
     }
   }
   MAGNET_DEVICE void skip(int64_t classes) { pixel = opaque(pixel + classes * stride); }
-  MAGNET_DEVICE Pack<T, kN> next() {
+  // What next() loads, and what it makes of it.
+  MAGNET_DEVICE Pack<T, kN> fetch() {
     const Pack<T, kN> x = load<kN>(pixel);
     pixel = opaque(pixel + stride);
+    return x;
+  }
+  MAGNET_DEVICE Pack<T, kN> finish(const Pack<T, kN>& x) const {
     Pack<T, kN> result;
 #pragma unroll
     for (int i = 0; i < kN; ++i) result.value[i] = narrow<T>(softmax[i](x.value[i]));
     return result;
   }
+  MAGNET_DEVICE Pack<T, kN> next() { return finish(fetch()); }
 };
 
 // A pixel of a patch that is resized: rows first, then columns, as on the CPU.
@@ -103,17 +108,24 @@ struct PatchPixel {
     softmax[3] = patches.softmax(patch, v.high, u.high);
   }
   MAGNET_DEVICE void skip(int64_t classes) { pixel = opaque(pixel + classes * stride); }
-  MAGNET_DEVICE A value() const {
-    const T x[4] = {pixel[0], pixel[down], pixel[right], pixel[down + right]};
-    const A a = softmax[0](x[0]), b = softmax[1](x[1]), c = softmax[2](x[2]), d = softmax[3](x[3]);
+  struct Corners {
+    T x[4];
+  };
+  MAGNET_DEVICE Corners fetch() {
+    const Corners corners = {{pixel[0], pixel[down], pixel[right], pixel[down + right]}};
+    pixel = opaque(pixel + stride);
+    return corners;
+  }
+  MAGNET_DEVICE A value(const Corners& at) const {
+    const A a = softmax[0](at.x[0]), b = softmax[1](at.x[1]), c = softmax[2](at.x[2]), d = softmax[3](at.x[3]);
     return blend(blend(a, b, row), blend(c, d, row), column);
   }
-  MAGNET_DEVICE Pack<T, 1> next() {
+  MAGNET_DEVICE Pack<T, 1> finish(const Corners& at) const {
     Pack<T, 1> result;
-    result.value[0] = narrow<T>(value());
-    pixel = opaque(pixel + stride);
+    result.value[0] = narrow<T>(value(at));
     return result;
   }
+  MAGNET_DEVICE Pack<T, 1> next() { return finish(fetch()); }
 };
 
 // Where a pixel of the map lies in a patch.
@@ -151,7 +163,7 @@ struct PatchMean {
       const PatchPlace<T, kLogits> place(patches, box, y, x);
       PatchPixel<T, kLogits> pixel(patches, p, place.row, place.column);
       pixel.skip(plane);
-      sum += pixel.value();
+      sum += pixel.value(pixel.fetch());
       ++count;
     }
     ++plane;
@@ -159,6 +171,8 @@ struct PatchMean {
     result.value[0] = narrow<T>(sum / static_cast<A>(count));
     return result;
   }
+  MAGNET_DEVICE Pack<T, 1> fetch() { return next(); }
+  MAGNET_DEVICE Pack<T, 1> finish(const Pack<T, 1>& x) const { return x; }
 };
 
 struct AllBoxes {

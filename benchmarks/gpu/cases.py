@@ -49,6 +49,11 @@ class Cases:
         make = inputs.logits if logits else inputs.probabilities
         return make(shape, seed, self.device, kind).to(dtype)
 
+    def both(self, size: tuple[int, int], patch: tuple[int, int], step: int = 1) -> tuple[Tensor, Tensor]:
+        """Boxes of a grid on the host, and where the maps are."""
+        boxes = inputs.grid_boxes(size, patch, self.device, step)
+        return boxes.cpu(), boxes
+
     def score(self, shape: Shape, seed: int, kind: str) -> Tensor:
         """A score map (N, 1, H, W)."""
         if kind == FLAT:
@@ -287,6 +292,8 @@ class Cases:
             compare.close(within), rivals,
         )  # fmt: skip
 
+    # Ours gets boxes on the host: those on a GPU must be fetched first, which no graph can hold.
+
     def crop(self, dtype: torch.dtype = FLOAT, resized: bool = False) -> Case:
         """The patches of a grid, as they are; or resampled to half the size, which plain slices do otherwise."""
         shape = self.shape(SHAPE)
@@ -295,9 +302,10 @@ class Cases:
         return Case(
             "crop_patches" + (" to half size" if resized else ""), "crop_patches", shape, dtype,
             a.crop_bytes(a.pixels(shape), 16, size, shape[1], dtype.itemsize), a.map_bytes(shape, dtype.itemsize),
-            lambda seed: (self.map(shape, seed, dtype), inputs.grid_boxes(shape[2:], cut, self.device), size),
-            lambda backend: lambda x, boxes, size: mk.crop_patches(x, boxes, size, backend=backend),
-            compare.close(1e-6 if dtype == FLOAT else 8e-3), {} if resized else {"eager": c.plain_crop},
+            lambda seed: (self.map(shape, seed, dtype), *self.both(shape[2:], cut), size),
+            lambda backend: lambda x, boxes, _, size: mk.crop_patches(x, boxes, size, backend=backend),
+            compare.close(1e-6 if dtype == FLOAT else 8e-3),
+            {} if resized else {"eager": lambda x, _, boxes, size: c.plain_crop(x, boxes, size)},
         )  # fmt: skip
 
     def stitch(self, step: int, dtype: torch.dtype = FLOAT) -> Case:
@@ -307,15 +315,16 @@ class Cases:
         count = (4 * step - step + 1) ** 2
 
         def make(seed: int) -> tuple[Any, ...]:
-            boxes = inputs.grid_boxes(shape[2:], cut, self.device, step)
-            return c.plain_crop(self.map(shape, seed, dtype), boxes, cut), boxes, shape[2:]
+            of_host, of_device = self.both(shape[2:], cut, step)
+            return c.plain_crop(self.map(shape, seed, dtype), of_device, cut), of_host, of_device, shape[2:]
 
         return Case(
             "stitch_patches" + (" overlapping" if step > 1 else ""), "stitch_patches", shape, dtype,
             a.stitch_bytes(shape, count, cut, dtype.itemsize),
             a.map_bytes((count, shape[1], *cut), dtype.itemsize) + a.map_bytes(shape, dtype.itemsize), make,
-            lambda backend: lambda patches, boxes, size: mk.stitch_patches(patches, boxes, size, backend=backend),
-            compare.close(1e-6 if dtype == FLOAT else 8e-3), {"eager": c.plain_stitch},
+            lambda backend: lambda patches, boxes, _, size: mk.stitch_patches(patches, boxes, size, backend=backend),
+            compare.close(1e-6 if dtype == FLOAT else 8e-3),
+            {"eager": lambda patches, _, boxes, size: c.plain_stitch(patches, boxes, size)},
         )  # fmt: skip
 
     def box_uncertainty(self, dtype: torch.dtype = FLOAT) -> Case:
@@ -324,9 +333,9 @@ class Cases:
         return Case(
             "patch_uncertainty", "patch_uncertainty", shape, dtype,
             a.patch_uncertainty_bytes(shape, dtype.itemsize, 49), a.map_bytes(shape, dtype.itemsize),
-            lambda seed: (self.map(shape, seed, dtype), inputs.grid_boxes(shape[2:], cut, self.device, 2)),
-            lambda backend: lambda x, boxes: mk.patch_uncertainty(x, boxes, backend=backend),
-            compare.close(1e-5), {"eager": c.plain_patch_uncertainty},
+            lambda seed: (self.map(shape, seed, dtype), *self.both(shape[2:], cut, 2)),
+            lambda backend: lambda x, boxes, _: mk.patch_uncertainty(x, boxes, backend=backend),
+            compare.close(1e-5), {"eager": lambda x, _, boxes: c.plain_patch_uncertainty(x, boxes)},
             same_rival=compare.close(1e-5 if dtype == FLOAT else 1e-2),
         )  # fmt: skip
 

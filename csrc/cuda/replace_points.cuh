@@ -165,7 +165,7 @@ MAGNET_DEVICE void replace_listed(const ReplaceMaps<T>& maps, int64_t image, uin
 template <class T>
 MAGNET_DEVICE void replace_dense(const ReplaceMaps<T>& maps, int64_t image, int64_t first, uint32_t count,
                                  Shared<const uint8_t> bits) {
-  constexpr int kWidth = 16 / sizeof(T), kPlanes = 4;
+  constexpr int kWidth = 16 / sizeof(T), kPlanes = 3;
   constexpr uint32_t kAll = (1u << kWidth) - 1;
   const uint32_t c = static_cast<uint32_t>(maps.from.c);
   for (uint32_t pixel = threadIdx.x * kWidth; pixel < count; pixel += kReplaceThreads * kWidth) {

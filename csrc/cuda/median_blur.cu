@@ -9,6 +9,7 @@ namespace {
 // The sink that turns keys back into values of fp32, fp16 or bf16.
 struct MedianWriter {
   static constexpr int kSharedBytes = 0;
+  static constexpr bool kFollows = false;
   Element type;
   bool wide;
   Global<uint32_t> words;

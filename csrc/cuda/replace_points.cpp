@@ -18,7 +18,7 @@ void replace_points_(const Tensor& coarse, const Tensor& fine, const Tensor& poi
   check_same(to, from, "fine");
   const PointList list = view_points(points, to);
   const OnDevice device(coarse);
-  replace_pixels(from, to, list, device.stream);
+  replace_pixels(from, to, list, false, device.stream);
 }
 
 Tensor replace_points(const Tensor& coarse, const Tensor& fine, const Tensor& points) {
@@ -27,7 +27,7 @@ Tensor replace_points(const Tensor& coarse, const Tensor& fine, const Tensor& po
   const PointList list = view_points(points, from);
   const OnDevice device(coarse);
   Tensor result = torch::stable::clone(coarse);
-  replace_pixels(from, view(result, "result"), list, device.stream);
+  replace_pixels(from, view(result, "result"), list, false, device.stream);
   return result;
 }
 

@@ -13,7 +13,7 @@ struct PointList {
   int64_t k, sn, sk;
 };
 
-// `from` and `to` have the same shape and type.
-void replace_pixels(const Map& from, const Map& to, const PointList& points, const Stream& stream);
+// `from` and `to` have the same shape and type. follows: a kernel of the same operator.
+void replace_pixels(const Map& from, const Map& to, const PointList& points, bool follows, const Stream& stream);
 
 }  // namespace magnet::cuda

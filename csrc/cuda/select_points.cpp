@@ -23,7 +23,7 @@ Tensor select_points(const Tensor& score, const std::optional<Tensor>& mask, int
   }
   selection.workspace = static_cast<char*>(workspace.data_ptr());
   selection.points = static_cast<int64_t*>(points.data_ptr());
-  make_keys(selection, map, device.stream);
+  make_keys(selection, map, false, device.stream);
   list_points(selection, nullptr, nullptr, device.stream);
   return points;
 }

@@ -23,7 +23,7 @@ int64_t blocks_for(int64_t items, int64_t of_block) { return (items + of_block -
 template <class Key>
 void list_images(const Selection& s, const Stream& stream) {
   const auto run = [&](auto kernel, int threads) {
-    launch_early("list_image", kernel, s.n, threads, stream,
+    launch_after(true, "list_image", kernel, s.n, threads, stream,
                  global<const Key>(s.workspace + Workspace(s).keys, s.n * s.pitch()),
                  global<int64_t>(s.points, s.n * s.k), s.pixels(), s.pitch(), static_cast<uint32_t>(s.k));
   };
@@ -34,7 +34,7 @@ void list_images(const Selection& s, const Stream& stream) {
 void count_all_candidates(const Selection& s, const Stream& stream) {
   const auto run = [&](const char* name, auto kernel, int threads, int64_t tile) {
     const int64_t blocks = blocks_for(s.pixels(), tile);
-    launch_early(name, kernel, s.n * blocks, threads, stream, select_tables(s), static_cast<uint32_t>(blocks));
+    launch_after(true, name, kernel, s.n * blocks, threads, stream, select_tables(s), static_cast<uint32_t>(blocks));
   };
   if (s.counts_at_once()) {
     return run("count_candidates", count_candidates<kCandidateThreads>, kCandidateThreads, kCandidateTile);
@@ -45,16 +45,16 @@ void count_all_candidates(const Selection& s, const Stream& stream) {
 
 template <class T>
 void list_and_replace(const Selection& s, const ReplaceMaps<T>& maps, const Stream& stream) {
-  launch_early("list_tiles", list_tiles<T>, s.n * s.tiles(), kTileThreads, stream, select_tables(s), s.counts_at_once(),
-               global<int64_t>(s.points, s.n * s.k), static_cast<uint32_t>(s.tiles()), maps);
+  launch_after(true, "list_tiles", list_tiles<T>, s.n * s.tiles(), kTileThreads, stream, select_tables(s),
+               s.counts_at_once(), global<int64_t>(s.points, s.n * s.k), static_cast<uint32_t>(s.tiles()), maps);
 }
 
 }  // namespace
 
-void make_keys(const Selection& s, const Map& scores, const Stream& stream) {
+void make_keys(const Selection& s, const Map& scores, bool follows, const Stream& stream) {
   if (s.wide) {
     const int64_t blocks = blocks_for(s.pixels(), kKeyThreads);
-    launch_early("make_wide_keys", make_wide_keys<double>, s.n * blocks, kKeyThreads, stream,
+    launch_after(follows, "make_wide_keys", make_wide_keys<double>, s.n * blocks, kKeyThreads, stream,
                  view_scores<double>(scores), view_of(s.valid, s.n, s.h, s.w),
                  global<uint64_t>(s.workspace + Workspace(s).keys, s.n * s.pitch()), s.pixels(), s.pitch(), s.w,
                  static_cast<uint32_t>(blocks));
@@ -65,8 +65,8 @@ void make_keys(const Selection& s, const Map& scores, const Stream& stream) {
   const int64_t enough = 8 * multiprocessors(stream), blocks = s.block_an_image() || tiles < enough ? tiles : enough;
   const KeySink sink = key_sink(s);
   const auto run = [&]<class T>(T) {
-    launch_early("make_keys", make_keys_kernel<T>, s.n * blocks, kKeyThreads, stream, view_scores<T>(scores), sink,
-                 static_cast<uint32_t>(blocks));
+    launch_after(follows, "make_keys", make_keys_kernel<T>, s.n * blocks, kKeyThreads, stream, view_scores<T>(scores),
+                 sink, static_cast<uint32_t>(blocks));
   };
   if (scores.type == Element::f32) run(float{});
   if (scores.type == Element::f16) run(Half{});
@@ -76,7 +76,7 @@ void make_keys(const Selection& s, const Map& scores, const Stream& stream) {
 void list_points(const Selection& s, const Map* from, const Map* to, const Stream& stream) {
   if (s.block_an_image()) {
     s.wide ? list_images<uint64_t>(s, stream) : list_images<uint32_t>(s, stream);
-    if (to) replace_pixels(*from, *to, {s.points, s.k, s.k, 1}, stream);
+    if (to) replace_pixels(*from, *to, {s.points, s.k, s.k, 1}, true, stream);
     return;
   }
   count_all_candidates(s, stream);

@@ -7,8 +7,9 @@
 
 namespace magnet::cuda {
 
-// Keys of scores (N, 1, H, W) of any type and strides; fp64 where the keys are wide, and only there.
-void make_keys(const Selection& selection, const Map& scores, const Stream& stream);
+// Keys of scores (N, 1, H, W) of any type and strides; fp64 where the keys are wide, and only there. follows: a kernel
+// of the same operator.
+void make_keys(const Selection& selection, const Map& scores, bool follows, const Stream& stream);
 
 // From the keys to the points, ascending, -1 where valid pixels run out; where `to` is not null those pixels of `from`
 // are copied to it. At most three launches. k > 0, and no map empty.

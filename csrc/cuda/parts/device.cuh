@@ -109,8 +109,8 @@ MAGNET_DEVICE int64_t opaque(int64_t x) {
 
 // --- between kernels
 
-// A kernel started by launch_early() must call this before it touches global memory: it may begin while the one before
-// it in the stream still runs. From here on all that earlier kernels wrote is there. (Before sm_90 none begins early.)
+// A kernel that begins early (launch_after) must call this before it touches global memory: the one ahead of it in the
+// stream still runs. From here on all that earlier kernels wrote is there. (Before sm_90 none begins early.)
 MAGNET_DEVICE void wait_for_earlier_kernels() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -263,7 +263,7 @@ inline void check_cuda(cudaError_t status, const char* what) {
 }
 
 // Whether this GPU lets a kernel begin before the one ahead of it in the stream has ended.
-inline bool begins_early(const Stream& stream) {
+inline bool kernels_begin_early(const Stream& stream) {
   int major = 0;
   check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream.device), "compute capability");
   return major >= 9;
@@ -276,10 +276,12 @@ inline int multiprocessors(const Stream& stream) {
   return count;
 }
 
-namespace detail {
+// Runs kernel(arguments...) in `blocks` blocks of `threads` threads. Does not wait for it. begins_early: before the
+// kernel ahead of it has ended, where the GPU can; it must call wait_for_earlier_kernels(), and the one ahead must be
+// of the same operator: another's might end before those ahead of it have.
 template <class... Parameters, class... Arguments>
-void launch(const char* name, bool early, void (*kernel)(Parameters...), int64_t blocks, int threads,
-            const Stream& stream, const Arguments&... arguments) {
+void launch_after(bool begins_early, const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads,
+                  const Stream& stream, const Arguments&... arguments) {
   if (blocks == 0) return;
   if (blocks > INT32_MAX) throw std::runtime_error(std::string(name) + ": too large for one launch");
   cudaLaunchAttribute attribute{};
@@ -290,22 +292,14 @@ void launch(const char* name, bool early, void (*kernel)(Parameters...), int64_t
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.stream = static_cast<cudaStream_t>(stream.handle);
   config.attrs = &attribute;
-  config.numAttrs = early && begins_early(stream) ? 1 : 0;
+  config.numAttrs = begins_early && kernels_begin_early(stream) ? 1 : 0;
   check_cuda(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
 }
-}  // namespace detail
-
-// Runs kernel(arguments...) in `blocks` blocks of `threads` threads. Does not wait for it.
+// The same for an operator's first kernel, and for those that do not begin early.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads, const Stream& stream,
             const Arguments&... arguments) {
-  detail::launch(name, false, kernel, blocks, threads, stream, arguments...);
-}
-// The same for a kernel that calls wait_for_earlier_kernels(): it may begin before the one ahead of it has ended.
-template <class... Parameters, class... Arguments>
-void launch_early(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads, const Stream& stream,
-                  const Arguments&... arguments) {
-  detail::launch(name, true, kernel, blocks, threads, stream, arguments...);
+  launch_after(false, name, kernel, blocks, threads, stream, arguments...);
 }
 
 }  // namespace magnet

@@ -5,6 +5,7 @@
 //
 //   struct Sink {
 //     static constexpr int kSharedBytes = ...;  // of the shared arrays that Block declares
+//     static constexpr bool kFollows = ...;     // whether the map is made by a kernel of the same operator
 //     class Block {                             // made by every thread of a block
 //      public:
 //       // All threads, once, at first; may use barriers, but not global memory: earlier kernels may still run.

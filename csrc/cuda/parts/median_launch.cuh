@@ -22,8 +22,9 @@ struct MedianGrid {
 
   template <class Kernel, class Sink>
   void start(Kernel kernel, int threads, const Map& x, const Sink& sink, const Stream& stream) const {
-    launch_early("median", kernel, blocks, threads, stream, median_source(x), static_cast<uint32_t>(blocks_of_plane),
-                 static_cast<uint32_t>(tiles), static_cast<uint32_t>(tiles_of_row), sink);
+    launch_after(Sink::kFollows, "median", kernel, blocks, threads, stream, median_source(x),
+                 static_cast<uint32_t>(blocks_of_plane), static_cast<uint32_t>(tiles),
+                 static_cast<uint32_t>(tiles_of_row), sink);
   }
 };
 

@@ -169,6 +169,7 @@ struct KeySink {
   bool counts;  // otherwise keys are only stored
 
   static constexpr int kSharedBytes = kLeadingDigits * 4;
+  static constexpr bool kFollows = true;
 
   class Block {
    public:

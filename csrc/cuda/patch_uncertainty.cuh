@@ -53,7 +53,7 @@ void sum_bands(Confidence confidence, Rects boxes, int bands, Global<double> sum
   const Rect box = boxes.at(static_cast<int>(blockIdx.x / static_cast<uint32_t>(bands)));
   const uint32_t band = blockIdx.x % static_cast<uint32_t>(bands);
   const PixelRange rows = clip(box.y0, box.y1, confidence.h), columns = clip(box.x0, box.x1, confidence.w);
-  const uint32_t height = static_cast<uint32_t>(rows.end - rows.begin);  // < 2^24, and there are few bands
+  const int64_t height = rows.end - rows.begin;
   const int64_t begin = rows.begin + height * band / bands, end = rows.begin + height * (band + 1) / bands;
   double sum = 0.0;
   for (int64_t y = begin + warp; y < end; y += kWarps) {

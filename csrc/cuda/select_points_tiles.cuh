@@ -79,7 +79,6 @@ void list_tiles(SelectTables tables, bool at_once, Global<int64_t> points, uint3
   MAGNET_SHARED(uint32_t, scratch, kScratchWords);
   const uint32_t thread = threadIdx.x, lane = lane_index(), warp = thread / 32;
   const int64_t image = blockIdx.x / tiles_of_image;
-  let_next_kernel_begin();
   wait_for_earlier_kernels();
   const Global<uint32_t> state = tables.state_of(image);
   // What the first blocks find they tell the later ones.

@@ -236,6 +236,21 @@ def test_masked_pixels_are_never_replaced(backend):
 
 
 @each_backend
+@pytest.mark.parametrize("w", [16, 17])
+def test_any_byte_of_a_mask_is_true(backend, w):
+    """As a view of other data may have."""
+    coarse, fine = (probs(f"bytes.{part}", 1, 3, 12, w).to(DEVICES[backend]) for part in ("coarse", "fine"))
+    mask = torch.zeros(1, 1, 12, w, dtype=torch.bool, device=coarse.device)
+    mask[..., 3:, 5:] = True
+    other = torch.where(mask, 4 + 8 * (torch.arange(w, device=mask.device) % 3), 0).to(torch.uint8).view(torch.bool)
+    options = {"n_points": 60, "return_points": True, "backend": backend}
+    refined, points = refine_step(coarse, fine, mask=mask, **options)
+    refined_by_other, points_by_other = refine_step(coarse, fine, mask=other, **options)
+    assert_same(points_by_other, points)
+    assert_same(refined_by_other, refined)
+
+
+@each_backend
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_logits(backend, dtype, layout):

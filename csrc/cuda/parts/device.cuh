@@ -262,11 +262,18 @@ inline void check_cuda(cudaError_t status, const char* what) {
   throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(status));
 }
 
-// Whether this GPU lets a kernel begin before the one ahead of it in the stream has ended.
+// Whether a kernel may begin before the one ahead of it in the stream has ended: on a GPU that can (from 9.0 on), for
+// whose major version this file was compiled, since what the driver makes of older PTX does not wait; and under a
+// driver that can capture it in a graph (from CUDA 12.3 on).
 inline bool kernels_begin_early(const Stream& stream) {
-  int major = 0;
+  int major = 0, driver = 0;
   check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream.device), "compute capability");
-  return major >= 9;
+  check_cuda(cudaDriverGetVersion(&driver), "version of the driver");
+  bool compiled = false;
+#ifdef __CUDA_ARCH_LIST__
+  for (const int architecture : {__CUDA_ARCH_LIST__}) compiled = compiled || architecture / 100 == major;
+#endif
+  return major >= 9 && compiled && driver >= 12030;
 }
 
 // How many blocks may usefully run at once for each of `kernel`'s full residency: the number of multiprocessors.

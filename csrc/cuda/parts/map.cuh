@@ -43,7 +43,9 @@ struct ValidView {
     if (data == nullptr || count == 0) return bits;
     const Global<const bool> first = data + (image * sn + y * sy + x * sx);
     if (fours && count == 4) {
-      const uint32_t word = load<1>(reinterpret_cast<const uint32_t*>(first)).value[0];
+      uint32_t word = load<1>(reinterpret_cast<const uint32_t*>(first)).value[0];
+#pragma unroll
+      for (int shift = 4; shift > 0; shift /= 2) word |= word >> shift;  // any bit of a byte is true, as above
       return (word & 1) | (word >> 7 & 2) | (word >> 14 & 4) | (word >> 21 & 8);
     }
 #pragma unroll

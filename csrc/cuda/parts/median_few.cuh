@@ -5,7 +5,7 @@
 //
 //   struct Sink {
 //     static constexpr int kSharedBytes = ...;  // of the shared arrays that Block declares
-//     static constexpr bool kFollows = ...;     // whether the map is made by a kernel of the same operator
+//     static constexpr bool kFollows = ...;     // whether it is between kernels of the same operator
 //     class Block {                             // made by every thread of a block
 //      public:
 //       // All threads, once, at first; may use barriers, but not global memory: earlier kernels may still run.
@@ -167,7 +167,7 @@ MAGNET_DEVICE void median_in_registers(const MedianSource& source, uint32_t bloc
                                        uint32_t tiles_of_row, const Sink& sink) {
   constexpr int rows = kMedianRows<k>, radius = k / 2;
   const MedianBlock mine(source, blocks_of_plane);
-  let_next_kernel_begin();
+  if constexpr (Sink::kFollows) let_next_kernel_begin();  // others are an operator's last kernel
   typename Sink::Block block(sink, mine.plane, blocks_of_plane);
   wait_for_earlier_kernels();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;

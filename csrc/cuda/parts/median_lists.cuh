@@ -132,7 +132,7 @@ void median_of_lists(MedianSource source, uint32_t blocks_of_plane, uint32_t til
   MAGNET_SHARED(int32_t, words, Lists::kWords);
   const Lists lists{words};
   const MedianBlock mine(source, blocks_of_plane);
-  let_next_kernel_begin();
+  if constexpr (Sink::kFollows) let_next_kernel_begin();
   typename Sink::Block block(sink, mine.plane, blocks_of_plane);
   wait_for_earlier_kernels();
   const int t = threadIdx.x;

@@ -28,7 +28,7 @@ struct Selection {
   // Small images, and many: one block finds and lists all points of an image. Beyond, all blocks together are faster,
   // but for so many images that each multiprocessor has half of one anyway.
   bool block_an_image() const { return wide || pixels() <= (1 << 14) || (n >= 64 && pixels() <= (1 << 16)); }
-  // Whether what follows the leading digit is counted at once, in 4 MB an image, or digit by digit in 17 KB by one more
+  // Whether what follows the leading digit is counted at once, in 4 MB an image, or digit by digit in 40 KB by one more
   // launch: clearing the former takes about 1 us an image, a launch 2 to 3.
   bool counts_at_once() const { return n <= 3 || pixels() >= (1 << 19); }
   // The distance of two images' keys: all begin at a multiple of 16 bytes. What lies between them is invalid keys.

@@ -379,7 +379,7 @@ def test_integer_functions(kernels):
     words += [int(x) >> int(s) for x, s in zip(random.integers(0, 2**63, 50), random.integers(0, 63, 50), strict=True)]
     cases = [(x, shift) for x in words for shift in (0, 1, 17, 31, 32, 33, 63)]
     given = np.array([x for x, _ in cases], np.uint64), np.array([shift for _, shift in cases], np.uint32)
-    out = np.zeros((26, len(cases)), np.uint64)
+    out = np.zeros((28, len(cases)), np.uint64)
     kernels.launch("integers", (len(cases) + 255) // 256, 256, *given, len(cases), out)
     for (x, shift), found in zip(cases, out.T.tolist(), strict=True):
         assert found == integers(x, shift), (x, shift)
@@ -387,6 +387,11 @@ def test_integer_functions(kernels):
 
 def integers(x: int, shift: int) -> list[int]:
     low, high = x % 2**32, x >> 32
+
+    def inserted(a: int, b: int, at: int, length: int, bits: int) -> int:
+        """The lowest bits of ``a`` in the place of those of ``b`` from bit ``at`` on."""
+        field = ((1 << length) - 1 << at) & (1 << bits) - 1
+        return b & ~field | a << at & field
 
     def signed(v: int, bits: int) -> int:
         v %= 2**bits
@@ -420,5 +425,7 @@ def integers(x: int, shift: int) -> list[int]:
         signed(low, 32) * signed(high, 32),
         signed(low, 8),
         signed(low >> 8, 16),
+        inserted(high, low, shift, 13, 32),
+        inserted(~x, x, shift, 37, 64),
     ]
     return [v % 2**64 for v in result]

@@ -269,6 +269,12 @@ void integers(Global<const uint64_t> words, Global<const uint32_t> shifts, int64
   MAGNET_ROW(static_cast<int64_t>(static_cast<int>(low)) * static_cast<int>(high));
   MAGNET_ROW(static_cast<uint64_t>(static_cast<int64_t>(static_cast<int8_t>(low))));
   MAGNET_ROW(static_cast<uint64_t>(static_cast<int64_t>(static_cast<int16_t>(low >> 8))));
+  uint32_t word;
+  uint64_t words_of_two;
+  asm("bfi.b32 %0, %1, %2, %3, 13;" : "=r"(word) : "r"(high), "r"(low), "r"(shift));
+  asm("bfi.b64 %0, %1, %2, %3, 37;" : "=l"(words_of_two) : "l"(~x), "l"(x), "r"(shift));
+  MAGNET_ROW(word);
+  MAGNET_ROW(words_of_two);
 }
 
 }  // namespace magnet::cuda

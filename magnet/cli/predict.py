@@ -26,7 +26,7 @@ from magnet.cli.arguments import (
     wrong_values,
 )
 from magnet.cli.predict_inputs import Input, find_inputs
-from magnet.cli.predict_job import Job, take_part, tell, what_is_done
+from magnet.cli.predict_job import Job, summary, take_part, what_is_done
 from magnet.cli.predict_parts import AUTO, PART_HELP, local_rank, part_of
 from magnet.cli.predict_rasters import add_raster_options, check_kinds, open_ground, raster_options
 from magnet.devices import check_device
@@ -249,7 +249,7 @@ def main(argv: Sequence[str]) -> int:
         left = [one for one in job.own if one.path not in done]
         _check_results(job, done, outputs, manifest, sources, args)
         manifest.begin(one.name for one in left)
-        if told := tell(job, len(done)):
+        if told := summary(job, len(done)):
             print(f"magnet: {told}", flush=True)
         if not left:
             return 0
@@ -378,7 +378,7 @@ def _predict(
     args: argparse.Namespace,
 ) -> int:
     """All inputs that are left, one after the other; returns the exit code."""
-    several, every = len(inputs) > 1, len(job.own)
+    several, count = len(inputs) > 1, len(job.own)
     failed = corrupt = 0
     for one in tqdm(inputs, desc="predicting", unit="image", disable=None if several else True):
         path, source, start = one.path, sources[one.path], time.perf_counter()
@@ -401,10 +401,10 @@ def _predict(
         if state is not None:
             manifest.add(one.name, state, written, time.perf_counter() - start)
     sum_up()
-    if failed and every > 1:
-        print(f"magnet: error: {failed} of {every} images could not be read", file=sys.stderr)
+    if failed and count > 1:
+        print(f"magnet: error: {failed} of {count} images could not be read", file=sys.stderr)
     if corrupt:
-        print(f"magnet: skipped {corrupt} of {every} images, which could not be read", file=sys.stderr)
-    if corrupt == every:
+        print(f"magnet: skipped {corrupt} of {count} images, which could not be read", file=sys.stderr)
+    if corrupt == count:
         return 1
     return 1 if failed else 0

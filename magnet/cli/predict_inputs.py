@@ -55,8 +55,8 @@ def find_inputs(paths: Iterable[str], out: Path, *, recursive: bool = False) -> 
         if path.is_dir():
             inside = _images_below(path, out) if recursive else _images_in(path, path, results_in(path))
             if not inside:
-                below = ", and neither do the folders in it; check the path" if recursive else _below(path)
-                raise MagNetError(f"image: the folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}){below}")
+                told = ", and neither do the folders in it; check the path" if recursive else _below(path)
+                raise MagNetError(f"image: the folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}){told}")
             for one in inside:
                 found.setdefault(one.path, one)
         elif path.is_file():

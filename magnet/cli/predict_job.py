@@ -18,7 +18,7 @@ from magnet.files.parts import Part
 from magnet.files.reading import sha256
 from magnet.model.pretrained import CONFIG, WEIGHTS
 
-__all__ = ["Job", "job_hash", "take_part", "tell", "what_is_done"]
+__all__ = ["Job", "job_hash", "summary", "take_part", "what_is_done"]
 
 # what says where, by which machine and which of the inputs, not what comes out; any other option decides results
 _NO_MATTER = ("images", "model", "out", "device", "workers", "corrupt", "overwrite", "part", "recursive")
@@ -69,7 +69,7 @@ def what_is_done(job: Job, manifest: Manifest, sources: Mapping[Path, str]) -> d
     return {path: results for path, results in found if results is not None}
 
 
-def tell(job: Job, done: int) -> str:
+def summary(job: Job, done: int) -> str:
     """What is left to do, in words; "" where that is everything, as the user expects."""
     told = f"{done} done before, {len(job.own) - done} to do"
     if job.part is not None:

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import torch
 from live import environment_of_a_program
 from output_files import contents, names, picture, run
 from raster_files import noise, write_tiff
@@ -20,6 +22,15 @@ from tiny_model import save_tiny_model
 from magnet.cli.predict_inputs import find_inputs
 from magnet.files.manifest import MANIFEST, read_manifests
 from magnet.files.outputs import RECORD
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the processes that are started here: other numbers of threads round sums otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +55,7 @@ LABELS = ["a_labels.png", "b_labels.png", "x/a_labels.png", "x/y/a_labels.png", 
 
 
 def words(model: Path, data: Path, out: Path, *more: object) -> list[object]:
-    return ["predict", data, "--recursive", "--model", model, "--out", out, "--save", "labels", *more]
+    return ["predict", data, "--recursive", "--model", model, "--out", out, "--save", "labels", "--n-patches", 1, *more]
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -63,7 +74,7 @@ def test_results_mirror_the_folders(model: Path, data: Path, tmp_path: Path) -> 
     assert list(times(out)) == LABELS
     for folder in ("", "x", "x/y"):
         flat = tmp_path / f"flat_{folder.replace('/', '_')}"
-        assert run("predict", data / folder, "--model", model, "--out", flat, "--save", "labels") == 0
+        assert run("predict", data / folder, "--model", model, "--out", flat, "--save", "labels", "--n-patches", 1) == 0
         for path in flat.glob("*_labels.png"):
             assert (out / folder / path.name).read_bytes() == path.read_bytes()
     assert (out / "a_labels.png").read_bytes() != (out / "x" / "a_labels.png").read_bytes()
@@ -97,7 +108,7 @@ def test_what_is_done_is_not_done_again(
     assert capsys.readouterr().out.startswith("magnet: 5 done before, 1 to do\n")
     assert (out / MANIFEST).read_text().startswith(lines) and len(read_manifests(out)) == 6
     # a file given by name has the same result as it had in its folder, and the same name in the manifest
-    assert run("predict", data / "b.png", "--model", model, "--out", out, "--save", "labels") == 0
+    assert run("predict", data / "b.png", "--model", model, "--out", out, "--save", "labels", "--n-patches", 1) == 0
     assert capsys.readouterr().out == "magnet: 1 done before, 0 to do\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from live import environment_of_a_program
 from output_files import contents, picture, run
 from tiny_model import save_tiny_model
 
+from magnet.cli import predict
 from magnet.cli.predict_parts import auto_part, local_rank, share_out
 from magnet.errors import ArgumentError, MagNetError
 from magnet.files.locks import LOCK, folder_lock
@@ -266,3 +268,24 @@ def test_parts_read_the_records_of_each_other(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / ".magnet.part-1-of-2.jsonl").read_text())) == 6
     with Outputs(tmp_path, "test", job="other") as outputs:
         assert not outputs.holds(tmp_path / "1.txt", "a") and not outputs.foreign(tmp_path / "2.txt", "a")
+
+
+@pytest.mark.parametrize(
+    ("part", "device", "environment", "taken"),
+    [
+        ("auto", None, {"LOCAL_RANK": "1"}, "cuda:1"),
+        ("auto", "cuda", {"SLURM_LOCALID": "3"}, "cuda:1"),  # more processes than GPUs share them
+        ("auto", "cuda:0", {"LOCAL_RANK": "1"}, "cuda:0"),
+        ("auto", "cpu", {"LOCAL_RANK": "1"}, "cpu"),
+        (Part(1, 2), None, {"LOCAL_RANK": "1"}, None),
+        (None, None, {"LOCAL_RANK": "1"}, None),
+    ],
+)
+def test_each_process_takes_its_own_gpu(
+    part: object, device: str | None, environment: dict[str, str], taken: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert predict._device(argparse.Namespace(part=part, device=device)) == taken

@@ -33,7 +33,7 @@ from magnet.devices import check_device
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.files.atomic import save_image
 from magnet.files.manifest import Manifest
-from magnet.files.outputs import OVERWRITE_HELP, Outputs, check_targets
+from magnet.files.outputs import OVERWRITE_HELP, Outputs
 from magnet.images import draw
 from magnet.images.large import WindowedImage, open_image
 from magnet.images.png import write_palette_png
@@ -291,9 +291,14 @@ def _check_results(
         one: done[one.path] if one.path in done else _targets(one, outputs.folder / one.folder, args)
         for one in job.inputs
     }
-    every = [(path, sources[one.path]) for one, paths in targets.items() for path in paths]
-    check_targets([*every, (manifest.path, "the manifest")], images, "--out")
-    outputs.check([(path, sources[one.path]) for one in job.own for path in targets[one]], images)
+    own = set(job.own)
+    results = [(one, path, sources[one.path]) for one, paths in targets.items() for path in paths]
+    beside = [(path, source) for one, path, source in results if one not in own]
+    outputs.check(
+        [(path, source) for one, path, source in results if one in own],
+        images,
+        [*beside, (manifest.path, "what is done")],
+    )
 
 
 def _device(args: argparse.Namespace) -> str | None:

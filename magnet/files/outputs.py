@@ -62,6 +62,7 @@ class Outputs:
         self._job, self._part = job, part
         self._record_path = self.folder / file_of(".magnet", part)
         self._record: dict[str, list[dict[str, Any]]] = {}
+        self._root, self._places = self.folder, dict[Path, Path]()
         self._stack = contextlib.ExitStack()
         self._descriptor: int | None = None
         self._whole = True  # whether the record ends with a whole line
@@ -77,6 +78,7 @@ class Outputs:
                 check_output_dir(folder, self._argument)
                 if part is None:  # a folder that another part has made a moment ago is not locked yet
                     remove_leftovers(folder)
+            self._root, self._places = self.folder.resolve(), {}
             self._read()
             self._stack = stack.pop_all()
         return self
@@ -86,19 +88,25 @@ class Outputs:
     ) -> None:
         self._stack.close()
 
-    def check(self, targets: Iterable[tuple[Path, str]], inputs: Iterable[Path] = ()) -> None:
+    def check(
+        self,
+        targets: Iterable[tuple[Path, str]],
+        inputs: Iterable[Path] = (),
+        beside: Iterable[tuple[Path, str]] = (),
+    ) -> None:
         """Refuse, before any work, to write what would replace something else.
 
         Args:
             targets: each path in the folder that is going to be written, and what its content is made from.
             inputs: files that are read.
+            beside: what other parts of the job write there, maybe at this moment, or what is no result.
 
         Raises:
             MagNetError: two results have the same path; a result would replace an input; an input is a result of this
                 command; without ``overwrite``, a path is taken by what is not this command's result from that source.
         """
         wanted, read = list(targets), list(inputs)
-        check_targets(wanted, read, self._argument)
+        check_targets([*wanted, *beside], read, self._argument)
         for path in read:
             name = self._name(path)
             if name is not None and self._is_result(name, path):
@@ -166,7 +174,7 @@ class Outputs:
     def _name(self, path: Path) -> str | None:
         """The path within the folder, as the record has it; None for one that is not in it."""
         with contextlib.suppress(ValueError):
-            return str(_place(path).relative_to(self.folder.resolve()))
+            return str(_place(path, self._places).relative_to(self._root))
         return None
 
     def _is_result(self, name: str, path: Path) -> bool:
@@ -255,9 +263,15 @@ def results_in(folder: Path) -> set[Path]:
     return found
 
 
-def _place(path: Path) -> Path:
-    """Where a path is, without following a link that it is itself: writing replaces the link."""
-    return path.parent.resolve() / path.name
+def _place(path: Path, known: dict[Path, Path]) -> Path:
+    """Where a path is, without following a link that it is itself: writing replaces the link.
+
+    ``known`` keeps where folders are, as a folder has many results.
+    """
+    parent = path.parent
+    if parent not in known:
+        known[parent] = parent.resolve()
+    return known[parent] / path.name
 
 
 def _fits(entry: Mapping[str, Any], status: os.stat_result) -> bool:
@@ -272,11 +286,12 @@ def _fits(entry: Mapping[str, Any], status: os.stat_result) -> bool:
 def check_targets(targets: Iterable[tuple[Path, str]], inputs: Iterable[Path], argument: str) -> None:
     """Raise ArgumentError where two results have the same path, or one would replace an input."""
     read: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     for path in inputs:
-        read[path.resolve()] = read[_place(path)] = path
+        read[path.resolve()] = read[_place(path, folders)] = path
     seen: dict[Path, str] = {}
     for path, source in targets:
-        place = _place(path)
+        place = _place(path, folders)
         if place in read:
             raise ArgumentError(
                 f"{argument}: the result '{path}' would replace the input '{read[place]}'; choose another place for it"

@@ -22,6 +22,7 @@ from tiny_model import save_tiny_model
 from magnet.cli.predict_inputs import find_inputs
 from magnet.files.manifest import MANIFEST, read_manifests
 from magnet.files.outputs import RECORD
+from magnet.model.raster_walk import RasterWalk
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -346,3 +347,34 @@ def test_rasters_with_the_files_beside_them(model: Path, tmp_path: Path) -> None
         file.update_tags(INTERNAL_MASK_FLAGS_1="2")
     assert run(*words(model, data, out)) == 0
     assert made_anew(before, times(out)) == ["x/tile_labels.tif"]
+
+
+def test_a_raster_in_a_folder_below_goes_on_within_itself(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the journal of a large raster says and what the manifest says fit together."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    (data / "x").mkdir(parents=True)
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 400000.0, 0, -0.5, 5800000.0)}
+    for folder in (data, data / "x"):
+        write_tiff(folder / "tile.tif", noise(200, 150), **place)
+    real, done = RasterWalk._do, []
+
+    def do(walk: RasterWalk, field: object) -> None:
+        if len(done) == 10:
+            raise KeyboardInterrupt
+        done.append(field)
+        real(walk, field)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RasterWalk, "_do", do)
+    command = [*words(model, data, out), "--workers", 1]
+    assert run(*command) == 130
+    assert list(read_manifests(out)) == ["tile.tif"] and (out / "x" / ".tile.fields").is_dir()
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert run(*command) == 0
+    told = capsys.readouterr().out
+    assert "magnet: 1 done before, 1 to do" in told and "of them by an earlier run" in told
+    assert not (out / "x" / ".tile.fields").exists()
+    with rasterio.open(out / "tile_labels.tif") as one, rasterio.open(out / "x" / "tile_labels.tif") as other:
+        assert np.array_equal(one.read(1), other.read(1))

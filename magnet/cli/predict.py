@@ -248,7 +248,7 @@ def main(argv: Sequence[str]) -> int:
         done = what_is_done(job, manifest, sources)
         left = [one for one in job.own if one.path not in done]
         _check_results(job, done, outputs, manifest, sources, args)
-        manifest.begin(one.name for one in left)
+        manifest.tidy()
         if told := summary(job, len(done)):
             print(f"magnet: {told}", flush=True)
         if not left:
@@ -262,7 +262,9 @@ def main(argv: Sequence[str]) -> int:
             kernel_size=args.kernel_size,
             **walk_options(args),
         )
-        return _predict(model, left, job, outputs, manifest, sources, args)
+        code = _predict(model, left, job, outputs, manifest, sources, args)
+        manifest.tidy()
+        return code
 
 
 def _check_folders(images: Sequence[str], out: Path) -> None:

@@ -16,7 +16,7 @@ import contextlib
 import datetime
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,13 @@ class Manifest:
         self._outputs, self._job = outputs, job
         taken = os.path.lexists(self.path)
         ordinary = self.path.is_file() and not self.path.is_symlink()
-        self._own, whole, ours = _read(self.path) if ordinary else ([], True, not taken)
+        ours = _read(self.path)[2] if ordinary else not taken
         if not ours and (self.path.is_dir() or not overwrite):
             raise MagNetError(
                 f"--out: expected to write down in '{self.path}' which inputs are done, but something else is there "
                 "already; choose another folder, or give --overwrite to replace what is there"
             )
-        self._to_rewrite = not whole or not ours
+        self._ours = ours
         self._lines = read_manifests(outputs.folder)
 
     def done(self, name: str, state: Mapping[str, Any] | None, source: str) -> list[Path] | None:
@@ -91,13 +91,20 @@ class Manifest:
         results = [self._outputs.folder / str(one) for one in line["outputs"]]
         return results if results and all(self._outputs.holds(one, source) for one in results) else None
 
-    def begin(self, names: Iterable[str]) -> None:
-        """Drop the lines of the inputs that are going to be done, and what is left of a line of a killed process."""
-        again = set(names)
-        kept = {line["input"]: line for line in self._own if line["input"] not in again}
-        if self._to_rewrite or len(kept) < len(self._own):
+    def tidy(self) -> None:
+        """Keep the newest line of each input, before the first one is added and after the last.
+
+        A line that is out of date stays until its input was done again: a run with other options that is broken off, or
+        fails, leaves the others as they are. What is left of a line of a killed process is dropped.
+        """
+        if not os.path.lexists(self.path):
+            return
+        lines, whole, _ = _read(self.path) if self._ours else ([], False, False)
+        kept = {line["input"]: line for line in lines}
+        if not whole or len(kept) < len(lines):
             with atomic_path(self.path) as temporary:
                 temporary.write_text("".join(map(_text, kept.values())), encoding="ascii")
+        self._ours = True
 
     def add(self, name: str, state: Mapping[str, Any], outputs: Sequence[Path], seconds: float) -> None:
         """Note that an input is done, its results being in place."""

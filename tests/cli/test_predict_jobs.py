@@ -19,6 +19,7 @@ from output_files import contents, names, picture, run
 from raster_files import noise, write_tiff
 from tiny_model import save_tiny_model
 
+from magnet.cli import predict
 from magnet.cli.predict_inputs import find_inputs
 from magnet.files.manifest import MANIFEST, read_manifests
 from magnet.files.outputs import RECORD
@@ -176,11 +177,38 @@ def test_other_options_are_another_job(model: Path, data: Path, tmp_path: Path, 
     after = times(out)
     assert made_anew(before, after) == LABELS
     # and so is the first one again: its lines are gone, and its results are not the ones that are there
+    assert len((out / MANIFEST).read_text().splitlines()) == 5
     assert run(*words(model, data, out)) == 0
     assert made_anew(after, times(out)) == LABELS
     assert {name: content for name, content in contents(out).items() if name in LABELS} == {
         name: first[name] for name in LABELS
     }
+
+
+def test_a_job_with_other_options_that_is_broken_off(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(*words(model, data, out)) == 0
+    before = times(out)
+    assert run(*words(model, data, out, "--n-patches", "1,2,3")) == 2  # the model has two scales
+    real, done = predict.save_prediction, []
+
+    def save(*given: object) -> None:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(given)
+        real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(predict, "save_prediction", save)
+    assert run(*words(model, data, out, "--n-points", 10)) == 130
+    monkeypatch.undo()
+    between = times(out)
+    assert made_anew(before, between) == LABELS[:2]
+    capsys.readouterr()
+    assert run(*words(model, data, out)) == 0
+    assert "magnet: 3 done before, 2 to do" in capsys.readouterr().out
+    assert made_anew(between, times(out)) == LABELS[:2] and len((out / MANIFEST).read_text().splitlines()) == 5
 
 
 def test_another_model_of_the_same_name(model: Path, data: Path, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import io
-import logging
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,16 +25,20 @@ from magnet.cli.arguments import (
     walk_options,
     wrong_values,
 )
-from magnet.cli.predict_rasters import RASTER_SUFFIXES, add_raster_options, check_kinds, open_ground, raster_options
+from magnet.cli.predict_inputs import Input, find_inputs
+from magnet.cli.predict_job import Job, summary, take_part, what_is_done
+from magnet.cli.predict_parts import AUTO, PART_HELP, local_rank, part_of
+from magnet.cli.predict_rasters import add_raster_options, check_kinds, open_ground, raster_options
 from magnet.devices import check_device
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.files.atomic import save_image
-from magnet.files.outputs import OVERWRITE_HELP, Outputs, results_in
+from magnet.files.manifest import Manifest
+from magnet.files.outputs import OVERWRITE_HELP, Outputs
 from magnet.images import draw
-from magnet.images.large import open_image
+from magnet.images.large import WindowedImage, open_image
 from magnet.images.png import write_palette_png
 from magnet.images.rasters.raster import Raster
-from magnet.images.read import IMAGE_SUFFIXES, CorruptImageError
+from magnet.images.read import CorruptImageError
 from magnet.model.magnet import MagNet
 from magnet.model.predict_raster import segment_raster
 from magnet.model.prediction import Prediction
@@ -41,7 +46,7 @@ from magnet.model.pretrained import find_model
 from magnet.model.raster_results import KINDS, raster_targets
 from magnet.notices import sum_up
 
-__all__ = ["SAVE", "find_images", "main", "save_prediction", "targets_of"]
+__all__ = ["SAVE", "main", "save_prediction", "targets_of"]
 
 # what --save takes, and the file each one writes
 SAVE = {
@@ -53,75 +58,7 @@ SAVE = {
     "sheet": "_sheet.png",
     "full_labels": "_full_labels.png",
 }
-_LOG = logging.getLogger("magnet")
-_NAMED = 5  # folders in a message
 _STRIP = 256  # rows of full_labels made at a time
-
-
-def find_images(paths: Iterable[str]) -> list[Path]:
-    """Files, and the images in folders (not below them), in order, each once.
-
-    A link to nothing is among the images of its folder, so that it is told. What macOS leaves beside them as
-    ``._x.png`` is not.
-
-    Raises:
-        MagNetError: nothing there, a folder without images, or two images whose results would have the same name.
-    """
-    found: dict[Path, None] = {}
-    for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            written = results_in(path)
-            inside = sorted(p for p in path.iterdir() if _is_image(p) and p not in written)
-            left_out = sum(_is_image(p) for p in written if p.parent == path)
-            pipes = [p for p in path.iterdir() if _has_suffix(p) and p.exists() and not p.is_file() and not p.is_dir()]
-            if pipes:
-                _LOG.warning(
-                    f"image: left out of the folder '{path}': {len(pipes)} pipes or devices, as '{pipes[0]}'; copy "
-                    "what comes from them to files"
-                )
-            if left_out:
-                _LOG.warning(
-                    f"image: left out of the folder '{path}': {left_out} results that magnet wrote there; give them by "
-                    "name to segment them"
-                )
-            if not inside:
-                raise MagNetError(
-                    f"image: the folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}){_below(path)}"
-                )
-            found.update(dict.fromkeys(inside))
-        elif path.is_file():
-            found[path] = None
-        else:
-            kind = "is a pipe, a socket or a device" if path.exists() else "does not exist"
-            raise ArgumentError(f"image: expected a file or a folder, but '{path}' {kind}; check the path")
-    stems: dict[str, Path] = {}
-    for path in found:
-        other = stems.setdefault(path.stem, path)
-        if other.resolve() != path.resolve():
-            raise ArgumentError(
-                f"image: the results of '{other}' and '{path}' would have the same names; predict them into two folders"
-            )
-    return list(stems.values())
-
-
-def _has_suffix(path: Path) -> bool:
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *RASTER_SUFFIXES) and not path.name.startswith("._")
-
-
-def _is_image(path: Path) -> bool:
-    return _has_suffix(path) and (path.is_file() or (path.is_symlink() and not path.exists()))
-
-
-def _below(path: Path) -> str:
-    """What to do about a folder without images: name the folders in it that have some."""
-    folders = sorted(p for p in path.iterdir() if p.is_dir())
-    full = [p for p in folders if any(_is_image(inside) for inside in p.iterdir())]
-    if not full:
-        return "; check the path"
-    names = ", ".join(f"'{p}'" for p in full[:_NAMED])
-    more = f" and {len(full) - _NAMED} more" if len(full) > _NAMED else ""
-    return f", but the folders in it do: {names}{more}; give those, as folders are not searched further down"
 
 
 def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[str, Callable[[Path], None]]:
@@ -257,6 +194,8 @@ def build_parser() -> Parser:
         help="files that cannot be read are named and the others done; error: the exit code is then 1 (default); "
         "skip: they are counted, and it is 1 only where none could be read",
     )
+    add("--recursive", action="store_true", help="also the images in the folders below; the results mirror the folders")
+    add("--part", type=part_of, metavar="I/N", help=PART_HELP)
     add("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16, faster (none)")
     add("--device", type=device_name, help="cpu or cuda; default: cuda where there is one")
     add("--overwrite", action="store_true", help=OVERWRITE_HELP)
@@ -295,33 +234,87 @@ def main(argv: Sequence[str]) -> int:
     """
     args = build_parser().parse_args(argv)
     raster_options(args)  # or what is wrong with them would be told after the first images
-    images = find_images(args.images)
-    find_model(args.model)  # before what is in the way of its results
     folder = Path(args.out)
-    for text in args.images:
-        if folder.is_dir() and Path(text).is_dir() and folder.samefile(text):
-            raise ArgumentError(
-                f"--out: '{folder}' is a folder of the images, where the results would be taken for images the next "
-                "time; choose another folder"
-            )
+    _check_folders(args.images, folder)
+    inputs = find_inputs(args.images, folder, recursive=args.recursive)
+    job = take_part(args, inputs, find_model(args.model))  # before what is in the way of its results
     by = f"the model '{Path(args.model).resolve() if Path(args.model).is_dir() else args.model}'"
-    sources = {path: f"'{path.resolve()}' with {by}" for path in images}
-    with Outputs(folder, "magnet predict", overwrite=args.overwrite) as outputs:
-        outputs.check([(one, sources[path]) for path in images for one in _targets(path, folder, args)], images)
+    sources = {one.path: f"'{one.path.resolve()}' with {by}" for one in inputs}
+    inside = sorted({one.folder for one in job.own} - {""})
+    with Outputs(
+        folder, "magnet predict", overwrite=args.overwrite, inside=inside, job=job.hash, part=job.part
+    ) as outputs:
+        manifest = Manifest(outputs, job.hash, job.part, overwrite=args.overwrite)
+        done = what_is_done(job, manifest, sources)
+        left = [one for one in job.own if one.path not in done]
+        _check_results(job, done, outputs, manifest, sources, args)
+        manifest.tidy()
+        if told := summary(job, len(done)):
+            print(f"magnet: {told}", flush=True)
+        if not left:
+            return 0
         model = load_model(
             args.model,
-            device=args.device,
+            device=_device(args),
             amp=args.amp,
             n_patches=args.n_patches,
             n_points=args.n_points,
             kernel_size=args.kernel_size,
             **walk_options(args),
         )
-        return _predict(model, images, outputs, sources, args)
+        code = _predict(model, left, job, outputs, manifest, sources, args)
+        manifest.tidy()
+        return code
 
 
-def _targets(path: Path, folder: Path, args: argparse.Namespace) -> list[Path]:
+def _check_folders(images: Sequence[str], out: Path) -> None:
+    for text in images:
+        if out.is_dir() and Path(text).is_dir() and out.samefile(text):
+            raise ArgumentError(
+                f"--out: '{out}' is a folder of the images, where the results would be taken for images the next "
+                "time; choose another folder"
+            )
+
+
+def _check_results(
+    job: Job,
+    done: Mapping[Path, list[Path]],
+    outputs: Outputs,
+    manifest: Manifest,
+    sources: Mapping[Path, str],
+    args: argparse.Namespace,
+) -> None:
+    """Refuse results that would replace something else, or each other, whichever part they are of.
+
+    What other parts write is not looked at: they may be writing it now, and see to it themselves.
+    """
+    images = [one.path for one in job.inputs]
+    targets = {
+        one: done[one.path] if one.path in done else _targets(one, outputs.folder / one.folder, args)
+        for one in job.inputs
+    }
+    own = set(job.own)
+    results = [(one, path, sources[one.path]) for one, paths in targets.items() for path in paths]
+    beside = [(path, source) for one, path, source in results if one not in own]
+    outputs.check(
+        [(path, source) for one, path, source in results if one in own],
+        images,
+        [*beside, (manifest.path, "what is done")],
+    )
+
+
+def _device(args: argparse.Namespace) -> str | None:
+    """The device of this process: of several that share a machine, each takes a GPU of its own."""
+    import torch
+
+    if args.part != AUTO or args.device not in (None, "auto", "cuda") or not torch.cuda.is_available():
+        return args.device  # type: ignore[no-any-return]
+    return f"cuda:{local_rank(os.environ) % torch.cuda.device_count()}"
+
+
+def _targets(one: Input, folder: Path, args: argparse.Namespace) -> list[Path]:
     """The files that are written of an image, which need not be readable: that is told when its turn comes."""
+    path = one.path
     try:
         raster = open_ground(path, args)
     except ArgumentError:
@@ -336,11 +329,12 @@ def _targets(path: Path, folder: Path, args: argparse.Namespace) -> list[Path]:
 
 
 def _predict_ground(
-    model: MagNet, raster: Raster, path: Path, outputs: Outputs, told: str, args: argparse.Namespace
-) -> None:
+    model: MagNet, raster: Raster, one: Input, outputs: Outputs, told: str, args: argparse.Namespace
+) -> list[Path]:
+    path, folder = one.path, outputs.folder / one.folder
     with raster:
         settings = model.settings.changed(progress=None)
-        record = segment_raster(model, raster, settings, raster_options(args), outputs, path.stem, told)
+        record = segment_raster(model, raster, settings, raster_options(args), outputs, path.stem, told, folder=folder)
     height, width = record.size
     resumed = f", {record.resumed} of them by an earlier run" if record.resumed else ""
     tqdm.write(
@@ -351,47 +345,73 @@ def _predict_ground(
         ),
         file=sys.stdout,
     )
+    return list(record.outputs.values())
+
+
+def _predict_scene(
+    model: MagNet,
+    opened: WindowedImage,
+    image: np.ndarray,
+    one: Input,
+    outputs: Outputs,
+    source: str,
+    args: argparse.Namespace,
+    progress: bool | None,
+) -> list[Path]:
+    """Segment an image that was read, and write its results: these files."""
+    kinds = set(args.save or ())
+    probabilities = bool({"uncertainty", "probabilities"} & kinds) or (opened.large and "full_labels" in kinds)
+    stages = bool({"coarse", "sheet"} & kinds)
+    prediction = model.predict(image, return_stages=stages, probabilities=probabilities, progress=progress)
+    prediction.image_size = opened.size
+    targets = targets_of(one.path, outputs.folder / one.folder, _scene_kinds(args.save, one.path))
+    save_prediction(model, image, prediction, targets, outputs, source)
+    told = f"{one.path}: {prediction.seconds:.1f} s, {', '.join(map(str, targets.values()))}"
+    if opened.large:
+        (h, w), (height, width) = image.shape[:2], opened.size
+        told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
+        told += ")" if "full_labels" in kinds else "; --save full_labels writes labels of every pixel)"
+    tqdm.write(printable(told, 4000), file=sys.stdout)
+    return list(targets.values())
 
 
 def _predict(
-    model: MagNet, images: list[Path], outputs: Outputs, sources: Mapping[Path, str], args: argparse.Namespace
+    model: MagNet,
+    inputs: list[Input],
+    job: Job,
+    outputs: Outputs,
+    manifest: Manifest,
+    sources: Mapping[Path, str],
+    args: argparse.Namespace,
 ) -> int:
-    """All images one after the other; returns the exit code."""
-    several = len(images) > 1
-    kinds = set(args.save or ())
-    stages = bool({"coarse", "sheet"} & kinds)
-    maps = bool({"uncertainty", "probabilities"} & kinds)
+    """All inputs that are left, one after the other; returns the exit code."""
+    several, count = len(inputs) > 1, len(job.own)
     failed = corrupt = 0
-    for path in tqdm(images, desc="predicting", unit="image", disable=None if several else True):
+    for one in tqdm(inputs, desc="predicting", unit="image", disable=None if several else True):
+        path, source, start = one.path, sources[one.path], time.perf_counter()
         try:
             raster = open_ground(path, args)
             if raster is not None:
-                _predict_ground(model, raster, path, outputs, sources[path], args)
-                continue
-            opened = open_image(path)
-            image = opened.at_most(model.plan(opened.size).scales[-1])
+                written = _predict_ground(model, raster, one, outputs, source, args)
+            else:
+                opened = open_image(path)
+                image = opened.at_most(model.plan(opened.size).scales[-1])
         except MagNetError as error:
             skipped = args.corrupt == "skip" and isinstance(error, CorruptImageError)
             failed, corrupt = failed + (not skipped), corrupt + skipped
             tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {printable(error, 2000)}", file=sys.stderr)
             continue
-        probabilities = maps or (opened.large and "full_labels" in kinds)
-        progress = False if several else None  # one bar is enough
-        prediction = model.predict(image, return_stages=stages, probabilities=probabilities, progress=progress)
-        prediction.image_size = opened.size
-        targets = targets_of(path, outputs.folder, _scene_kinds(args.save, path))
-        save_prediction(model, image, prediction, targets, outputs, sources[path])
-        told = f"{path}: {prediction.seconds:.1f} s, {', '.join(map(str, targets.values()))}"
-        if opened.large:
-            (h, w), (height, width) = image.shape[:2], opened.size
-            told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
-            told += ")" if "full_labels" in kinds else "; --save full_labels writes labels of every pixel)"
-        tqdm.write(printable(told, 4000), file=sys.stdout)
+        if raster is None:
+            progress = False if several else None  # one bar is enough
+            written = _predict_scene(model, opened, image, one, outputs, source, args, progress)
+        state = job.states[path]
+        if state is not None:
+            manifest.add(one.name, state, written, time.perf_counter() - start)
     sum_up()
-    if failed and several:
-        print(f"magnet: error: {failed} of {len(images)} images could not be read", file=sys.stderr)
+    if failed and count > 1:
+        print(f"magnet: error: {failed} of {count} images could not be read", file=sys.stderr)
     if corrupt:
-        print(f"magnet: skipped {corrupt} of {len(images)} images, which could not be read", file=sys.stderr)
-    if corrupt == len(images):
+        print(f"magnet: skipped {corrupt} of {count} images, which could not be read", file=sys.stderr)
+    if corrupt == count:
         return 1
     return 1 if failed else 0

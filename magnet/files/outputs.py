@@ -3,6 +3,9 @@
 A folder of results holds a record, one JSON object a line: each result, the command that wrote it and from what, its
 size and its time. So the same command can be given again, and a file of somebody else, one of another input, or a
 result that was edited since is an error unless ``--overwrite`` is given.
+
+Parts of one job write into a folder at the same time, maybe on several machines: each has a record of its own, as
+appending is not safe between machines, and all of them are read.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from typing import Any
 from magnet.errors import ArgumentError, MagNetError
 from magnet.files.atomic import atomic_path, check_output_dir, errors_name, remove_leftovers
 from magnet.files.locks import folder_lock
+from magnet.files.parts import Part, file_of, files_of, part_lock
 
 __all__ = ["OVERWRITE_HELP", "RECORD", "Outputs", "check_json_target", "check_targets", "results_in"]
 
-RECORD = ".magnet.jsonl"
+RECORD = file_of(".magnet")
 OVERWRITE_HELP = "replace files that are there already and are not this command's own results"
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _SECONDS = 2  # some file systems keep times no finer
@@ -38,6 +42,8 @@ class Outputs:
         overwrite: replace files that are not the command's own results.
         argument: what names the folder in errors.
         inside: folders below it that get results, too.
+        job: what decides the results beside their source, as the hash of the options; is recorded with them.
+        part: which part of a job this process does: the other parts may write into the folder at the same time.
     """
 
     def __init__(
@@ -48,10 +54,15 @@ class Outputs:
         overwrite: bool = False,
         argument: str = "--out",
         inside: Iterable[str] = (),
+        job: str = "",
+        part: Part | None = None,
     ) -> None:
         self.folder, self._command, self._overwrite, self._argument = Path(folder), command, overwrite, argument
         self._inside = [self.folder / name for name in inside]
+        self._job, self._part = job, part
+        self._record_path = self.folder / file_of(".magnet", part)
         self._record: dict[str, list[dict[str, Any]]] = {}
+        self._root, self._places = self.folder, dict[Path, Path]()
         self._stack = contextlib.ExitStack()
         self._descriptor: int | None = None
         self._whole = True  # whether the record ends with a whole line
@@ -59,10 +70,15 @@ class Outputs:
     def __enter__(self) -> Outputs:
         with contextlib.ExitStack() as stack:
             check_output_dir(self.folder, self._argument)
-            stack.enter_context(folder_lock(self.folder, self._argument))
+            part = self._part
+            lock = part_lock(self.folder, part, self._argument) if part else folder_lock(self.folder, self._argument)
+            stack.enter_context(lock)
             for folder in (self.folder, *self._inside):
+                self._check_inside(folder)
                 check_output_dir(folder, self._argument)
-                remove_leftovers(folder)
+                if part is None:  # a folder that another part has made a moment ago is not locked yet
+                    remove_leftovers(folder)
+            self._root, self._places = self.folder.resolve(), {}
             self._read()
             self._stack = stack.pop_all()
         return self
@@ -72,19 +88,25 @@ class Outputs:
     ) -> None:
         self._stack.close()
 
-    def check(self, targets: Iterable[tuple[Path, str]], inputs: Iterable[Path] = ()) -> None:
+    def check(
+        self,
+        targets: Iterable[tuple[Path, str]],
+        inputs: Iterable[Path] = (),
+        beside: Iterable[tuple[Path, str]] = (),
+    ) -> None:
         """Refuse, before any work, to write what would replace something else.
 
         Args:
             targets: each path in the folder that is going to be written, and what its content is made from.
             inputs: files that are read.
+            beside: what other parts of the job write there, maybe at this moment, or what is no result.
 
         Raises:
             MagNetError: two results have the same path; a result would replace an input; an input is a result of this
                 command; without ``overwrite``, a path is taken by what is not this command's result from that source.
         """
         wanted, read = list(targets), list(inputs)
-        check_targets(wanted, read, self._argument)
+        check_targets([*wanted, *beside], read, self._argument)
         for path in read:
             name = self._name(path)
             if name is not None and self._is_result(name, path):
@@ -112,6 +134,15 @@ class Outputs:
             return f"was made from {own[-1].get('source')}"
         return ""
 
+    def holds(self, path: Path, source: str) -> bool:
+        """Whether a file is the result of this command from that source in this very job, and unchanged since."""
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return False
+        own = [entry for entry in self._record.get(self._name(path) or "", []) if _fits(entry, status)]
+        return bool(own) and own[-1].get("source") == source and own[-1].get("job", "") == self._job
+
     @contextlib.contextmanager
     def write(self, path: Path, source: str) -> Iterator[Path]:
         """As ``atomic_path``, recorded; refuses what :meth:`check` refuses, as the file may have come since."""
@@ -120,6 +151,13 @@ class Outputs:
         with atomic_path(path) as temporary:
             yield temporary
             self._note(path, source, temporary)
+
+    def _check_inside(self, folder: Path) -> None:
+        if not folder.resolve().is_relative_to(self.folder.resolve()):
+            raise ArgumentError(
+                f"{self._argument}: expected folders for the results inside '{self.folder}', but '{folder}' is a link "
+                "that leads out of it; remove the link, or choose another folder"
+            )
 
     def _refuse(self, foreign: list[tuple[Path, str]]) -> None:
         if not foreign:
@@ -136,7 +174,7 @@ class Outputs:
     def _name(self, path: Path) -> str | None:
         """The path within the folder, as the record has it; None for one that is not in it."""
         with contextlib.suppress(ValueError):
-            return str(_place(path).relative_to(self.folder.resolve()))
+            return str(_place(path, self._places).relative_to(self._root))
         return None
 
     def _is_result(self, name: str, path: Path) -> bool:
@@ -147,20 +185,17 @@ class Outputs:
         return any(_fits(entry, status) for entry in self._record.get(name, []))
 
     def _read(self) -> None:
-        path = self.folder / RECORD
         self._record, self._whole = {}, True
-        if not path.is_file() or path.is_symlink():
-            return
-        with errors_name(path):
-            text = path.read_text(encoding="utf-8", errors="replace")
-        lines = text.splitlines()
-        self._whole = not text or text.endswith("\n")
-        self._record = {
-            name: own
-            for name, entries in self._entries(lines).items()
-            if (own := [entry for entry in entries if entry.get("command") == self._command])
-        }
-        self._shorten(path, lines)
+        for path in files_of(self.folder, ".magnet"):
+            with errors_name(path):
+                text = path.read_text(encoding="utf-8", errors="replace")
+            lines = text.splitlines()
+            for name, entries in self._entries(lines).items():
+                if own := [entry for entry in entries if entry.get("command") == self._command]:
+                    self._record.setdefault(name, []).extend(own)
+            if path == self._record_path:
+                self._whole = not text or text.endswith("\n")
+                self._shorten(path, lines)
 
     @staticmethod
     def _entries(lines: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
@@ -200,8 +235,9 @@ class Outputs:
             "source": source,
             "size": status.st_size,
             "time": status.st_mtime,
+            **({"job": self._job} if self._job else {}),
         }
-        record = self.folder / RECORD
+        record = self._record_path
         line = ("" if self._whole else "\n") + json.dumps(entry) + "\n"
         with errors_name(record):
             descriptor = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, 0o666)
@@ -214,12 +250,11 @@ class Outputs:
 
 def results_in(folder: Path) -> set[Path]:
     """Files of a folder that a command of ours wrote there, and nobody has changed since."""
-    record = folder / RECORD
-    if not record.is_file() or record.is_symlink():
-        return set()
     found = set()
-    with errors_name(record):
-        lines = record.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines: list[str] = []
+    for record in files_of(folder, ".magnet"):
+        with errors_name(record):
+            lines += record.read_text(encoding="utf-8", errors="replace").splitlines()
     for name, entries in Outputs._entries(lines).items():
         with contextlib.suppress(OSError, ValueError):
             status = os.lstat(folder / name)
@@ -228,9 +263,15 @@ def results_in(folder: Path) -> set[Path]:
     return found
 
 
-def _place(path: Path) -> Path:
-    """Where a path is, without following a link that it is itself: writing replaces the link."""
-    return path.parent.resolve() / path.name
+def _place(path: Path, known: dict[Path, Path]) -> Path:
+    """Where a path is, without following a link that it is itself: writing replaces the link.
+
+    ``known`` keeps where folders are, as a folder has many results.
+    """
+    parent = path.parent
+    if parent not in known:
+        known[parent] = parent.resolve()
+    return known[parent] / path.name
 
 
 def _fits(entry: Mapping[str, Any], status: os.stat_result) -> bool:
@@ -245,11 +286,12 @@ def _fits(entry: Mapping[str, Any], status: os.stat_result) -> bool:
 def check_targets(targets: Iterable[tuple[Path, str]], inputs: Iterable[Path], argument: str) -> None:
     """Raise ArgumentError where two results have the same path, or one would replace an input."""
     read: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     for path in inputs:
-        read[path.resolve()] = read[_place(path)] = path
+        read[path.resolve()] = read[_place(path, folders)] = path
     seen: dict[Path, str] = {}
     for path, source in targets:
-        place = _place(path)
+        place = _place(path, folders)
         if place in read:
             raise ArgumentError(
                 f"{argument}: the result '{path}' would replace the input '{read[place]}'; choose another place for it"

@@ -190,6 +190,7 @@ def segment_raster(
     stem: str,
     told: str,
     mark: str | None = None,
+    folder: Path | None = None,
 ) -> RasterRecord:
     """Segment an opened raster into a folder of results that is open and checked.
 
@@ -197,13 +198,15 @@ def segment_raster(
         stem: the results are named by.
         told: what ``outputs`` records that they are made from.
         mark: what tells the raster from others; None: by its file.
+        folder: where in that folder the results lie; None: on top.
     """
     start = time.perf_counter()
     _check_roi(options.roi, raster)
     _check_classes(options.classes, model.num_classes)
     check_packages(raster, options.save)
-    working = outputs.folder / f".{stem}.fields"
-    targets = raster_targets(raster, stem, outputs.folder, options.save)
+    place = folder or outputs.folder
+    working = place / f".{stem}.fields"
+    targets = raster_targets(raster, stem, place, options.save)
     walk = RasterWalk(
         model,
         raster,

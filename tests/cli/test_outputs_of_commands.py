@@ -14,6 +14,7 @@ from tiny_model import save_tiny_model
 
 import magnet
 from magnet.errors import printable
+from magnet.files.manifest import MANIFEST
 from magnet.files.outputs import RECORD
 
 
@@ -80,7 +81,7 @@ def test_predict_takes_names_that_are_no_text(model: Path, tmp_path: Path, capfd
         captured = capfd.readouterr()
         assert "\x1b" not in captured.out and "\x07" not in captured.err and "Traceback" not in captured.err
         assert "bad\\x07.png" in captured.err and "1 of 3 images could not be read" in captured.err
-        assert names(out) == sorted([RECORD, *(f"{Path(name).stem}_labels.png" for name in strange)])
+        assert names(out) == sorted([RECORD, MANIFEST, *(f"{Path(name).stem}_labels.png" for name in strange)])
 
 
 def test_results_in_a_folder_of_images_are_left_out(
@@ -91,7 +92,7 @@ def test_results_in_a_folder_of_images_are_left_out(
     picture(data / "a.png")
     assert run("predict", data / "a.png", "--model", model, "--out", data) == 0
     assert run("predict", data, "--model", model, "--out", out) == 0
-    assert sorted(path.name for path in out.glob("[!.]*")) == ["a_labels.png", "a_overlay.jpg"]
+    assert sorted(path.name for path in out.glob("a_*")) == ["a_labels.png", "a_overlay.jpg"]
     assert caplog.messages == [
         f"image: left out of the folder '{data}': 2 results that magnet wrote there; give them by name to segment them"
     ]

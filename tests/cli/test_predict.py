@@ -15,6 +15,7 @@ from tiny_model import save_tiny_model
 import magnet
 from magnet.cli import main as cli
 from magnet.cli import predict
+from magnet.files.manifest import MANIFEST
 from magnet.files.outputs import RECORD
 from magnet.model.prediction import Stage
 from magnet.walk.paper import labels_at
@@ -41,8 +42,8 @@ def run(*words: object) -> int:
 
 
 def names(folder: Path) -> list[str]:
-    """The files of a folder, without the record of what is a result."""
-    return sorted(p.name for p in folder.iterdir() if p.name != RECORD)
+    """The files of a folder, without the record of what is a result and the manifest of what is done."""
+    return sorted(p.name for p in folder.iterdir() if p.name not in (RECORD, MANIFEST))
 
 
 def test_labels_are_those_of_the_model(model: Path, images: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from output_files import contents, names, picture
 from tiny_data import tiny_folder
 from tiny_model import save_tiny_model
 
+from magnet.files.manifest import MANIFEST
 from magnet.files.outputs import RECORD
 
 
@@ -84,7 +85,7 @@ def test_stopped_at_any_moment_nothing_half_is_left(tmp_path: Path, model: Path)
             return os.waitstatus_to_exitcode(status), took
 
         def whole(folder: Path) -> dict[str, bytes]:
-            unlike = ("metrics.json", "report.md", RECORD)  # they hold times
+            unlike = ("metrics.json", "report.md", RECORD, MANIFEST)  # they hold times
             return {name: content for name, content in contents(folder).items() if name not in unlike}
 
         rng = np.random.default_rng(3)

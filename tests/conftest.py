@@ -29,6 +29,15 @@ def fixed_threads(request: pytest.FixtureRequest):
     torch.set_num_threads(2 if alone else 1)  # each of two processes has a core
 
 
+@pytest.fixture(scope="module")
+def one_thread_in_the_module():
+    """Its fixtures included: where processes are started that have one, as other numbers round sums otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def restore_threads():
     """For tests that change the number of threads."""

@@ -47,9 +47,7 @@ class Line(NamedTuple):
     device: str
     seconds: float  # median
     peak_mib: float  # 0 on a CPU
-    alike: (
-        float  # share of the pixels that have the label of the first line of this model; nan for that line, 0: failed
-    )
+    alike: float  # share of the pixels labelled as in the first line of this model; nan for that line, 0: failed
     mean_iou: float  # nan where there are no labels to hold it against
 
 

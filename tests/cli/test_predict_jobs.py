@@ -7,13 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-import torch
 from live import environment_of_a_program
 from output_files import contents, names, picture, run
 from raster_files import noise, write_tiff
@@ -25,14 +23,7 @@ from magnet.files.manifest import MANIFEST, read_manifests
 from magnet.files.outputs import RECORD
 from magnet.model.raster_walk import RasterWalk
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the processes that are started here: other numbers of threads round sums otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread_in_the_module")
 
 
 @pytest.fixture(scope="module")

@@ -28,14 +28,7 @@ from magnet.files.manifest import MANIFEST, read_manifests
 from magnet.files.outputs import Outputs
 from magnet.files.parts import Part, part_lock
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the processes that are started here: other numbers of threads round sums otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread_in_the_module")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-// Sums over a warp and over a block, and which block comes last.
+// Sums over a warp and over a block, and cleared shared memory.
 #pragma once
 
 #include "cuda/parts/device.cuh"
@@ -51,21 +51,6 @@ template <uint32_t kCount>
 MAGNET_DEVICE void clear(Shared<uint32_t> words) {
   static_assert(kCount % 4 == 0);
   for (uint32_t i = threadIdx.x * 4; i < kCount; i += blockDim.x * 4) store<4>(words + i, Pack<uint32_t, 4>{});
-}
-
-// True for the last of `blocks` blocks that come here, which sees what all of them have written.
-MAGNET_DEVICE bool is_last_block(Global<uint32_t> counter, uint32_t blocks, Shared<uint32_t> scratch) {
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    // One thread fences for its block: what the others wrote came before by the barrier, and fences are cumulative.
-    __threadfence();
-    scratch[0] = atomic_add(counter, 1u) == blocks - 1;
-    __threadfence();
-  }
-  __syncthreads();
-  const bool last = scratch[0] != 0;
-  __syncthreads();
-  return last;
 }
 
 }  // namespace magnet::cuda

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from magnet.bounds import DEVICES
 from magnet.errors import ArgumentError, MagNetError
 
-__all__ = ["Network", "autocast", "check_amp", "check_device", "pick_device", "predictor", "to_device"]
+__all__ = ["Network", "autocast", "check_amp", "check_device", "pick_device", "predictor", "send", "to_device"]
 
 
 def pick_device(device: str) -> torch.device:
@@ -60,6 +60,13 @@ def predictor(network: nn.Module, device: torch.device, amp: str) -> Callable[[T
             return network(images).float().softmax(dim=1)  # type: ignore[no-any-return]
 
     return predict
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; to a GPU by pinned memory, so that the host does not wait for what that computes."""
+    if values.device.type != "cpu" or device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -25,6 +25,7 @@ _GROUND_ONLY = {
     "min_confidence": 0.0,
     "overlap": OVERLAP,
     "workers": WORKERS,
+    "fields_per_pass": None,
 }
 
 
@@ -81,7 +82,17 @@ def add_raster_options(parser: Parser) -> None:
     add("--classes", type=_numbers, metavar="1,2", help="the only classes that are answers; others become 255")
     add("--min-confidence", type=float, default=0.0, help="pixels below it become 255 (0)")
     add("--page", type=int, help="of a TIFF of several, from 0")
-    add("--workers", type=int, default=WORKERS, help=f"fields under way at a time, whatever the results ({WORKERS})")
+    add(
+        "--workers",
+        type=int,
+        default=WORKERS,
+        help=f"groups of fields under way at a time, whatever the results ({WORKERS})",
+    )
+    add(
+        "--fields-per-pass",
+        type=int,
+        help="fields that go through the networks together; default: as many as fill a pass on a GPU, one on a CPU",
+    )
 
 
 def raster_options(args: argparse.Namespace) -> RasterOptions:
@@ -101,6 +112,7 @@ def raster_options(args: argparse.Namespace) -> RasterOptions:
             classes=args.classes,
             min_confidence=args.min_confidence,
             workers=args.workers,
+            fields_per_pass=args.fields_per_pass,
         )
     except ValueError as error:
         name, _, rest = str(error).partition(":")

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from magnet.devices import send
 from magnet.images.read import rgb_array
 from magnet.images.tensors import to_tensor
 
@@ -66,7 +67,7 @@ def pixels_of(image: Any) -> np.ndarray | Tensor:
 
 
 def floats_of(pixels: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    return (to_tensor(pixels) if isinstance(pixels, np.ndarray) else pixels).to(device)
+    return send(to_tensor(pixels) if isinstance(pixels, np.ndarray) else pixels, device)
 
 
 def size_of(pixels: np.ndarray | Tensor) -> tuple[int, int]:

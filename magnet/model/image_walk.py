@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from magnet.model.walker import Walker
 from magnet.walk.maps import labels_at, upsample
 from magnet.walk.plan import plan_walk
 from magnet.walk.settings import WalkSettings
-from magnet.walk.stage import WalkStage
+from magnet.walk.stage import Stage, WalkStage
+from magnet.walk.views import JoinedViews, TensorViews
 
-__all__ = ["ImageWalk"]
+__all__ = ["ImageWalk", "predictions"]
 
 
 class ImageWalk:
@@ -65,17 +66,10 @@ class ImageWalk:
 
     def __iter__(self) -> Iterator[WalkStage]:
         """The stages, coarse first; once. The time of a :class:`magnet.Prediction` is that spent in here."""
-        pixels, self._pixels = self._pixels, None
-        if pixels is None:
-            raise RuntimeError("walk: expected to be iterated over once; start another one")
         start = time.perf_counter()
-        model, settings, plan = self._model, self._settings, self.plan
-        with torch.inference_mode():
-            source = pixels
-            if settings.compat != "official":
-                source = normalize(model.matched(floats_of(pixels, model.device)[None], settings))
+        source = self._begin()
         seconds = time.perf_counter() - start
-        stages = model._stages(settings, plan, source, labels_only=self._makes_labels())
+        stages = self._model._stages(self._settings, self.plan, source, labels_only=self._makes_labels())
         while True:
             start = time.perf_counter()
             stage = next(stages, None)
@@ -85,17 +79,32 @@ class ImageWalk:
             seconds += time.perf_counter() - start
             yield stage
             del stage
-        with torch.inference_mode():
-            result = None
-            if last.maps is None:
-                assert last.labels is not None
-                labels = last.labels[0].long()
-            else:
-                result = upsample(last.maps, plan.scales[-1])[0]
-                labels = labels_at(result, self.size)
-                result = result if self._probabilities else None
-        seconds += time.perf_counter() - start
-        self._prediction = Prediction(labels, result, None, seconds, self._image_size)
+        self._end(last, 0, seconds + time.perf_counter() - start)
+
+    @torch.inference_mode()
+    def _begin(self) -> np.ndarray | Tensor:
+        """What the walk sees: normalised (1, 3, H, W); with compat "official" the pixels. Once."""
+        pixels, self._pixels = self._pixels, None
+        if pixels is None:
+            raise RuntimeError("walk: expected to be iterated over once; start another one")
+        model, settings = self._model, self._settings
+        if settings.compat == "official":
+            return pixels
+        return normalize(model.matched(floats_of(pixels, model.device)[None], settings))
+
+    @torch.inference_mode()
+    def _end(self, last: WalkStage, number: int, seconds: float) -> None:
+        """Make the prediction of the last stage, of several images of that number, after so many seconds."""
+        start = time.perf_counter()
+        result = None
+        if last.maps is None:
+            assert last.labels is not None
+            labels = last.labels[number].long()
+        else:
+            result = upsample(last.maps[number : number + 1], self.plan.scales[-1])[0]
+            labels = labels_at(result, self.size)
+            result = result if self._probabilities else None
+        self._prediction = Prediction(labels, result, None, seconds + time.perf_counter() - start, self._image_size)
 
     def _makes_labels(self) -> bool:
         """Whether the walk can end in the labels that are asked for without probabilities."""
@@ -103,3 +112,42 @@ class ImageWalk:
         few = classes is not None and classes <= 256  # labels are bytes
         paper = self._settings.compat == "paper"
         return not self._probabilities and paper and few and self.size == self.plan.scales[-1]
+
+
+def predictions(walks: Sequence[ImageWalk], *, return_stages: bool, probabilities: bool) -> list[Prediction]:
+    """Walk over images of one plan to the end, the patches of all of them together.
+
+    Args:
+        walks: of one model, its settings and one plan; of several images with compat "paper".
+        return_stages: keep the stages with the predictions.
+        probabilities: keep them, too.
+
+    Returns:
+        A prediction of each. Of several the time of each is its share.
+    """
+    kept: list[list[Stage]] = [[] for _ in walks]
+    for stage in walks[0] if len(walks) == 1 else _together(walks):
+        for number, stages in enumerate(kept if return_stages else ()):
+            stages.append(stage.of(number))
+        del stage  # not kept while the next one is made
+    found = [walk.prediction for walk in walks]
+    for prediction, stages in zip(found, kept, strict=True):
+        prediction.stages = stages if return_stages else None
+        if not probabilities:  # the stages needed them
+            prediction.probabilities = None
+    return found
+
+
+def _together(walks: Sequence[ImageWalk]) -> Iterator[WalkStage]:
+    """The stages of several images, and then their predictions."""
+    start = time.perf_counter()
+    views = JoinedViews([TensorViews(torch.as_tensor(walk._begin())) for walk in walks])
+    model, settings, plan = walks[0]._model, walks[0]._settings, walks[0].plan
+    stages = model._stages(settings, plan, views, labels_only=all(walk._makes_labels() for walk in walks))
+    for stage in stages:
+        last = stage
+        yield stage
+        del stage
+    seconds = (time.perf_counter() - start) / len(walks)
+    for number, walk in enumerate(walks):
+        walk._end(last, number, seconds)

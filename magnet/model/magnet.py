@@ -9,9 +9,9 @@ import copy
 import inspect
 import os
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Literal, Unpack, cast, overload
 
 import numpy as np
 import torch
@@ -27,8 +27,9 @@ from magnet.images.match_colours import match_channels
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.raster import Resolution
 from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalize
-from magnet.model.image_walk import ImageWalk
+from magnet.model.image_walk import ImageWalk, predictions
 from magnet.model.looks import check_class_names, check_colours
+from magnet.model.predict_many import check_many, predict_many
 from magnet.model.predict_raster import RasterOptions, RasterRecord, predict_raster
 from magnet.model.prediction import Prediction
 from magnet.model.pretrained import Parts, load_parts, save_parts
@@ -42,7 +43,7 @@ from magnet.walk.plan import Plan, count_patches, plan_walk
 from magnet.walk.settings import FIELDS, Precision, SettingsGiven, WalkSettings, check_names, check_needed
 from magnet.walk.stage import WalkStage
 from magnet.walk.traced import traced_walk
-from magnet.walk.views import Views
+from magnet.walk.views import JoinedViews, Views
 
 __all__ = ["MagNet"]
 
@@ -264,15 +265,72 @@ class MagNet(Networks):
                 not fit.
         """
         walk = self.walk(image, probabilities=probabilities or return_stages, **changes)
-        if return_stages:
-            stages = [stage.of(0) for stage in walk]
-        else:
-            deque(walk, maxlen=0)
-        prediction = walk.prediction
-        if not probabilities:  # the stages needed them
-            prediction.probabilities = None
-        prediction.stages = stages if return_stages else None
-        return prediction
+        return predictions([walk], return_stages=return_stages, probabilities=probabilities)[0]
+
+    @overload
+    def predict_many(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Image.Image | np.ndarray | Tensor],
+        *,
+        return_stages: bool = ...,
+        probabilities: bool = ...,
+        on_error: Literal["raise"] = ...,
+        images_per_pass: int | None = ...,
+        **changes: Unpack[SettingsGiven],
+    ) -> Generator[Prediction]: ...
+
+    @overload
+    def predict_many(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Image.Image | np.ndarray | Tensor],
+        *,
+        return_stages: bool = ...,
+        probabilities: bool = ...,
+        on_error: Literal["skip"],
+        images_per_pass: int | None = ...,
+        **changes: Unpack[SettingsGiven],
+    ) -> Generator[Prediction | None]: ...
+
+    def predict_many(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Image.Image | np.ndarray | Tensor],
+        *,
+        return_stages: bool = False,
+        probabilities: bool = True,
+        on_error: str = "raise",
+        images_per_pass: int | None = None,
+        **changes: Unpack[SettingsGiven],
+    ) -> Generator[Prediction | None]:
+        """Segment many images: a generator of their predictions, in their order.
+
+        The next images are read, by threads, while one is walked over; no more than one beyond those of a pass, so that
+        memory is bounded however many there are. Closing the generator, or an error, ends the threads.
+
+        Args:
+            sources: images as :meth:`predict` takes them; an iterator is taken from as they are needed.
+            return_stages: as for :meth:`predict`.
+            probabilities: as for :meth:`predict`.
+            on_error: "raise", in its turn, where a file cannot be read; or "skip" it: its prediction is None, and a
+                warning names it.
+            images_per_pass: images of one plan, one after the other, whose patches go through the networks together.
+                With one each prediction is that of :meth:`predict`, bit for bit; with more passes are larger, and round
+                otherwise, unless ``batch_size=1``. None: as many as fill a pass on a GPU, one on a CPU.
+            changes: settings, as ``n_patches=0``.
+
+        Raises:
+            MagNetError, TypeError, ValueError: as :meth:`predict`; wrong arguments at once, wrong images in their turn.
+        """
+        settings = self.settings.changed(**changes)
+        check_many(settings, sources, on_error, images_per_pass)
+        return predict_many(
+            self,
+            settings,
+            sources,
+            return_stages=return_stages,
+            probabilities=probabilities,
+            on_error=on_error,
+            together=images_per_pass,
+        )
 
     def walk(
         self,
@@ -303,6 +361,7 @@ class MagNet(Networks):
         classes: Collection[int] | None = None,
         min_confidence: float = 0.0,
         workers: int = WORKERS,
+        fields_per_pass: int | None = None,
         overwrite: bool = False,
         **changes: Unpack[SettingsGiven],
     ) -> RasterRecord:
@@ -329,7 +388,10 @@ class MagNet(Networks):
             value_range: the values that become black and white, see :class:`magnet.images.rasters.channels.Channels`.
             classes: the only classes that are answers.
             min_confidence: pixels below it have no answer.
-            workers: fields under way at a time; the results do not depend on it.
+            workers: groups of fields under way at a time; the results do not depend on it.
+            fields_per_pass: fields, one after the other, whose patches go through the networks together. Larger passes
+                round otherwise, unless ``batch_size=1``; a job that is gone on with needs the same number. None: as
+                many as fill a pass on a GPU, one on a CPU.
             overwrite: replace files that are there and were not written by this.
             changes: settings for this call, as ``n_patches=4`` or ``progress=False``.
 
@@ -350,6 +412,7 @@ class MagNet(Networks):
             classes=classes,
             min_confidence=min_confidence,
             workers=workers,
+            fields_per_pass=fields_per_pass,
         )
         settings = self.settings.changed(**changes)
         return predict_raster(self, source, Path(out), settings, options, name=name, page=page, overwrite=overwrite)
@@ -358,7 +421,9 @@ class MagNet(Networks):
         self, settings: WalkSettings, plan: Plan, source: Tensor | Views | np.ndarray, *, labels_only: bool = False
     ) -> Iterator[WalkStage]:
         """The stages of either walk, in evaluation mode, with a bar."""
-        images = len(source) if isinstance(source, Tensor) and source.ndim == 4 else 1
+        images = len(source) if isinstance(source, JoinedViews) else 1
+        if isinstance(source, Tensor) and source.ndim == 4:
+            images = len(source)
         hidden = None if settings.progress is None else not settings.progress
         bar = tqdm(
             total=images * count_patches(settings, plan),

@@ -49,7 +49,9 @@ class RasterOptions:
         channels: which bands the networks see, and which of their values are black and white.
         classes: the only classes that are answers.
         min_confidence: pixels below it have no answer.
-        workers: fields under way at a time: while one is read or written, another goes through the networks.
+        workers: groups of fields under way at a time: while one waits for what it reads, another computes.
+        fields_per_pass: fields whose patches go through the networks together, a group; None: as many as fill a pass on
+            a GPU, one on a CPU.
 
     Raises:
         ValueError: one of these is not as it must be; begins with its name.
@@ -63,6 +65,7 @@ class RasterOptions:
     classes: Collection[int] | None = None
     min_confidence: float = 0.0
     workers: int = WORKERS
+    fields_per_pass: int | None = None
 
     def __post_init__(self) -> None:
         unknown = not is_list(self.save) or [kind for kind in self.save if kind not in KINDS]
@@ -75,6 +78,8 @@ class RasterOptions:
         if self.resolution is not None:
             object.__setattr__(self, "resolution", as_resolution(self.resolution))
         object.__setattr__(self, "workers", check_count("workers", self.workers))
+        if self.fields_per_pass is not None:
+            object.__setattr__(self, "fields_per_pass", check_count("fields_per_pass", self.fields_per_pass))
         object.__setattr__(self, "roi", None if self.roi is None else _box("roi", self.roi))
         object.__setattr__(self, "classes", None if self.classes is None else _classes(self.classes))
 
@@ -219,6 +224,7 @@ def segment_raster(
         overlap=options.overlap,
         roi=options.roi,
         workers=options.workers,
+        fields_per_pass=options.fields_per_pass,
     )
     with walk:
         hidden = None if settings.progress is None else not settings.progress

@@ -6,9 +6,10 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,12 +25,15 @@ from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.raster import Raster
 from magnet.images.tensors import normalize, resize
 from magnet.model.walker import Walker
+from magnet.walk.ahead import readers
 from magnet.walk.field_views import FieldViews, valid_in
-from magnet.walk.field_walk import WORKERS, Turns, each_field
+from magnet.walk.field_walk import WORKERS, Turns, each_group
 from magnet.walk.fields import OVERLAP, Field, lay_out
+from magnet.walk.grid import Box
 from magnet.walk.maps import labels_at, upsample
-from magnet.walk.plan import plan_walk
+from magnet.walk.plan import images_per_pass, plan_walk
 from magnet.walk.settings import WalkSettings
+from magnet.walk.views import JoinedViews
 from magnet_kernels import confidence
 
 __all__ = ["RasterWalk"]
@@ -51,11 +55,13 @@ class RasterWalk:
         ratio: how many pixels of the raster, along a side, one of the model's last scale spans.
         overlap: least share of a field that it has in common with the next.
         roi: (x0, y0, x1, y1), the only part that is wanted.
-        workers: fields that are under way at a time.
+        workers: groups of fields that are under way at a time.
+        fields_per_pass: fields that go through the networks together, a group; which ones follows from the layout
+            alone. None: as many as fill a pass of the networks on a GPU, one on a CPU.
 
     Attributes:
         fields: those that hold a part of the roi.
-        left: numbers of those not done when it was opened.
+        left: those not done when it was opened, and all others of their groups.
         labels: of the raster, 255 where there is no answer; to be read when the walk has come to its end.
         confidence: 0..255 for 0..1; None where it is not wanted.
     """
@@ -74,6 +80,7 @@ class RasterWalk:
         overlap: float = OVERLAP,
         roi: tuple[int, int, int, int] | None = None,
         workers: int = WORKERS,
+        fields_per_pass: int | None = None,
     ) -> None:
         classes = model.num_classes
         if classes is None or classes > NO_ANSWER:
@@ -95,13 +102,12 @@ class RasterWalk:
         self._field = field = max(round(height * ratio), 1), max(round(width * ratio), 1)
         every = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
         self.fields = [one for one in every if _meets(one.own, self._roi)]
-        self._turns = Turns()
+        together = fields_per_pass or images_per_pass(settings, self._plan, model.device)
         with ExitStack() as stack:
             self._folder = place = Path(folder)
             _check_folder(place)
-            job = _job(
-                model, raster, self._settings, identity, self._to_tensor, field, overlap, self._roi, wants_confidence
-            )
+            others = field, overlap, self._roi, wants_confidence, together
+            job = _job(model, raster, self._settings, identity, self._to_tensor, *others)
             names = {"labels": NO_ANSWER, "confidence": 0} if wants_confidence else {"labels": NO_ANSWER}
             self._journal = stack.enter_context(_journal(place, job, names))
             files = {
@@ -110,7 +116,10 @@ class RasterWalk:
             }
             self.labels, self.confidence = files["labels"], files.get("confidence")
             self._stack = stack.pop_all()
-        self.left = [one for one in self.fields if one.number not in self._journal.done]
+        groups = (self.fields[i : i + together] for i in range(0, len(self.fields), together))
+        # a group of which some are done is done again as a whole: how a pass rounds depends on all that is in it
+        self._groups = [one for one in groups if any(field.number not in self._journal.done for field in one)]
+        self.left = [field for group in self._groups for field in group]
 
     def close(self) -> None:
         """Close the working files; they stay where they are."""
@@ -130,45 +139,104 @@ class RasterWalk:
         self.close()
 
     def __iter__(self) -> Iterator[Field]:
-        with self._model.evaluating():  # once: each walk alone would give the networks back while another uses them
-            yield from each_field(self.left, self._do, self._workers)
+        turns = Turns()
+        # evaluating once: each walk alone would give the networks back while another uses them
+        with self._model.evaluating(), readers() as pool:
+            groups = each_group(
+                self._groups,
+                prepare=lambda group: [self._open(field, pool, turns) for field in group],
+                compute=lambda opened: self._compute(opened, turns),
+                write=self._write,
+                workers=self._workers,
+                stop=turns.stop,
+            )
+            with closing(groups):
+                for group in groups:
+                    yield from group
 
-    def _do(self, field: Field) -> None:
-        own = _common(field.own, self._roi)
-        valid = valid_in(self._raster, own)
-        if valid is None or valid.any():
-            with self._turns.computing(), torch.inference_mode():
-                labels, sure = self._walk(field)
-            x0, y0 = field.box[:2]
-            part = np.s_[own[1] - y0 : own[3] - y0, own[0] - x0 : own[2] - x0]
-            self.labels.write(own, _kept(labels[part], valid, NO_ANSWER))
-            if self.confidence is not None:
-                assert sure is not None
-                self.confidence.write(own, _kept(sure[part], valid, 0))
-                self.confidence.flush()
-            self.labels.flush()
-        self._journal.add(field.number)
-
-    def _walk(self, field: Field) -> tuple[np.ndarray, np.ndarray | None]:
-        """Labels (h, w) uint8 of a field, and their confidence where it is wanted."""
-        model, settings = self._model, self._settings
+    def _open(self, field: Field, pool: Executor, turns: Turns) -> _Opened:
+        """A field, what its walk begins with being read."""
+        model, settings, own = self._model, self._settings, _common(field.own, self._roi)
 
         def convert(images: Tensor, seen: Tensor) -> Tensor:
             return normalize(model.matched(images, settings, seen))
 
-        views = FieldViews(self._raster, self._to_tensor, field.box, convert, model.device, reading=self._turns.waiting)
+        views = FieldViews(self._raster, self._to_tensor, field.box, convert, model.device, pool, turns.result)
+
+        def begin() -> np.ndarray | None:
+            valid = valid_in(self._raster, own)
+            if valid is None or valid.any():
+                views.read_whole(self._plan)
+            return valid
+
+        return _Opened(field, own, views, pool.submit(begin))
+
+    def _compute(self, group: Sequence[_Opened], turns: Turns) -> list[_Walked]:
+        valid = [one.valid.result() for one in group]
+        seen = [one for one, there in zip(group, valid, strict=True) if there is None or there.any()]
+        maps: Iterator[tuple[np.ndarray, np.ndarray | None]] = iter(())
+        if seen:
+            with turns.computing(), torch.inference_mode():
+                maps = iter(self._walk([one.views for one in seen], turns))
+        walked = []
+        for one, there in zip(group, valid, strict=True):
+            if there is not None and not there.any():
+                walked.append(_Walked(one.field, one.own, None, None))
+                continue
+            labels, sure = next(maps)
+            x0, y0 = one.field.box[:2]
+            part = np.s_[one.own[1] - y0 : one.own[3] - y0, one.own[0] - x0 : one.own[2] - x0]
+            labels = _kept(labels[part], there, NO_ANSWER)
+            walked.append(_Walked(one.field, one.own, labels, None if sure is None else _kept(sure[part], there, 0)))
+        return walked
+
+    def _walk(self, group: Sequence[FieldViews], turns: Turns) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Labels (h, w) uint8 of each field, and their confidence where it is wanted."""
+        views = group[0] if len(group) == 1 else JoinedViews(group)
         size, resizes = self._plan.scales[-1], self._field != self._plan.scales[-1]
         labels_only = self.confidence is None and not resizes
-        (last,) = deque(model._stages(settings, self._plan, views, labels_only=labels_only), maxlen=1)
+        (last,) = deque(self._model._stages(self._settings, self._plan, views, labels_only=labels_only), maxlen=1)
         if last.maps is None:
             assert last.labels is not None
-            return last.labels[0].cpu().numpy(), None
-        maps = upsample(last.maps, size)
-        labels = labels_at(maps[0], self._field).byte().cpu().numpy()
-        if self.confidence is None:
-            return labels, None
-        sure = resize(confidence(maps), self._field)[0, 0]  # that of the model's pixels
-        return labels, (sure * 255).round().byte().cpu().numpy()
+            return [(one, None) for one in turns.fetch(last.labels).numpy()]
+        found: list[tuple[np.ndarray, np.ndarray | None]] = []
+        for number in range(len(group)):
+            maps = upsample(last.maps[number : number + 1], size)
+            labels = turns.fetch(labels_at(maps[0], self._field).byte()).numpy()
+            if self.confidence is None:
+                found.append((labels, None))
+                continue
+            sure = resize(confidence(maps), self._field)[0, 0]  # that of the model's pixels
+            found.append((labels, turns.fetch((sure * 255).round().byte()).numpy()))
+        return found
+
+    def _write(self, group: Sequence[_Walked]) -> None:
+        for one in group:
+            if one.labels is not None:
+                self.labels.write(one.own, one.labels)
+            if one.confidence is not None:
+                assert self.confidence is not None
+                self.confidence.write(one.own, one.confidence)
+        if any(one.labels is not None for one in group):
+            if self.confidence is not None:
+                self.confidence.flush()
+            self.labels.flush()
+        for one in group:
+            self._journal.add(one.field.number)
+
+
+class _Opened(NamedTuple):
+    field: Field
+    own: Box  # the part of it that is wanted
+    views: FieldViews
+    valid: Future[np.ndarray | None]  # of ``own``; None: all
+
+
+class _Walked(NamedTuple):
+    field: Field
+    own: Box
+    labels: np.ndarray | None  # of ``own``; None: there is no valid pixel
+    confidence: np.ndarray | None
 
 
 def _check_folder(folder: Path) -> None:

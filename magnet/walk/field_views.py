@@ -6,39 +6,46 @@ an image are, so that a raster of one level and one field is segmented as the im
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from magnet.bounds import Size
+from magnet.devices import send
 from magnet.images.rasters.channels import ToTensor
 from magnet.images.rasters.levels import choose_level
 from magnet.images.rasters.raster import Raster
 from magnet.images.tensors import resize
+from magnet.walk.ahead import READERS, Ahead
 from magnet.walk.grid import Box
 from magnet.walk.maps import whole_image
 from magnet.walk.plan import Plan
 
 __all__ = ["FieldViews", "read_box", "valid_in"]
 
-Reading = Callable[[], contextlib.AbstractContextManager[object]]
 Convert = Callable[[Tensor, Tensor], Tensor]
+_AHEAD, _AHEAD_BYTES = 16, 1 << 25  # patches that are read before they are asked for, and their bytes
 
 
 class FieldViews:
     """The views of one field: see :class:`magnet.walk.views.Views`.
+
+    Patches are read and converted by the readers, from the time on that they are expected; who asks for them waits for
+    what is not there yet.
 
     Args:
         raster: where it is read from.
         to_tensor: pixels of the raster -> (3, h, w) in [0, 1].
         box: of the field, in pixels of the finest level; may reach beyond the raster, where it is black.
         convert: (images, seen) (1, 3, h, w) in [0, 1] -> normalised; statistics are those of ``seen``, the valid pixels
-            of the whole field.
+            of the whole field. Called by the readers, on the CPU.
         device: of the networks.
-        reading: a context that each read is done in.
+        pool: the readers; None: who asks reads.
+        result: waits for a reader.
     """
 
     def __init__(
@@ -48,39 +55,55 @@ class FieldViews:
         box: Box,
         convert: Convert,
         device: torch.device,
-        reading: Reading = contextlib.nullcontext,
+        pool: Executor | None = None,
+        result: Callable[[Future[Tensor]], Tensor] = Future.result,
     ) -> None:
         self._raster, self._to_tensor, self._box = raster, to_tensor, box
-        self._convert, self._device, self._reading = convert, device, reading
+        self._convert, self._device, self._pool, self._result = convert, device, pool, result
         self._seen: Tensor | None = None  # of the whole field, in [0, 1]
-        self._kept: tuple[Size, Tensor] | None = None  # the field at the size that was asked for last
+        self._first: Tensor | None = None  # the whole field, as it is read
+        self._resized: Tensor | None = None  # the whole field at a scale whose patches cannot be read alone
+        self._coming: Ahead[Tensor] | None = None
 
-    def whole(self, plan: Plan) -> Tensor:
-        scale, size = plan.scales[0], plan.whole
-        pixels, valid = self._read(self._box, _larger(scale, size))
+    def read_whole(self, plan: Plan) -> None:
+        """Read what :meth:`whole` shows, by any thread."""
+        pixels, valid = self._read(self._box, _larger(plan.scales[0], plan.whole))
         self._seen = pixels
         if valid.any() and not valid.all():  # colours are judged by what is there
-            self._seen = pixels[..., torch.from_numpy(valid).to(pixels.device)][:, :, None]
-        return whole_image(self._convert(pixels, self._seen), scale, size)
+            self._seen = pixels[..., torch.from_numpy(valid)][:, :, None]
+        self._first = self._ready(pixels)
+
+    def whole(self, plan: Plan) -> Tensor:
+        if self._first is None:
+            self.read_whole(plan)
+        assert self._first is not None
+        first, self._first = self._first, None
+        return whole_image(send(first, self._device), plan.scales[0], plan.whole)
+
+    def expect(self, scale: Size, boxes: Tensor, patch_size: Size) -> Tensor:
+        boxes = boxes.cpu()
+        self._resized = None
+        reads: list[Callable[[], Tensor]]
+        if self._is_exact(scale):
+            x, y = self._box[:2]
+            rows, columns = self._pitch(scale)
+            corners = [[int(v) for v in box] for _, *box in boxes.tolist()]
+            places = [(x + a * columns, y + b * rows, x + c * columns, y + d * rows) for a, b, c, d in corners]
+            reads = [partial(self._patch, place, patch_size) for place in places]
+        else:
+            reads = [partial(self._patch, self._box, scale)] if len(boxes) else []
+        patch = 4 * 3 * patch_size[0] * patch_size[1]
+        self._coming = Ahead(self._pool, reads, min(max(_AHEAD_BYTES // patch, READERS), _AHEAD))
+        return boxes
 
     def patches(self, scale: Size, boxes: Tensor, patch_size: Size) -> Tensor:
-        corners = [(int(x0), int(y0), int(x1), int(y1)) for _, x0, y0, x1, y1 in boxes.tolist()]
-        if not self._is_exact(scale):
-            if self._kept is None or self._kept[0] != scale:
-                self._kept = scale, resize(self._convert(self._read(self._box, scale)[0], self._all()), scale)
-            whole = self._kept[1]
-            return torch.cat([whole[..., y0:y1, x0:x1] for x0, y0, x1, y1 in corners])
-        x, y = self._box[0], self._box[1]
-        rows, columns = self._pitch(scale)
-        found = []
-        for x0, y0, x1, y1 in corners:
-            box = (x + x0 * columns, y + y0 * rows, x + x1 * columns, y + y1 * rows)
-            found.append(self._convert(self._read(box, (y1 - y0, x1 - x0))[0], self._all()))
-        return torch.cat(found)
-
-    def _all(self) -> Tensor:
-        assert self._seen is not None  # the whole comes first
-        return self._seen
+        assert self._coming is not None  # they are expected
+        if self._is_exact(scale):
+            return send(torch.cat([self._result(next(self._coming)) for _ in range(len(boxes))]), self._device)
+        if self._resized is None:
+            self._resized = resize(send(self._result(next(self._coming)), self._device), scale)
+        corners = [[int(v) for v in box] for _, *box in boxes.tolist()]
+        return torch.cat([self._resized[..., y0:y1, x0:x1] for x0, y0, x1, y1 in corners])
 
     def _pitch(self, size: Size) -> tuple[int, int]:
         """Pixels of the finest level that one of ``size`` spans, where these are whole numbers; else rounded down."""
@@ -98,9 +121,16 @@ class FieldViews:
 
     def _read(self, box: Box, size: Size) -> tuple[Tensor, np.ndarray]:
         """(1, 3, h, w) in [0, 1] and (h, w) bool: the box in the pixels of the level that serves ``size``, or at it."""
-        with self._reading():
-            pixels, valid = read_box(self._raster, box, size)
-            return self._to_tensor(pixels, valid)[None].to(self._device), valid
+        pixels, valid = read_box(self._raster, box, size)
+        return self._to_tensor(pixels, valid)[None], valid
+
+    def _patch(self, box: Box, size: Size) -> Tensor:
+        return self._ready(self._read(box, size)[0])
+
+    def _ready(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0, 1], converted by what is seen of the whole field."""
+        assert self._seen is not None  # the whole comes first
+        return self._convert(pixels, self._seen)
 
 
 def read_box(raster: Raster, box: Box, size: Size) -> tuple[np.ndarray, np.ndarray]:

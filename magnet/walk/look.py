@@ -11,6 +11,7 @@ from magnet.images.tensors import resize
 from magnet.walk.grid import Box, patch_grid
 from magnet.walk.maps import upsample
 from magnet.walk.networks import Networks
+from magnet.walk.passes import in_passes
 from magnet.walk.plan import Plan
 from magnet.walk.settings import WalkSettings
 from magnet.walk.views import Views
@@ -22,12 +23,14 @@ __all__ = ["choose_boxes", "look", "look_at_whole"]
 def look_at_whole(networks: Networks, settings: WalkSettings, plan: Plan, views: Views) -> Tensor:
     """Images -> probabilities (N, C, h, w) of the first scale, at the size that is seen or its own if smaller."""
     (h, w), (height, width) = plan.whole, plan.scales[0]
-    seen = views.whole(plan)
+    seen, precision = views.whole(plan), settings.precision
     if torch.compiler.is_compiling():  # N may be symbolic
-        maps = networks.segment(seen, settings.precision)
+        maps = networks.segment(seen, precision)
     else:
         parts = seen.split(settings.patches_per_pass(seen.device))
-        maps = torch.cat([networks.segment(part, settings.precision) for part in parts])
+        maps = torch.cat(
+            [in_passes(networks, plan.whole, lambda some: networks.segment(some, precision), part) for part in parts]
+        )
     return resize(maps, (min(h, height), min(w, width))).contiguous()
 
 
@@ -74,18 +77,23 @@ def look(
     if 0 < count < len(grid) or (refines and plan.input_size != plan.patch_size):
         coarse = upsample(coarse, size)
     boxes = choose_boxes(coarse, grid, count)
+    boxes = views.expect(size, boxes.flatten(0, 1), plan.patch_size).view(boxes.shape)
     (h, w), (height, width) = coarse.shape[-2:], size
     there = boxes * boxes.new_tensor([1, w, h, w, h]) / boxes.new_tensor([1, width, height, width, height])
     smaller = min(plan.input_size[0], plan.patch_size[0]), min(plan.input_size[1], plan.patch_size[1])
     patches = coarse.new_empty(n, count, coarse.shape[1], *smaller)
-    both, precision = torch.stack([boxes, there]), settings.precision
-    for (here, in_coarse), place in _passes(both, patches, settings.patches_per_pass(coarse.device)):
-        crops = views.patches(size, here.float(), plan.patch_size)
-        fine = networks.segment(resize(crops, plan.input_size), precision)
+
+    def maps_of(crops: Tensor, in_coarse: Tensor) -> Tensor:
+        fine = networks.segment(resize(crops, plan.input_size), settings.precision)
         if refines:
             coarse_part = crop_patches(coarse, in_coarse.float(), plan.input_size)
-            fine = networks.merge(fine, coarse_part, scale, precision)
-        place.copy_(resize(fine, smaller).view(place.shape))  # shrunk with antialiasing; enlarged when stitched
+            fine = networks.merge(fine, coarse_part, scale, settings.precision)
+        return resize(fine, smaller)  # shrunk with antialiasing; enlarged when stitched
+
+    both = torch.stack([boxes, there])
+    for (here, in_coarse), place in _passes(both, patches, settings.patches_per_pass(coarse.device)):
+        crops = views.patches(size, here.float(), plan.patch_size)
+        place.copy_(in_passes(networks, plan.input_size, maps_of, crops, in_coarse).view(place.shape))
     return boxes, patches.flatten(0, 1)
 
 

@@ -25,12 +25,14 @@ class Networks(nn.Module):
 
     Attributes:
         num_classes: what the networks' own ``num_classes`` say; None where none has it, and the outputs alone can tell.
+        most_at_once: images of a pass that memory did for where it did not do for more; None: it always did.
 
     Raises:
         TypeError, ValueError: they are no such modules, or differ in their classes.
     """
 
     _looked_at: frozenset[str] = frozenset()  # whose numbers were checked
+    most_at_once: int | None = None
 
     def __init__(self, segmenter: nn.Module, refiners: Sequence[nn.Module]) -> None:
         super().__init__()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
+
+import torch
 
 from magnet.bounds import Size
 from magnet.walk.grid import count_grid
 from magnet.walk.settings import WalkSettings
 
-__all__ = ["Plan", "count_patches", "plan_walk"]
+__all__ = ["Plan", "count_patches", "images_per_pass", "plan_walk"]
+
+_MOST_PIXELS = 1 << 24  # of the last scale that are walked over together: 19 classes of them take 1.3 GB in float32
 
 
 class Plan(NamedTuple):
@@ -52,11 +57,26 @@ def plan_walk(settings: WalkSettings, size: Size) -> Plan:
 
 def count_patches(settings: WalkSettings, plan: Plan) -> int:
     """How often the segmenter looks at one image, the first scale included."""
-    total = 1
-    for scale, size in enumerate(plan.scales[1:], start=1):
-        n_patches, all_patches = settings.patches_at(scale), count_grid(size, plan.patch_size)
-        total += all_patches if n_patches is None else min(n_patches, all_patches)
-    return total
+    return 1 + sum(_count_at(settings, plan, scale) for scale in range(1, len(plan.scales)))
+
+
+def images_per_pass(settings: WalkSettings, plan: Plan, device: torch.device) -> int:
+    """How many images of one plan are best walked over together: those whose patches fill a pass of the networks.
+
+    One on a CPU, which larger passes keep no busier, and whose memory they take; and one as the release walks.
+    """
+    if device.type == "cpu" or settings.compat == "official":
+        return 1
+    counts = [_count_at(settings, plan, scale) for scale in range(1, len(plan.scales))]
+    fewest = min([count for count in counts if count] or [1])
+    height, width = plan.scales[-1]
+    return max(min(ceil(settings.patches_per_pass(device) / fewest), _MOST_PIXELS // (height * width)), 1)
+
+
+def _count_at(settings: WalkSettings, plan: Plan, scale: int) -> int:
+    """How many patches of one image are looked at in ``scale``."""
+    n_patches, all_patches = settings.patches_at(scale), count_grid(plan.scales[scale], plan.patch_size)
+    return all_patches if n_patches is None else min(n_patches, all_patches)
 
 
 def _times(size: Size, factor: float) -> Size:

@@ -352,14 +352,14 @@ def test_what_holds_no_value_has_no_answer_and_is_not_looked_at(tmp_path: Path) 
     pixels[:, 60:] = np.nan
     model = build(**EXACT)
     with open_raster(pixels) as raster:
-        looked: list[int] = []
+        looked: list[tuple[int, int, int, int]] = []
         walk = RasterWalk(model, raster, model.settings, tmp_path, ["a"], channels=_unit())
         inner = walk._walk
-        walk._walk = lambda field: (looked.append(field.number), inner(field))[1]  # type: ignore[method-assign]
+        walk._walk = lambda group, turns: (looked.extend(one._box for one in group), inner(group, turns))[1]  # type: ignore[method-assign]
         with walk:
             list(walk)
             labels = walk.labels.read((0, 0, 180, 150))
-        empty = {field.number for field in walk.fields if field.own[0] >= 60}
+        empty = {field.box for field in walk.fields if field.own[0] >= 60}
     assert empty and not empty & set(looked) and len(looked) == len(walk.fields) - len(empty)
     assert (labels[:, :60] != 255).all() and (labels[:, 60:] == 255).all()
 

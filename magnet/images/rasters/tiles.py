@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import abstractmethod
 from collections import OrderedDict
@@ -47,6 +48,7 @@ class TiledRaster(Raster):
         self.tiles: tuple[Size, ...] = levels
         self._kept: OrderedDict[tuple[int, int, int], Tile] = OrderedDict()
         self._kept_bytes = 0
+        self._decoded: dict[tuple[tuple[int, int, int], int], threading.Event] = {}  # by a thread at this moment
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -78,18 +80,32 @@ class TiledRaster(Raster):
 
     def _tile(self, level: int, row: int, column: int) -> Tile:
         key = level, row, column
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-            self.tiles_read[level] += 1
-        height, width = self.tiles[level]
+        now = key, os.getpid()  # what another thread decoded when a process forked, nobody decodes in the new one
+        while True:
+            with self._lock:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
+                if (other := self._decoded.get(now)) is None:
+                    mine = self._decoded[now] = threading.Event()
+                    break
+            other.wait()  # another thread decodes it; where that failed, this one tries and tells
+        try:
+            return self._keep(key, self._decode(level, self._place(level, row, column)))
+        finally:
+            with self._lock:
+                del self._decoded[now]
+            mine.set()
+
+    def _place(self, level: int, row: int, column: int) -> Box:
+        (height, width), (bottom, right) = self.tiles[level], self.levels[level]
         y, x = row * height, column * width
-        # without the lock: two threads may decode one tile, and both are right
-        bottom, right = self.levels[level]
-        tile = self._decode(level, (x, y, min(x + width, right), min(y + height, bottom)))
+        return x, y, min(x + width, right), min(y + height, bottom)
+
+    def _keep(self, key: tuple[int, int, int], tile: Tile) -> Tile:
         with self._lock:
-            if not self._closed and key not in self._kept:
+            self.tiles_read[key[0]] += 1
+            if not self._closed:
                 self._kept[key] = tile
                 self._kept_bytes += _bytes(tile)
                 while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:

@@ -111,7 +111,7 @@ class DataConfig:
     corrupt: Literal["error", "skip"] = "error"
     exif: Literal["apply", "ignore"] = "apply"
     extent: Literal["scene", "ground"] | None = None
-    resolution: Text | None = None
+    resolution: Text = ""
     accept: list[Literal["absent", "ignored", "lossy"]] = field(default_factory=list)
     generated: GeneratedConfig = field(default_factory=GeneratedConfig)
     cache_mb: Annotated[int, whole(0, MAX_CACHE_MB)] = 4096

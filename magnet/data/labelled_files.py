@@ -142,13 +142,18 @@ class LabelledFiles:
         self.check_places(index)
         return image, labels
 
-    def is_ground(self, index: int, scale: Size) -> bool:
-        """Whether an image is seen field by field where the last scale is ``scale`` (H, W); see ``DataConfig.extent``.
+    def is_ground(self, index: int, scale: Size, resolution: str | None = None) -> bool:
+        """Whether an image is seen field by field; see ``DataConfig.extent``.
+
+        Args:
+            index: number of the image.
+            scale: (H, W) of the last scale.
+            resolution: of its pixels, where the data set has none of its own.
 
         Raises:
             MagNetError: it may be, and cannot be opened.
         """
-        return is_ground(self.pairs[index].image, self.extent, scale, self.resolution)
+        return is_ground(self.pairs[index].image, self.extent, scale, self.resolution or resolution)
 
     def open(self, index: int, rng: np.random.Generator | None = None) -> LabelledRaster:
         """An image and its labels, to be read by window; labels of PNG and other pictures are read whole.

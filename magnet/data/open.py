@@ -30,7 +30,7 @@ def check_data(config: DataConfig) -> None:
         ArgumentError: names the key, what was expected and what came.
     """
     made, lists, name = config.generated, config.lists, config.format
-    if config.resolution is not None:
+    if config.resolution:
         try:
             as_resolution(config.resolution)
         except ValueError as error:
@@ -100,7 +100,7 @@ def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: b
     datasets = _open(config, split, extra, strict)
     for dataset in datasets:
         dataset.exif, dataset.accept = config.exif, list(config.accept)
-        dataset.extent, dataset.resolution = config.extent, config.resolution
+        dataset.extent, dataset.resolution = config.extent, config.resolution or None
     return datasets
 
 

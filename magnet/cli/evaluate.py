@@ -232,7 +232,8 @@ def _evaluate(
 def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None) -> tuple[Dataset, list[Path]]:
     """The data set of --data, or that of a configuration, and the files that it is read from.
 
-    The keys of a configuration that say how files are read (exif, accept, corrupt) count for --data, too.
+    The keys of a configuration that say how files are read (exif, accept, corrupt, extent, resolution) count for
+    --data, too.
     """
     split: str = args.split
     if not args.data:
@@ -241,7 +242,9 @@ def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None)
         return dataset, files_of(config.data, dataset)
     data = data_config(args.data, [] if config else rest, "magnet eval")
     if config:
-        data = replace(data, exif=config.data.exif, accept=config.data.accept, corrupt=config.data.corrupt)
+        read = config.data
+        data = replace(data, exif=read.exif, accept=read.accept, corrupt=read.corrupt)
+        data = replace(data, extent=read.extent, resolution=read.resolution)
     if data.format == "folder" and not os.path.lexists(Path(args.data) / f"{split}.txt"):
         lists = [path.stem for path in sorted(Path(args.data).glob("*.txt")) if path.name != "classes.txt"]
         raise ArgumentError(

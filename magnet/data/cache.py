@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from magnet.data.dataset import IGNORE_INDEX, Dataset
+from magnet.data.dataset import IGNORE_INDEX, Dataset, View
 from magnet.data.labels import resize_labels
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
@@ -21,8 +21,8 @@ Labelled = tuple[np.ndarray, np.ndarray]
 class Scaled:
     """One image and its labels at the scales that it is large enough for, from ``ScaleCache.open``."""
 
-    def __init__(self, cache: ScaleCache, index: int, whole: Labelled | None) -> None:
-        self._cache, self.index, self._whole = cache, index, whole
+    def __init__(self, cache: ScaleCache, index: int, whole: Labelled | None, view: View | None = None) -> None:
+        self._cache, self.index, self._whole, self._view = cache, index, whole, view
 
     @property
     def scales(self) -> list[int]:
@@ -30,6 +30,8 @@ class Scaled:
 
     def get(self, scale: int) -> Labelled:
         """Image (h, w, 3) uint8 and labels (h, w) uint8 at a scale."""
+        if self._view is not None:
+            return self._view.at(self._cache.sizes[scale])
         if self._whole is None:
             kept = self._cache.kept(self.index, scale)
             if kept is not None:
@@ -48,7 +50,7 @@ class ScaleCache:
 
     Args:
         dataset: the labelled images. Where its ``varies`` is true, ``load(index, rng)`` draws among the labels of an
-            image, and nothing is kept.
+            image, and nothing is kept. What it reads ``by_window`` is not kept either, but read at the size of a scale.
         sizes: (H, W) of each scale. An image smaller than a scale is not used there; the first scale always is.
         limit_mb: memory for the copies.
     """
@@ -80,8 +82,15 @@ class ScaleCache:
         return self._usable[index]
 
     def open(self, index: int, rng: np.random.Generator | None = None) -> Scaled:
-        """One image at all its scales. ``rng`` draws among its labels, where there are several of them."""
+        """One image at all its scales. ``rng`` draws among its labels, where there are several of them, and where in a
+        raster a view lies."""
+        if self._by_window(index):
+            return Scaled(self, index, None, self.dataset.view(index, rng))  # type: ignore[attr-defined]
         return Scaled(self, index, self.load(index, rng) if self._varies and rng is not None else None)
+
+    def _by_window(self, index: int) -> bool:
+        by_window = getattr(self.dataset, "by_window", None)
+        return by_window is not None and bool(by_window(index))
 
     def get(self, index: int, scale: int) -> Labelled:
         """Image (h, w, 3) uint8 and labels (h, w) uint8 at a scale."""
@@ -118,7 +127,9 @@ class ScaleCache:
 
         used, full, labelled = 0, self._varies, False
         for index in tqdm(range(len(self)), desc="reading data", leave=False, disable=None if is_main() else True):
-            if full:
+            viewed = self._by_window(index)
+            labelled = labelled or viewed  # views without a label are left out by their data set
+            if full or viewed:
                 self.scales_of(index)
                 continue
             whole = self.load(index)

@@ -13,9 +13,10 @@ from magnet.data.labelled_files import LabelledFiles
 from magnet.data.meaning import ImageLabels, LabelCounts, Verdict, judge_scored, judge_trained
 from magnet.data.overlap import shared_labels
 from magnet.data.turns import turn_note
-from magnet.data.unreadable import each
+from magnet.data.unreadable import each, share_without_value
 from magnet.errors import MagNetError
 from magnet.images.large import read_fitting_turned
+from magnet.images.rasters.channels import Channels
 from magnet.notices import Notice, gathered
 
 __all__ = ["SplitReport", "check_split", "judge"]
@@ -85,6 +86,7 @@ class _Seen:
     wrong: list[tuple[str, str]] = field(default_factory=list)
     note: str | None = None
     turn: str | None = None  # what to tell of an EXIF turn
+    missing: str | None = None  # what to tell of pixels without a value
     notices: list[Notice] = field(default_factory=list)
 
 
@@ -102,7 +104,11 @@ def check_split(dataset: LabelledFiles) -> SplitReport:
         counts=counts,
         no_labels=dataset.no_labels,
         strange={},
-        notes=[*shared_labels(dataset), *_of_pixels(seen), *(note for s in seen for note in (s.note, s.turn) if note)],
+        notes=[
+            *shared_labels(dataset),
+            *_of_pixels(seen),
+            *(note for s in seen for note in (s.note, s.turn, s.missing) if note),
+        ],
     )
     for one in seen:
         strange.update(one.strange)
@@ -152,17 +158,25 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
     turned = 1
     try:
         with gathered() as seen.notices:
-            image, turned = read_fitting_turned(path, upright=dataset.exif == "apply")
-        seen.size = (image.shape[0], image.shape[1])
+            if dataset.by_parts(index):
+                with dataset.open_image(index) as raster:
+                    seen.size = raster.size
+                    Channels().of(raster)
+                missing = share_without_value(dataset, index)
+                seen.missing = f"'{path}': {missing:.1%} of its pixels hold no value" if missing else None
+            else:
+                image, turned = read_fitting_turned(path, upright=dataset.exif == "apply")
+                seen.size = (image.shape[0], image.shape[1])
     except Exception as error:  # a decoder may fail in its own ways; the other files are still to be checked
         told = str(error) if isinstance(error, MagNetError) else f"'{path}': {type(error).__name__}: {error}"
         seen.wrong.append(("unreadable", told))
     try:
-        decoded = dataset.read_labels(index)
+        tally = dataset.count_labels(index)
     except MagNetError as error:
         unreadable = dataset.unreadable_labels(index)
         seen.wrong += [("unreadable", message) for message in unreadable] or [("sizes", str(error))]
         return seen
+    decoded, size = tally.found, tally.size
     try:
         seen.note = dataset.check_values(decoded)
     except MagNetError as error:
@@ -170,9 +184,16 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
     if decoded.lossy and seen.wrong:  # what it holds would be listed as values of no class
         return seen
     seen.strange = decoded.strange
-    seen.labels = image_labels(dataset, decoded)
+    seen.labels = image_labels(dataset, tally)
     if turned != 1:
-        seen.turn = turn_note(path, turned, decoded.labels.shape, dataset.exif)[0]
-    if seen.size and seen.size != decoded.labels.shape:
-        seen.wrong.append(("sizes", dataset.size_mismatch(index, seen.size, decoded.labels.shape)))
+        seen.turn = turn_note(path, turned, size, dataset.exif)[0]
+    if seen.size and seen.size != size:
+        seen.wrong.append(("sizes", dataset.size_mismatch(index, seen.size, size)))
+        return seen
+    try:
+        with gathered() as notices:
+            dataset.check_places(index)
+        seen.notices += notices
+    except MagNetError as error:
+        seen.wrong.append(("places", str(error)))
     return seen

@@ -86,6 +86,11 @@ class DataConfig:
         corrupt: "error" stops at a file that cannot be read; "skip" reads all at the start, names and skips those.
         exif: "apply" turns images upright as their EXIF tag says, "ignore" leaves them as stored, for labels that were
             drawn so. Labels are never turned.
+        extent: "scene" = images are resized whole to the scales; "ground" = they are seen in fields of the size of the
+            last scale, at their own pixels. Empty = ground are rasters with a place on earth or a pixel size that are
+            larger than the last scale (GeoTIFF, COG, slides); all others are scenes, also beside them.
+        resolution: side of a pixel of the last scale on the ground, as "0.5m" or "0.25um": ground of other pixels is
+            seen at it. Empty = at its own pixels.
         accept: what would be an error, declared to be meant: "absent" (classes without a pixel in the training split),
             "ignored" (many pixels of 255 where nothing else declares that it is ignored), "lossy" (JPEG labels).
         generated: scenes made by the program instead.
@@ -105,6 +110,8 @@ class DataConfig:
     annotator: Literal["majority", "random"] | Annotated[int, whole(1, 6)] = "majority"
     corrupt: Literal["error", "skip"] = "error"
     exif: Literal["apply", "ignore"] = "apply"
+    extent: Literal["scene", "ground"] | None = None
+    resolution: Text = ""
     accept: list[Literal["absent", "ignored", "lossy"]] = field(default_factory=list)
     generated: GeneratedConfig = field(default_factory=GeneratedConfig)
     cache_mb: Annotated[int, whole(0, MAX_CACHE_MB)] = 4096

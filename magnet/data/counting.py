@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from magnet.data.labelled_files import LabelledFiles
-from magnet.data.labels import Decoded
+from magnet.data.labels import Tally
 from magnet.data.meaning import ImageLabels, LabelCounts, judge_scored, judge_trained
 from magnet.data.names import compare_names
 from magnet.data.overlap import shared_note
@@ -30,10 +28,9 @@ _LOG = logging.getLogger("magnet")
 COUNTS = "labels.json"  # in the folder of a run
 
 
-def image_labels(dataset: LabelledFiles, decoded: Decoded) -> ImageLabels:
+def image_labels(dataset: LabelledFiles, tally: Tally) -> ImageLabels:
     """What one image's labels hold."""
-    classes = np.bincount(decoded.labels.ravel(), minlength=256)
-    return ImageLabels(classes, decoded.values, dataset.undeclared)
+    return ImageLabels(tally.classes, tally.found.values, dataset.undeclared)
 
 
 def check_labels(train: Sequence[Any], val: Any, run: Path, *, go_on: bool = False) -> dict[str, Any]:
@@ -107,9 +104,9 @@ def _count(dataset: LabelledFiles, limit: int = 0) -> LabelCounts:
     own = shard(range(min(limit, len(dataset)) if limit else len(dataset)))
 
     def look(number: int) -> ImageLabels:
-        decoded = dataset.read_labels(own[number])
-        dataset.check_values(decoded)
-        return image_labels(dataset, decoded)
+        tally = dataset.count_labels(own[number])
+        dataset.check_values(tally.found)
+        return image_labels(dataset, tally)
 
     parts = gather_objects(
         [LabelCounts.of(dataset.class_names, each(look, len(own), f"reading {dataset.split} labels"))]

@@ -6,18 +6,27 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["IGNORE_INDEX", "Colour", "Dataset", "colours_of"]
+__all__ = ["IGNORE_INDEX", "Colour", "Dataset", "View", "colours_of"]
 
 IGNORE_INDEX = 255
 Colour = tuple[int, int, int]  # RGB, 0..255
+
+
+class View(Protocol):
+    """A part of an image and its labels, read at the size that is asked for."""
+
+    def at(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Image (h, w, 3) uint8 RGB and labels (h, w) uint8, resized to ``size`` (h, w)."""
+        ...
 
 
 class Dataset(Protocol):
     """Labelled images by number. Picklable and cheap to make, so that every loader worker can have its own.
 
     Optional are: ``colours``, the RGB of each class where the data set has official ones (read it with ``colours_of``);
-    ``size(index)``, (H, W) without decoding; and ``varies``, True where ``load(index, rng)`` draws among several labels
-    of an image.
+    ``size(index)``, (H, W) without decoding; ``varies``, True where ``load(index, rng)`` draws among several labels
+    of an image; and ``view(index, rng)``, a :class:`View` of an image that is not loaded whole, or None, with
+    ``by_window(index)``, whether it has one.
     """
 
     class_names: list[str]

@@ -31,8 +31,8 @@ class DataFolder(LabelledFiles):
     """One split of a data folder.
 
     A data folder holds ``images/<stem>.jpg`` (or .png, .tif), ``labels/<stem>.png`` (8-bit, pixel = class id, 255 =
-    ignored), ``classes.txt`` (lines ``id name``; a line of id 255 declares that pixels are ignored), and lists of
-    stems: ``train.txt``, ``val.txt``, ``test.txt``.
+    ignored; or .tif beside an image that is .tif), ``classes.txt`` (lines ``id name``; a line of id 255 declares that
+    pixels are ignored), and lists of stems: ``train.txt``, ``val.txt``, ``test.txt``.
 
     Args:
         path: the folder.
@@ -69,7 +69,7 @@ class DataFolder(LabelledFiles):
                     without_image.append(labels[stem])
             elif stem not in labels:
                 without_labels.append(images[stem])
-            elif _is_png(labels[stem]):
+            elif _fits(images[stem], labels[stem]):
                 pairs.append(FilePair(stem, images[stem], (labels[stem],)))
         if strict and without_image and not faults:
             raise MagNetError(
@@ -119,6 +119,12 @@ def _is_png(path: Path) -> bool:
     return path.suffix.lower() == ".png"
 
 
+def _fits(image: Path, labels: Path) -> bool:
+    """Whether a label file is of a kind that is read: PNG, and beside a TIFF a TIFF, as maps are."""
+    tiff = (".tif", ".tiff")
+    return _is_png(labels) or (labels.suffix.lower() in tiff and image.suffix.lower() in tiff)
+
+
 def _as_stem(line: str) -> str:
     """What a line would be without folder and suffix."""
     return Path(line).stem
@@ -144,7 +150,8 @@ def _faults(path: Path, stems: Sequence[str], images: Mapping[str, Path], labels
     nowhere = [stem for stem in stems if stem not in told]
     unread = unread_files(path.parent / "images") if nowhere else {}
     faults += _nowhere(path, [stem for stem in nowhere if stem not in unread], images)
-    others = [labels[stem] for stem in stems if stem in images and stem in labels and not _is_png(labels[stem])]
+    found = [stem for stem in stems if stem in images and stem in labels]
+    others = [labels[stem] for stem in found if not _fits(images[stem], labels[stem])]
     if others:
         lossy = others[0].suffix.lower() in (".jpg", ".jpeg")
         faults.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,14 +10,24 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from magnet.bounds import Size
 from magnet.data.dataset import Colour
-from magnet.data.labels import Decoded, LabelCode, lossy_message
+from magnet.data.extent import has_place, is_ground
+from magnet.data.label_raster import LabelRaster
+from magnet.data.labelled_raster import LabelledRaster
+from magnet.data.labels import Decoded, LabelCode, Tally, count_windows, lossy_message, open_labels
 from magnet.data.names import plain_name
+from magnet.data.places import check_places
 from magnet.data.sizes import image_head, image_size
 from magnet.data.turns import turn_hint, turn_note
 from magnet.errors import MagNetError
 from magnet.images.large import read_fitting_turned
+from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.open import open_raster
+from magnet.images.rasters.pictures import PictureRaster
+from magnet.images.rasters.raster import Raster
 from magnet.images.read import IMAGE_SUFFIXES
+from magnet.notices import tell
 
 __all__ = [
     "FilePair",
@@ -31,6 +42,7 @@ __all__ = [
 
 _LOG = logging.getLogger("magnet")
 _SHOWN = 6  # names in a message
+_WHOLE = (4096, 4096)  # (H, W) up to which ground is read as a whole where all of it is looked at
 
 
 class FilePair(NamedTuple):
@@ -65,6 +77,8 @@ class LabelledFiles:
     exif: Literal["apply", "ignore"] = "apply"  # see ``DataConfig.exif``
     no_labels = ""  # why a split may have no labelled pixel, where that is known
     accept: Collection[str] = ()  # what is declared to be meant, see ``DataConfig.accept``
+    extent: Literal["scene", "ground"] | None = None  # see ``DataConfig.extent``
+    resolution: str | None = None  # see ``DataConfig.resolution``
 
     def __init__(
         self,
@@ -88,6 +102,7 @@ class LabelledFiles:
         self.faults = list(faults)
         self._code = code
         self._told: set[str] = set()
+        self._placed: set[str] = set()  # images whose place was compared
         _check_names(place, self.class_names)
         if strict:
             self._require_all()
@@ -124,7 +139,88 @@ class LabelledFiles:
         if image.shape[:2] != labels.shape:
             raise MagNetError(self.size_mismatch(index, image.shape[:2], labels.shape))
         self._tell_turn(index, turned, labels.shape)
+        self.check_places(index)
         return image, labels
+
+    def is_ground(self, index: int, scale: Size, resolution: str | None = None) -> bool:
+        """Whether an image is seen field by field; see ``DataConfig.extent``.
+
+        Args:
+            index: number of the image.
+            scale: (H, W) of the last scale.
+            resolution: of its pixels, where the data set has none of its own.
+
+        Raises:
+            MagNetError: it may be, and cannot be opened.
+        """
+        return is_ground(self.pairs[index].image, self.extent, scale, self.resolution or resolution)
+
+    def open(self, index: int, rng: np.random.Generator | None = None) -> LabelledRaster:
+        """An image and its labels, to be read by window; labels of PNG and other pictures are read whole.
+
+        Args:
+            index: number of the image.
+            rng: as of :meth:`load`.
+
+        Raises:
+            MagNetError: either file is damaged, their sizes or places differ, or bands or values have no known meaning;
+                names the file.
+        """
+        with contextlib.ExitStack() as stack:
+            raster = stack.enter_context(self.open_image(index))
+            labels = open_labels(self.label_path(index)) if len(self.pairs[index].labels) == 1 else None
+            if labels is not None:
+                stack.callback(labels.close)
+                size: tuple[int, ...] = labels.size
+                if raster.size == size:
+                    check_places(raster, labels.raster)
+                found: LabelRaster | np.ndarray = labels
+            else:
+                decoded = self.read_labels(index, rng)
+                self._tell(self.check_values(decoded))
+                found, size = decoded.labels, decoded.labels.shape
+            if raster.size != size:
+                raise MagNetError(self.size_mismatch(index, raster.size, size))
+            if isinstance(raster, PictureRaster):
+                self._tell_turn(index, raster.turned, size)
+            opened = LabelledRaster(raster, Channels().of(raster), found, self._code, self._check_part)
+            stack.pop_all()
+        return opened
+
+    def open_image(self, index: int) -> Raster:
+        """An image, to be read by window; turned as :meth:`load` turns it."""
+        path = self.pairs[index].image
+        raster = open_raster(path)
+        if self.exif == "apply" or not isinstance(raster, PictureRaster) or raster.turned == 1:
+            return raster
+        raster.close()
+        return PictureRaster(path, upright=False)
+
+    def _check_part(self, decoded: Decoded) -> None:
+        """As ``check_values`` of a part of a file, told once a file."""
+        message = self.check_values(decoded)
+        if message:
+            self._tell(message, str(decoded.path))
+
+    def check_places(self, index: int) -> None:
+        """Compare where an image and its labels lie, once; see :func:`magnet.data.places.check_places`.
+
+        Raises:
+            MagNetError: they lie elsewhere.
+        """
+        image, labels = self.pairs[index].image, self.label_path(index)
+        if f"{image}" in self._placed:
+            return
+        if has_place(image) and has_place(labels):
+            try:
+                with open_raster(image) as one, open_raster(labels) as other:
+                    check_places(one, other)
+            except MagNetError as error:
+                if not isinstance(error.__cause__, ImportError):
+                    raise
+                found = "says where it lies, as its labels do, but without rasterio the two are not compared"
+                tell("have a place that is not compared with that of their labels", image, found, "install rasterio")
+        self._placed.add(f"{image}")
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of an image by the head of its files, which is read in a moment.
@@ -143,6 +239,22 @@ class LabelledFiles:
     def read_labels(self, index: int, rng: np.random.Generator | None = None) -> Decoded:
         """Labels of an image, and the values in them that stand for no class, without complaint about these."""
         return self._code.read(self.label_path(index))
+
+    def count_labels(self, index: int) -> Tally:
+        """What the labels of an image hold, as :meth:`read_labels` without the labels; of a large raster by window."""
+        labels = None
+        if self.by_parts(index) and len(self.pairs[index].labels) == 1:
+            labels = open_labels(self.label_path(index))
+        if labels is None:
+            return Tally.of(self.read_labels(index))
+        try:
+            return count_windows(self._code, labels)
+        finally:
+            labels.close()
+
+    def by_parts(self, index: int) -> bool:
+        """Whether an image is ground too large to be looked at as a whole."""
+        return is_ground(self.pairs[index].image, self.extent, _WHOLE)
 
     @property
     def undeclared(self) -> bool:
@@ -196,9 +308,10 @@ class LabelledFiles:
             self._told.add("turn")
             _LOG.warning(f"data: {message} (others of the split '{self.split}' are not named; magnet data check does)")
 
-    def _tell(self, message: str | None) -> None:
-        if message and message not in self._told:
-            self._told.add(message)
+    def _tell(self, message: str | None, once: str = "") -> None:
+        """Warn of a message, or of the first that concerns ``once``."""
+        if message and (once or message) not in self._told:
+            self._told.add(once or message)
             _LOG.warning(message)
 
     def _require_all(self) -> None:

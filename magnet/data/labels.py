@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
+from magnet.bounds import Box
 from magnet.data.dataset import IGNORE_INDEX, Colour
+from magnet.data.label_raster import LabelRaster, Samples, needs_raster, open_label_raster
 from magnet.errors import MagNetError
 from magnet.images.deflate import check_pieces
-from magnet.images.large import read_fitting_labels
+from magnet.images.large import fitting_size, read_fitting_labels
 from magnet.images.opening import FORMATS, CorruptImageError, quiet
-from magnet.images.read import checked_head, unturned
+from magnet.images.rasters.tiles import row_boxes
+from magnet.images.read import checked_head, is_large, unturned
 from magnet.images.tiff import mend_palette
 from magnet.images.whole import whole
 
@@ -25,8 +29,12 @@ __all__ = [
     "ClassIds",
     "Decoded",
     "LabelCode",
+    "Tally",
+    "count_windows",
     "lossy_message",
     "mapping_of",
+    "nearest_pixels",
+    "open_labels",
     "read_labels",
     "resize_labels",
 ]
@@ -53,6 +61,27 @@ class Decoded(NamedTuple):
     lossy: str = ""
 
 
+class Tally(NamedTuple):
+    """What a label file holds, counted.
+
+    Args:
+        size: (H, W) of the labels.
+        classes: (256,) pixels of each class id, 255 = ignored.
+        found: as of all of the file, but its labels are left out (0, 0).
+    """
+
+    size: tuple[int, int]
+    classes: np.ndarray
+    found: Decoded
+
+    @classmethod
+    def of(cls, decoded: Decoded) -> Tally:
+        """Of labels that were read."""
+        height, width = decoded.labels.shape
+        classes = np.bincount(decoded.labels.ravel(), minlength=256)
+        return cls((height, width), classes, decoded._replace(labels=np.empty((0, 0), np.uint8)))
+
+
 class LabelCode(Protocol):
     """How a label file says which class a pixel has."""
 
@@ -64,6 +93,10 @@ class LabelCode(Protocol):
         ...
 
     def read(self, path: str | os.PathLike[str]) -> Decoded: ...
+
+    def window(self, raster: LabelRaster, box: Box) -> Decoded:
+        """As :meth:`read`, of the pixels within ``box`` (x0, y0, x1, y1) of an opened file."""
+        ...
 
     def check(self, decoded: Decoded) -> str | None:
         """What to tell of values that stand for no class; raises MagNetError where they are not allowed."""
@@ -98,12 +131,31 @@ class ClassIds:
 
     def read(self, path: str | os.PathLike[str]) -> Decoded:
         """Raises MagNetError: missing or corrupt file, more than one channel or 8 bits, a palette that contradicts."""
-        values, lossy, palette = _read(path, ("L", "P", "1"), "an 8-bit image of class ids")
-        counts = np.bincount(values.ravel(), minlength=256)
+        return self._decoded(_read(path, ("L", "P", "1"), "an 8-bit image of class ids"), path)
+
+    def window(self, raster: LabelRaster, box: Box) -> Decoded:
+        """Raises MagNetError: a damaged file, more than one band, a palette that contradicts."""
+        return self._decoded(raster.read(box, colours=False), raster.path)
+
+    def _decoded(self, samples: Samples, path: str | os.PathLike[str]) -> Decoded:
+        values, lossy, palette, valid = samples
+        beyond: dict[str, int] = {}
+        if values.dtype != np.uint8:  # more than 8 bits: whatever no byte holds is of no class
+            outside = (values < 0) | (values > 255)
+            if outside.any():
+                counted = outside if valid is None else outside & valid
+                found, times = np.unique(values[counted], return_counts=True)
+                beyond = {str(v): int(n) for v, n in zip(found, times, strict=True)}
+                valid = ~outside if valid is None else valid & ~outside
+            values = values.astype(np.uint8)
+        counts = np.bincount(values.ravel() if valid is None else values[valid], minlength=256)
         if palette is not None:
             self._check_palette(np.flatnonzero(counts), palette, path)
         strange = np.flatnonzero((counts > 0) & ~self._known)
-        return Decoded(self._table[values], {str(v): int(counts[v]) for v in strange}, path, counts, lossy)
+        labels = self._table[values]
+        if valid is not None:
+            labels[~valid] = IGNORE_INDEX
+        return Decoded(labels, {str(v): int(counts[v]) for v in strange} | beyond, path, counts, lossy)
 
     def _check_palette(self, used: np.ndarray, palette: np.ndarray, path: str | os.PathLike[str]) -> None:
         """Refuse a palette whose greys are class ids, and others than the numbers of its entries.
@@ -174,11 +226,20 @@ class ClassColours:
 
     def read(self, path: str | os.PathLike[str]) -> Decoded:
         """Raises MagNetError: missing or corrupt file, or one that is not of 8-bit colours."""
-        colours, lossy, _ = _read(path, ("RGB", "RGBA", "P"), "an image of the classes' colours", convert="RGB")
+        return self._decoded(_read(path, ("RGB", "RGBA", "P"), "an image of the classes' colours", "RGB"), path)
+
+    def window(self, raster: LabelRaster, box: Box) -> Decoded:
+        """Raises MagNetError: a damaged file, or one that is not of 8-bit colours."""
+        return self._decoded(raster.read(box, colours=True), raster.path)
+
+    def _decoded(self, samples: Samples, path: str | os.PathLike[str]) -> Decoded:
+        colours, lossy, _, valid = samples
         if self._unmatched == "binarize":
             colours = np.where(colours >= 128, np.uint8(255), np.uint8(0))
         packed = (colours[..., 0].astype(np.uint32) << 16) | (colours[..., 1].astype(np.uint32) << 8) | colours[..., 2]
         labels = _colour_table(tuple(self._classes.items()))[packed]
+        if valid is not None:
+            labels[~valid] = IGNORE_INDEX
         nowhere = labels == _NO_CLASS
         values, counts = np.unique(packed[nowhere], return_counts=True)
         labels[nowhere] = IGNORE_INDEX
@@ -208,19 +269,16 @@ def _colour_text(packed: int) -> str:
     return f"({packed >> 16}, {packed >> 8 & 255}, {packed & 255})"
 
 
-def _read(
-    path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = ""
-) -> tuple[np.ndarray, str, np.ndarray | None]:
-    """Values (H, W) or colours (H, W, 3), the lossy compression they went through, and the palette (256, 3)."""
-    if not os.path.exists(path):
-        raise MagNetError(f"labels: expected a file, but '{path}' does not exist; check labels/ and the split")
-    if not os.path.isfile(path):  # to open a pipe would wait for ever
-        raise CorruptImageError(f"labels: expected a file, but '{path}' is none; take it out of the split")
+def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = "") -> Samples:
+    """All values, or colours with ``convert`` "RGB", of a file."""
+    _check_there(path)
     head = checked_head(path)
     if head and head.white_is_zero:
         raise MagNetError(
             f"labels: expected grey whose 0 is black, got a TIFF whose 0 is white: '{path}'; save the ids as PNG"
         )
+    if head and needs_raster(path, head):
+        return _read_raster(path, colours=bool(convert))
     large = read_fitting_labels(path)
     if large is not None:
         if (large.ndim == 3) != (convert == "RGB"):
@@ -228,7 +286,7 @@ def _read(
             raise MagNetError(
                 f"labels: expected {kind}, got {got}: '{path}'; past Pillow's size limit a palette is read as colours"
             )
-        return large, _lossy(path), None
+        return Samples(large, _lossy(path))
     try:
         with quiet(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in modes:
@@ -243,7 +301,7 @@ def _read(
                 as_stored = image.mode == "RGB" or not convert
                 check_pieces(path, head.deflated, values if as_stored else unturned(np.asarray(image), turned))
             lossy = _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
-            return values // step, lossy, _palette(image)
+            return Samples(values // step, lossy, _palette(image))
     except PermissionError as error:
         raise MagNetError(f"labels: '{path}' cannot be read ({error.strerror}); change its permissions") from error
     except (MagNetError, MemoryError):
@@ -252,6 +310,69 @@ def _read(
         raise CorruptImageError(
             f"labels: expected a readable image, but '{path}' is corrupt or not an image ({error}); replace the file"
         ) from error
+
+
+def _check_there(path: str | os.PathLike[str]) -> None:
+    if not os.path.exists(path):
+        raise MagNetError(f"labels: expected a file, but '{path}' does not exist; check labels/ and the split")
+    if not os.path.isfile(path):  # to open a pipe would wait for ever
+        raise CorruptImageError(f"labels: expected a file, but '{path}' is none; take it out of the split")
+
+
+def _read_raster(path: str | os.PathLike[str], *, colours: bool) -> Samples:
+    """All of a TIFF that Pillow does not read as it is meant; past Pillow's size limit as other label files are."""
+    raster = open_label_raster(path, _lossy(path))
+    assert raster is not None  # it is a TIFF
+    try:
+        height, width = raster.size
+        size = fitting_size(raster.size)
+        if size == raster.size:
+            return raster.read((0, 0, width, height), colours=colours)
+        rows, columns = nearest_pixels(height, size[0]), nearest_pixels(width, size[1])
+        values, valid = [], []
+        for box in row_boxes(raster.raster):
+            part = raster.read(box, colours=colours)
+            picked = np.ix_(rows[(rows >= box[1]) & (rows < box[3])] - box[1], columns)
+            values.append(part.values[picked])
+            valid.append(np.ones(values[-1].shape[:2], bool) if part.valid is None else part.valid[picked])
+        return Samples(np.concatenate(values), part.lossy, part.palette, np.concatenate(valid))
+    finally:
+        raster.close()
+
+
+def open_labels(path: str | os.PathLike[str]) -> LabelRaster | None:
+    """A label file to be read by window; None: its format is decoded as a whole, as :class:`LabelCode` reads it.
+
+    Raises:
+        MagNetError: it is missing, or past Pillow's size limit and can be decoded by no part.
+    """
+    _check_there(path)
+    raster = open_label_raster(path, _lossy(path))
+    if raster is None and is_large(path):
+        raise MagNetError(
+            f"labels: expected a TIFF, to read a part of labels past Pillow's size limit, got '{path}'; save it as a "
+            "tiled TIFF, as with gdal_translate -of COG"
+        )
+    return raster
+
+
+def count_windows(code: LabelCode, raster: LabelRaster) -> Tally:
+    """What an opened label file holds, counted window by window.
+
+    Raises:
+        CorruptImageError, MagNetError: as :meth:`LabelCode.window`.
+    """
+    classes = np.zeros(256, np.int64)
+    values: np.ndarray | None = None
+    strange: Counter[str] = Counter()
+    for box in row_boxes(raster.raster):
+        decoded = code.window(raster, box)
+        classes += np.bincount(decoded.labels.ravel(), minlength=256)
+        strange.update(decoded.strange)
+        if decoded.values is not None:
+            values = decoded.values if values is None else values + decoded.values
+    none = np.empty((0, 0), np.uint8)
+    return Tally(raster.size, classes, Decoded(none, dict(strange.most_common()), raster.path, values, decoded.lossy))
 
 
 def _palette(image: Image.Image) -> np.ndarray | None:
@@ -320,10 +441,14 @@ def read_labels(path: str | os.PathLike[str], num_classes: int | None = None) ->
     return decoded.labels
 
 
+def nearest_pixels(length: int, count: int) -> np.ndarray:
+    """(count,) the pixels of ``length`` that hold the centres of so many equal parts."""
+    return ((np.arange(count) + 0.5) * length / count).astype(np.int64)
+
+
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Nearest-pixel resize of (H, W) labels to ``size`` (H, W), sampling at pixel centres."""
     if labels.shape == tuple(size):
         return labels
-    rows = ((np.arange(size[0]) + 0.5) * labels.shape[0] / size[0]).astype(np.int64)
-    columns = ((np.arange(size[1]) + 0.5) * labels.shape[1] / size[1]).astype(np.int64)
+    rows, columns = (nearest_pixels(*both) for both in zip(labels.shape, size, strict=True))
     return np.ascontiguousarray(labels[rows[:, None], columns[None, :]])

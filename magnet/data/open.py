@@ -18,6 +18,7 @@ from magnet.data.lists import FileLists, read_classes
 from magnet.data.unreadable import leave_out_unreadable
 from magnet.data.yaml_file import YamlData
 from magnet.errors import ArgumentError, MagNetError, shown
+from magnet.images.rasters.resolution import as_resolution
 
 __all__ = ["check_data", "data_root", "detect_format", "open_files", "open_split"]
 
@@ -29,6 +30,11 @@ def check_data(config: DataConfig) -> None:
         ArgumentError: names the key, what was expected and what came.
     """
     made, lists, name = config.generated, config.lists, config.format
+    if config.resolution:
+        try:
+            as_resolution(config.resolution)
+        except ValueError as error:
+            raise ArgumentError(f"data.{error}") from error
     listed = [path for path in (lists.train, lists.val, lists.test) if path]
     parts = [config.split.val, config.split.test]
     if made.train > 0:
@@ -94,6 +100,7 @@ def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: b
     datasets = _open(config, split, extra, strict)
     for dataset in datasets:
         dataset.exif, dataset.accept = config.exif, list(config.accept)
+        dataset.extent, dataset.resolution = config.extent, config.resolution or None
     return datasets
 
 

@@ -12,10 +12,11 @@ from magnet.data.labelled_files import LabelledFiles
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
 from magnet.images.large import read_fitting
+from magnet.images.rasters.tiles import row_boxes
 from magnet.images.read import CorruptImageError
 from magnet.notices import gathered
 
-__all__ = ["each", "leave_out_unreadable"]
+__all__ = ["each", "leave_out_unreadable", "share_without_value"]
 
 _LOG = logging.getLogger("magnet")
 _Result = TypeVar("_Result")
@@ -35,6 +36,17 @@ def each(work: Callable[[int], _Result], count: int, description: str) -> Sequen
             raise
 
 
+def share_without_value(dataset: LabelledFiles, index: int) -> float:
+    """Read an image from end to end by window, and say which share of its pixels holds no value.
+
+    Raises:
+        CorruptImageError, MagNetError: it is damaged, or cannot be opened.
+    """
+    with dataset.open_image(index) as raster:
+        missing = sum(int((~raster.read_level(0, box)[1]).sum()) for box in row_boxes(raster))
+        return missing / (raster.size[0] * raster.size[1])
+
+
 def leave_out_unreadable(dataset: LabelledFiles) -> list[str]:
     """Take the images out of a data set whose file, or label file, cannot be read, and say so in one warning.
 
@@ -50,8 +62,11 @@ def leave_out_unreadable(dataset: LabelledFiles) -> list[str]:
     def trouble(index: int) -> str | None:
         try:
             with gathered():  # told when it is used
-                read_fitting(dataset.pairs[index].image)
-            dataset.read_labels(index)
+                if dataset.by_parts(index):
+                    share_without_value(dataset, index)
+                else:
+                    read_fitting(dataset.pairs[index].image)
+            dataset.count_labels(index)
         except CorruptImageError as error:
             return str(error)
         return None

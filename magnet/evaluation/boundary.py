@@ -21,6 +21,10 @@ from magnet.evaluation.metrics import count_values
 __all__ = ["boundary_counts", "boundary_iou_per_class", "boundary_pixels", "boundary_region", "check_boundary_width"]
 
 
+Border = tuple[bool, bool, bool, bool]  # top, bottom, left, right
+_ALL: Border = (True, True, True, True)
+
+
 def check_boundary_width(width: float) -> float:
     """``width`` if it is a number of pixels (an int) or a fraction of the diagonal (a float in (0, 1)); 0: none.
 
@@ -56,13 +60,15 @@ def _largest_around(values: Tensor, d: int, dim: int) -> Tensor:
     return values
 
 
-def boundary_region(labels: Tensor, d: int, ignore_index: int = 255) -> Tensor:
+def boundary_region(labels: Tensor, d: int, ignore_index: int = 255, border: Border = _ALL) -> Tensor:
     """Pixels that lie in the boundary region of their own class.
 
     Args:
         labels: (H, W) uint8 classes.
         d: width of the region in pixels.
         ignore_index: pixels of this value are in no region and make no contour.
+        border: whether the sides are those of the image; of a window pixels nearer than ``d`` to another side are not
+            known, and what is returned for them means nothing.
 
     Returns:
         (H, W) bool.
@@ -72,13 +78,21 @@ def boundary_region(labels: Tensor, d: int, ignore_index: int = 255) -> Tensor:
     both = torch.stack([labels + 1, 255 - labels]).masked_fill_(ignored, 0)
     around = _largest_around(_largest_around(both, d, 1), d, 2)
     region = (around != both).any(0)
-    for edge in (region[:d], region[-d:], region[:, :d], region[:, -d:]):
-        edge.fill_(True)
+    for edge, is_border in zip((region[:d], region[-d:], region[:, :d], region[:, -d:]), border, strict=True):
+        if is_border:
+            edge.fill_(True)
     return region & ~ignored
 
 
 def boundary_counts(
-    pred: Tensor, target: Tensor, num_classes: int, d: int, target_region: Tensor, ignore_index: int = 255
+    pred: Tensor,
+    target: Tensor,
+    num_classes: int,
+    d: int,
+    target_region: Tensor,
+    ignore_index: int = 255,
+    border: Border = _ALL,
+    inside: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Tensor:
     """Sizes of the boundary regions of each class, to be added up over images.
 
@@ -87,12 +101,15 @@ def boundary_counts(
         num_classes: number of classes C.
         d: width of the regions in pixels.
         target_region: ``boundary_region(target, d)``, the same for all predictions of an image.
+        border: as of ``boundary_region``.
+        inside: rows and columns that are counted, of a window with a margin.
 
     Returns:
         (3, C) int64: pixels in the regions of both, of ``target``, and of ``pred``.
     """
     pred = torch.where(target == ignore_index, target, pred)
-    region = boundary_region(pred, d, ignore_index)
+    region = boundary_region(pred, d, ignore_index, border)[inside]
+    pred, target, target_region = pred[inside], target[inside], target_region[inside]
     masks = ((region & target_region & (pred == target), pred), (target_region, target), (region, pred))
     none = num_classes  # a bin for the pixels outside of the regions
     values = [torch.where(mask, labels, none).clamp_(max=none) for mask, labels in masks]

@@ -17,9 +17,21 @@ from magnet.images.tensors import normalize, resize, to_tensor
 from magnet.model.image_walk import ImageWalk
 from magnet.model.magnet import MagNet
 from magnet.walk.maps import labels_at, whole_image
+from magnet.walk.plan import Plan
 from magnet.walk.sliding import sliding_window
 
-__all__ = ["ALL_MODES", "MODES", "WALKS", "NotEnoughMemory", "foresee_memory", "predict", "walk"]
+__all__ = [
+    "ALL_MODES",
+    "MODES",
+    "WALKS",
+    "NotEnoughMemory",
+    "density",
+    "foresee_memory",
+    "patches_of",
+    "predict",
+    "predict_pixels",
+    "walk",
+]
 
 MODES = ("coarse", "sliding", "magnet", "fast")  # evaluated unless others are asked for
 ALL_MODES = (*MODES, "full")
@@ -39,8 +51,12 @@ def walk(model: MagNet, image: np.ndarray, mode: str, n_patches: int | Sequence[
         mode: "magnet": every patch of every scale; "fast": ``n_patches`` of each scale.
         n_patches: of "fast".
     """
-    looked_at = {"magnet": None, "fast": n_patches, "coarse": 0}[mode]
-    return model.walk(image, probabilities=False, n_patches=looked_at, progress=False)
+    return model.walk(image, probabilities=False, n_patches=patches_of(mode, n_patches), progress=False)
+
+
+def patches_of(mode: str, n_patches: int | Sequence[int | None]) -> int | Sequence[int | None] | None:
+    """The setting ``n_patches`` of a walk in a mode of ``WALKS``, or in "coarse"; ``n_patches`` is that of "fast"."""
+    return {"magnet": None, "fast": n_patches, "coarse": 0}[mode]
 
 
 def predict(model: MagNet, image: np.ndarray, mode: str) -> Tensor:
@@ -64,24 +80,34 @@ def predict(model: MagNet, image: np.ndarray, mode: str) -> Tensor:
         coarse = walk(model, image, mode, 0)
         deque(coarse, maxlen=0)
         return coarse.prediction.labels
-    pixels = model.matched(to_tensor(image).to(model.device)[None])
-    plan = model.plan(size)
+    return predict_pixels(model, model.matched(to_tensor(image).to(model.device)[None]), mode, model.plan(size), size)
+
+
+def predict_pixels(model: MagNet, pixels: Tensor, mode: str, plan: Plan, size: Size) -> Tensor:
+    """As :func:`predict`, of pixels (1, 3, h, w) in [0, 1] of an image, whose colours are matched, at any size.
+
+    Args:
+        model: in evaluation mode.
+        pixels: of the image.
+        mode: as of :func:`predict`.
+        plan: of the walk over the image.
+        size: (H, W) of the labels.
+    """
     if mode == "coarse":
         probabilities = model.segment(whole_image(normalize(pixels), plan.scales[0], plan.whole))
     elif mode == "sliding":
-        seen, window = _density(model, size)
+        seen, window = density(plan)
         probabilities = sliding_window(model.segment, resize(pixels, seen), window)
     else:
-        probabilities = _one_pass(model, resize(normalize(pixels), _density(model, size)[0]))
+        probabilities = _one_pass(model, resize(normalize(pixels), density(plan)[0]))
     finite = Finite(model)
     finite.look(probabilities, f"mode '{mode}'", probabilities.shape[-2:])
     finite.finish()
     return labels_at(probabilities[0], size)
 
 
-def _density(model: MagNet, size: Size) -> tuple[Size, Size]:
+def density(plan: Plan) -> tuple[Size, Size]:
     """The whole image at the density of pixels at which the network sees patches of the last scale, and a patch."""
-    plan = model.plan(size)
     if len(plan.scales) == 1:
         return plan.whole, plan.whole
     (h, w), (ih, iw), (ph, pw) = plan.scales[-1], plan.input_size, plan.patch_size
@@ -116,7 +142,7 @@ def foresee_memory(model: MagNet, size: Size) -> None:
     """
     if model.device.type != "cpu":
         return
-    (height, width), (h, w) = _density(model, size)
+    (height, width), (h, w) = density(model.plan(size))
     times = max(1, math.isqrt(height * width // (16 * h * w)))  # a size that the network takes, as its input is
     share = times**2 * h * w / (height * width)
     if share > 0.25:

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from magnet import distributed
-from magnet.data import Dataset
+from magnet.data import Dataset, LabelledFiles
 from magnet.data.names import compare_names
 from magnet.errors import MagNetError
 from magnet.evaluation.boundary import check_boundary_width
@@ -75,8 +75,8 @@ def evaluate(
         report: called with a line of text after each image.
         boundary_width: of the boundary IoU, see ``magnet.evaluation.boundary``: an int in pixels, a float as a fraction
             of the image diagonal (0.02 is the paper's), 0 leaves it out.
-        per_scale: also score the map after each scale of "magnet" and "fast". That happens while the clock is stopped
-            and memory is not measured.
+        per_scale: also score the map after each scale of "magnet" and "fast", but on rasters. That happens while the
+            clock is stopped and memory is not measured.
 
     Returns:
         For each mode, in percent (None: nothing to count): ``mean_iou`` (over the classes present in labels or
@@ -89,7 +89,11 @@ def evaluate(
         there are no others; ``timed_images`` are. ``peak_memory_mib``: of the process on the CPU, allocated by torch
         on a GPU, the highest of all processes.
         ``scales``, for "magnet" and "fast": the same figures after each scale, and the seconds until there.
-        ``note``: why there are no figures, such as a pass over the whole image that does not fit into memory.
+        ``note``: why figures are missing, such as those of a pass over the whole image that does not fit into memory.
+
+        Rasters that are ground (see ``DataConfig.extent``) are segmented field by field, as by ``predict_raster``, and
+        counted by window; their seconds are with reading and writing. Of data with any there are no figures of "full",
+        nor after each scale, and no such image is among ``Evaluation.gained`` and ``lost``.
 
     Raises:
         MagNetError: the data have other classes than the model, or in another order, or a bad image.
@@ -131,7 +135,8 @@ def run_evaluation(
     _check(model, dataset, modes, count)
     refined = next((mode for mode in WALKS if mode in modes and "coarse" in modes), None)
     keep = ("coarse", refined) if refined and extremes else ()
-    work = Work(model, dataset, list(dict.fromkeys(modes)), n_patches, boundary_width, per_scale, keep)
+    ground = _ground(model, dataset, count)
+    work = Work(model, dataset, list(dict.fromkeys(modes)), n_patches, boundary_width, per_scale, keep, ground)
     kept = Extremes(extremes)
     with model.evaluating():
         own = distributed.shard(range(count))
@@ -139,7 +144,7 @@ def run_evaluation(
             record = work.image(index)
             if refined:
                 gain = record["gain"] = _gain(record, refined)
-                if keep:
+                if keep and index not in ground:  # whose labels are too large to be kept, and to be shown
                     kept.add(index, gain, work.labels["coarse"], work.labels[refined])
             if report:
                 report(_line(record))
@@ -148,7 +153,7 @@ def run_evaluation(
     gained: list[Extreme] = []
     lost: list[Extreme] = []
     if keep:
-        with_gain = sum(not math.isnan(record["gain"]) for record in records)
+        with_gain = sum(not math.isnan(record["gain"]) for record in records if record["index"] not in ground)
         gained, lost = pick_extremes(distributed.gather_objects(kept.kept), with_gain, extremes)
     return Evaluation(results, [_public(r) for r in records], confusion, refined, gained, lost)
 
@@ -169,6 +174,14 @@ def _check(model: MagNet, dataset: Dataset, modes: Sequence[str], count: int) ->
     if count == 0:
         raise MagNetError("data: expected labelled images, got none; check the split")
     distributed.check_same("data", [count, dataset.name(0), dataset.name(count - 1)])
+
+
+def _ground(model: MagNet, dataset: Dataset, count: int) -> set[int]:
+    """The images that are seen field by field."""
+    if not isinstance(dataset, LabelledFiles):
+        return set()
+    files, resolution = dataset, (model.info or {}).get("resolution")
+    return {index for index in range(count) if files.is_ground(index, model.scales[-1], resolution)}
 
 
 def _gain(record: dict[str, Any], refined: str) -> float:

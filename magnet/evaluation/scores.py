@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from magnet.bounds import Box, Size
 from magnet.data import IGNORE_INDEX
 from magnet.evaluation.boundary import boundary_counts, boundary_iou_per_class, boundary_pixels, boundary_region
 from magnet.evaluation.metrics import (
@@ -22,8 +23,12 @@ from magnet.evaluation.metrics import (
     pair_counts,
     pixel_accuracy,
 )
+from magnet.images.label_files.blocks import NO_ANSWER, Blocks, tiles
 
 __all__ = ["Scorer", "boundary_of", "confusion_of", "figures", "is_bad", "official_classes", "percent"]
+
+
+_WINDOW = 2048  # pixels along a side, counted at a time; a margin comes around it
 
 
 class Scorer:
@@ -64,6 +69,31 @@ class Scorer:
             counts[square + 1 :] = boundary_counts(
                 predicted, self._target, self.num_classes, self._d, self._region, IGNORE_INDEX
             ).flatten()
+        return counts
+
+    def count_windows(self, size: Size, target: Callable[[Box], np.ndarray], predicted: Blocks) -> Tensor:
+        """Counts of a prediction that is read by window, the same as of the whole, in memory of a window.
+
+        Args:
+            size: (H, W) of both.
+            target: the labels within a box (x0, y0, x1, y1), uint8.
+            predicted: 255 where there is no answer, as the image holds no value: such pixels do not count.
+        """
+        square, height, width = self.num_classes**2, *size
+        d = boundary_pixels(self.boundary_width, size) if self.boundary_width else 0
+        counts = torch.zeros(self.length, dtype=torch.int64, device=self.device)
+        for x0, y0, x1, y1 in tiles(size, _WINDOW):
+            box = max(x0 - d, 0), max(y0 - d, 0), min(x1 + d, width), min(y1 + d, height)
+            labels, answers = (torch.from_numpy(read(box)).to(self.device) for read in (target, predicted.read))
+            labels.masked_fill_(answers == NO_ANSWER, IGNORE_INDEX)
+            inside = slice(y0 - box[1], y1 - box[1]), slice(x0 - box[0], x1 - box[0])
+            counts[: square + 1] += pair_counts(answers[inside], labels[inside], self.num_classes, IGNORE_INDEX)
+            if d:
+                border = box[1] == 0, box[3] == height, box[0] == 0, box[2] == width
+                region = boundary_region(labels, d, IGNORE_INDEX, border)
+                counts[square + 1 :] += boundary_counts(
+                    answers, labels, self.num_classes, d, region, IGNORE_INDEX, border, inside
+                ).flatten()
         return counts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from magnet import distributed
-from magnet.data import Dataset
+from magnet.data import Dataset, LabelledFiles
 from magnet.errors import MagNetError
+from magnet.evaluation.ground import NO_FULL, NO_SCALES, predict_ground
 from magnet.evaluation.meter import Meter
 from magnet.evaluation.metrics import frequency_weighted_iou, mean_iou
 from magnet.evaluation.modes import WALKS, NotEnoughMemory, foresee_memory, predict, walk
@@ -21,6 +22,8 @@ from magnet.evaluation.scores import Scorer, confusion_of, figures, is_bad, offi
 from magnet.model.magnet import MagNet
 
 __all__ = ["Work"]
+
+_Counted = tuple[str, Tensor, list[float]]  # a mode, counts (scales, length), and seconds until each scale was done
 
 
 class Work:
@@ -31,6 +34,7 @@ class Work:
             IoU (fractions; NaN where nothing counts) and seconds, also until each scale was done.
         labels: the predictions (H, W) uint8 for the image at hand, of the modes to ``keep``.
         notes: modes that were given up, and why.
+        remarks: what else is to be said of the figures of a mode.
     """
 
     def __init__(
@@ -42,15 +46,19 @@ class Work:
         boundary_width: float,
         per_scale: bool,
         keep: Sequence[str] = (),
+        ground: Collection[int] = (),
     ) -> None:
         self.model, self.dataset, self.modes, self.n_patches = model, dataset, modes, n_patches
         self.boundary = bool(boundary_width)
         self.meter = Meter(model.device)
         self.scorer = Scorer(dataset.num_classes, boundary_width, model.device)
-        self.rows = {m: len(model.scales) if per_scale and m in WALKS else 1 for m in modes}
+        self._ground = frozenset(ground)
+        by_scale = per_scale and not ground
+        self.rows = {m: len(model.scales) if by_scale and m in WALKS else 1 for m in modes}
         self.totals = {m: self._zeros(self.rows[m]) for m in modes}
         self.peak = dict.fromkeys(modes, 0.0)
-        self.notes: dict[str, str] = {}
+        self.notes: dict[str, str] = {"full": NO_FULL} if ground and "full" in modes else {}
+        self.remarks = dict.fromkeys(WALKS, NO_SCALES) if per_scale and ground else {}
         self.records: list[dict[str, Any]] = []
         self.labels: dict[str, Tensor] = {}
         self._keep = set(keep)
@@ -61,19 +69,11 @@ class Work:
 
     def image(self, index: int) -> dict[str, Any]:
         """Predict and count one image in every mode; returns its record."""
-        image, labels = self.dataset.load(index)
-        self.scorer.set_target(labels)
         self.labels = {}
         counted: dict[str, Tensor] = {}
         measured: dict[str, dict[str, Any]] = {}
-        for mode in self.modes:
-            if mode in self.notes:
-                continue
-            try:
-                counted[mode], seconds = self._mode(image, mode)
-            except NotEnoughMemory as error:
-                self.notes[mode] = str(error)
-                continue
+        for mode, counts, seconds in self._raster(index) if index in self._ground else self._scene(index):
+            counted[mode] = counts
             self.totals[mode] += counted[mode]
             self.peak[mode] = max(self.peak[mode], self.meter.peak)
             measured[mode] = {"seconds": seconds[-1], "scale_seconds": seconds}
@@ -92,6 +92,32 @@ class Work:
         first = not self.records
         self.records.append({"index": index, "name": self.dataset.name(index), "first": first, "modes": measured})
         return self.records[-1]
+
+    def _scene(self, index: int) -> Iterator[_Counted]:
+        """The modes that are not given up, one after the other, on an image that is resized whole."""
+        image, labels = self.dataset.load(index)
+        self.scorer.set_target(labels)
+        for mode in self.modes:
+            if mode in self.notes:
+                continue
+            try:
+                yield mode, *self._mode(image, mode)
+            except NotEnoughMemory as error:
+                self.notes[mode] = str(error)
+
+    def _raster(self, index: int) -> Iterator[_Counted]:
+        """The same on a raster, field by field, and counted by window. Seconds are with reading and writing."""
+        assert isinstance(self.dataset, LabelledFiles)  # others have no rasters
+        for mode in self.modes:
+            if mode in self.notes:
+                continue
+            with self.dataset.open(index) as opened:  # anew: what one mode has read would be at hand for the next
+                self.meter.start()
+                with predict_ground(self.model, opened, mode, self.n_patches, self.dataset.resolution) as predicted:
+                    self.meter.stop()
+                    seconds = self.meter.seconds
+                    counts = self.scorer.count_windows(opened.size, opened.read_labels, predicted)
+            yield mode, counts[None], [seconds]
 
     def _mode(self, image: np.ndarray, mode: str) -> tuple[Tensor, list[float]]:
         """Counts (scales, length) and the seconds until each scale was done."""
@@ -143,6 +169,8 @@ class Work:
                 continue
             results[mode] = self._figures(counts, mode, records)
             results[mode]["peak_memory_mib"] = round(max(peak[mode] for peak in peaks), 1)
+            if mode in self.remarks:
+                results[mode]["note"] = self.remarks[mode]
             confusion[mode] = confusion_of(counts[-1], len(names)).numpy()
         return results, confusion
 

@@ -36,6 +36,7 @@ _STRIPS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_BYTES, _MIN, _MAX, _PLANA
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _SMIN, _SMAX = 322, 323, 324, 325, 338, 339, 340, 341
 _SUBFILE, _REDUCED_OR_MASK = 254, 0b101
 _DEPTH = 32997  # planes of one page
+_NODATA = 42113
 _PREDICTOR, _COLOUR_MAP, _SUB_PAGES = 317, 320, 330
 _MOST_PAGES = 64  # looked at
 _OLD_JPEG, _DEFLATE = 6, (8, 32946)  # compressions
@@ -90,6 +91,7 @@ class TiffHead:
         deflated: the pieces, where they are compressed by deflate, and of interleaved 8 bits or of 16-bit grey.
         pages: of one size, this one included; 2 stands for all more.
         larger: (H, W) of another page that is larger; None: there is none.
+        nodata: it names a value of pixels that hold none, as GDAL writes it.
     """
 
     size: tuple[int, int]
@@ -108,6 +110,7 @@ class TiffHead:
     deflated: Pieces | None = None
     pages: int = 1
     larger: tuple[int, int] | None = None
+    nodata: bool = False
 
     @property
     def packed(self) -> bool:
@@ -240,6 +243,7 @@ def head_of(tags: Mapping[int, Any]) -> TiffHead:
         missing=_missing(tags, (height, width), bands, int(bits), separate),
         deflated=_deflated(tags, (height, width)) if as_pillow_reads else None,
         pages=2 if deep else 1,
+        nodata=_NODATA in tags,
     )
 
 

@@ -37,6 +37,8 @@ def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache
         **asdict(settings),
     )
     info = {**config.info, "recipe": config.name, "seed": config.seed}
+    if config.data.resolution:  # rasters are seen at it from then on
+        info["resolution"] = config.data.resolution
     model.save_pretrained(folder / "model", half=config.half, info=info, overwrite=config.overwrite)
 
 

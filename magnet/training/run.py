@@ -20,6 +20,7 @@ from magnet.training.assemble import save_model
 from magnet.training.board import check_tensorboard
 from magnet.training.checks import check_config
 from magnet.training.config import TrainConfig, with_steps
+from magnet.training.fields import as_fields
 from magnet.training.loop import check_parts
 from magnet.training.losses import Loss
 from magnet.training.refiner import check_scales, train_refiner
@@ -85,14 +86,17 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     if is_main():
         check_run_folder(folder, stages, config)
     sizes = config.network_sizes
-    train = [ScaleCache(d, sizes, config.data.cache_mb) for d in open_split(config.data, "train", extra=True)]
-    val = ScaleCache(open_split(config.data, "val")[0], sizes, config.data.cache_mb)
-    check_same("data", [len(cache) for cache in [*train, val]])
+    trained_on, validated = open_split(config.data, "train", extra=True), open_split(config.data, "val")[0]
+    check_same("data", [len(dataset) for dataset in [*trained_on, validated]])
     for name in stages:  # before the data are read, and above all before a first stage of hours
-        Loss.of(getattr(config, name), val.dataset.num_classes, device)
+        Loss.of(getattr(config, name), validated.num_classes, device)
         check_parts(getattr(config, name), name)
     go_on = config.resume or stage == "refiner"
-    counted = check_labels([cache.dataset for cache in train], val.dataset, folder, go_on=go_on)
+    counted = check_labels(trained_on, validated, folder, go_on=go_on)
+    *train, val = (
+        ScaleCache(as_fields(dataset, sizes, config.walk.scales[-1]), sizes, config.data.cache_mb)
+        for dataset in [*trained_on, validated]
+    )
     for cache in [*train, val]:
         cache.preload()
     sum_up()

@@ -38,7 +38,11 @@ class _Level(NamedTuple):
 
 
 class GeoRaster(TiledRaster):
-    """What GDAL opens; made by :mod:`magnet.images.rasters.tiffs`."""
+    """What GDAL opens; made by :mod:`magnet.images.rasters.tiffs`.
+
+    Attributes:
+        entries: (n, 4) uint8 RGBA of the palette, where pixels are numbers of its entries; None: they are not.
+    """
 
     def __init__(
         self,
@@ -46,8 +50,10 @@ class GeoRaster(TiledRaster):
         sources: list[Source],
         head: TiffHead | None,
         masks: dict[Size, Source] | None = None,
+        indexed: bool = False,
     ) -> None:
         self._path = path
+        self._indexed = indexed
         self._head = head
         self._handles = Handles()
         try:
@@ -107,11 +113,12 @@ class GeoRaster(TiledRaster):
             place, resolution = self._where(file)
             told = self._alpha is not None or self._masked or nodata is not None or kind.kind == "f" or masks
             self.may_be_invalid = bool(told) or lacks_blocks(file)
+        self.entries = self._palette if self._indexed else None
         channels, limits = len(self._bands), None
         names = [_name(roles[i - 1], descriptions[i - 1]) for i in self._bands]
         self._stored_nodata = nodata = _representable(nodata, kind)
         self._most: int | None = None
-        if self._palette is not None:
+        if self._palette is not None and not self._indexed:
             channels, kind, names, nodata = 3, np.dtype(np.uint8), ["red", "green", "blue"], None
         else:
             limits = self._head.limits if self._head else None
@@ -208,7 +215,7 @@ class GeoRaster(TiledRaster):
         if self._palette is not None:
             entries = self._palette[np.minimum(pixels[..., 0], len(self._palette) - 1)]
             wrong.append(entries[..., 3] == 0)
-            pixels = np.ascontiguousarray(entries[..., :3])
+            pixels = pixels if self._indexed else np.ascontiguousarray(entries[..., :3])
         if self._most is not None:
             pixels = (self._most - pixels).astype(pixels.dtype)
         invalid = np.logical_or.reduce(wrong) if wrong else None

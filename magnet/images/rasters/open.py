@@ -12,6 +12,7 @@ from magnet.checks import as_number, is_int
 from magnet.errors import MagNetError, shown
 from magnet.images.opening import check_file, failures, unreadable
 from magnet.images.rasters.arrays import ArrayRaster, open_npy
+from magnet.images.rasters.geo import GeoRaster
 from magnet.images.rasters.pages import TiffPage, choose_page, levels_of, read_pages
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
@@ -21,10 +22,10 @@ from magnet.images.rasters.tiffs import open_jp2, open_tiff
 from magnet.images.rasters.zarrs import is_zarr_folder, is_zarr_object, open_zarr
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 
-__all__ = ["open_raster"]
+__all__ = ["JP2_MAGIC", "open_raster", "open_stored"]
 
 _NPY = b"\x93NUMPY"
-_JP2 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+JP2_MAGIC = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
 def open_raster(source: Any, *, page: int | None = None) -> Raster:
@@ -74,9 +75,33 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
         return SlideRaster(path)
     if start.startswith(_NPY):
         return open_npy(path)
-    if start.startswith(_JP2):
+    if start.startswith(JP2_MAGIC):
         return open_jp2(path)
     return PictureRaster(path)
+
+
+def open_stored(path: str | os.PathLike[str]) -> GeoRaster | None:
+    """A TIFF or JPEG 2000 file whose samples are read as they are stored, rows and palette entries included, as those
+    of labels are; None: a file of another kind.
+
+    Raises:
+        CorruptImageError, MagNetError: as :func:`open_raster`.
+    """
+    path = Path(path)
+    check_file(path)
+    with failures(path), path.open("rb") as file:
+        start = file.read(12)
+    if start.startswith(TIFF_MAGIC):
+        return open_tiff(path, _pages(path), None, indexed=True)
+    return open_jp2(path, indexed=True) if start.startswith(JP2_MAGIC) else None
+
+
+def _pages(path: Path) -> list[TiffPage]:
+    with failures(path):
+        try:
+            return read_pages(path)
+        except DAMAGE as error:
+            raise unreadable(path, error) from error
 
 
 def _no_page(page: int | None, what: str) -> None:
@@ -85,11 +110,7 @@ def _no_page(page: int | None, what: str) -> None:
 
 
 def _open_tiff(path: Path, page: int | None) -> Raster:
-    with failures(path):
-        try:
-            pages = read_pages(path)
-        except DAMAGE as error:
-            raise unreadable(path, error) from error
+    pages = _pages(path)
     if page is None and is_slide(path, pages[0].description):
         return SlideRaster(path)
     main = choose_page(pages, page, str(path))

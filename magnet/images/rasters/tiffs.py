@@ -29,12 +29,15 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
     return absolute
 
 
-def open_tiff(path: str | os.PathLike[str], pages: list[TiffPage], page: int | None) -> GeoRaster:
+def open_tiff(
+    path: str | os.PathLike[str], pages: list[TiffPage], page: int | None, *, indexed: bool = False
+) -> GeoRaster:
     """A TIFF.
 
     Args:
         pages: of the file, see :func:`magnet.images.rasters.pages.read_pages`.
         page: the number of the one that is meant; None: the largest.
+        indexed: leave a palette image the numbers of its entries instead of their colours.
 
     Raises:
         CorruptImageError: it is damaged, or its pixels have no known meaning.
@@ -63,11 +66,11 @@ def open_tiff(path: str | os.PathLike[str], pages: list[TiffPage], page: int | N
     if first:
         sources += _beside(absolute, ".ovr", main.head)
         masks = _masks(absolute)
-    return GeoRaster(absolute, sources, main.head, masks)
+    return GeoRaster(absolute, sources, main.head, masks, indexed)
 
 
-def open_jp2(path: str | os.PathLike[str]) -> GeoRaster:
-    """A JPEG 2000 file; its resolutions are levels.
+def open_jp2(path: str | os.PathLike[str], *, indexed: bool = False) -> GeoRaster:
+    """A JPEG 2000 file; its resolutions are levels. ``indexed`` as of :func:`open_tiff`.
 
     Raises:
         CorruptImageError, MagNetError: as :func:`open_tiff`.
@@ -77,7 +80,7 @@ def open_jp2(path: str | os.PathLike[str]) -> GeoRaster:
     absolute = _absolute(path)
     driver = "JP2OpenJPEG"
     levels = [Source(str(absolute), i, driver) for i in range(_overviews(absolute, driver))]
-    return GeoRaster(absolute, [Source(str(absolute), None, driver), *levels], None)
+    return GeoRaster(absolute, [Source(str(absolute), None, driver), *levels], None, indexed=indexed)
 
 
 def _overviews(path: Path, driver: str) -> int:

@@ -6,6 +6,7 @@ import os
 import threading
 from abc import abstractmethod
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from magnet.bounds import Size
 from magnet.images.rasters.raster import Box, Raster
 
-__all__ = ["TiledRaster", "handy_tile"]
+__all__ = ["TiledRaster", "handy_tile", "row_boxes"]
 
 _CACHE_BYTES = 1 << 27  # of decoded tiles that a raster keeps
 _LEAST, _MOST = 1 << 16, 1 << 24  # bytes of a tile
@@ -36,16 +37,32 @@ def handy_tile(tile: Size, level: Size, pixel: int) -> Size:
     return max(1, min(height, _MOST // row)), width
 
 
+def row_boxes(raster: Raster, pixels: int = 1 << 22) -> Iterator[Box]:
+    """Boxes of whole rows of the finest level, from the top, of each of which no tile is in another one.
+
+    Args:
+        raster: to be read once from end to end.
+        pixels: at most so many in a box, or one row of tiles.
+    """
+    height, width = raster.size
+    tile = raster.tiles[0][0] if isinstance(raster, TiledRaster) else 1
+    rows = tile * max(1, pixels // (width * tile))
+    for y in range(0, height, rows):
+        yield 0, y, width, min(y + rows, height)
+
+
 class TiledRaster(Raster):
     """A raster whose windows are put together from tiles.
 
     Attributes:
+        cache_bytes: of decoded tiles that are kept, the last one whatever its size.
         tiles: (h, w) of the tiles of each level; those at the right and at the bottom may be smaller.
     """
 
     def __init__(self, name: str, levels: tuple[Size, ...], channels: int, dtype: np.dtype, **more: Any) -> None:
         super().__init__(name, levels, channels, dtype, **more)
         self.tiles: tuple[Size, ...] = levels
+        self.cache_bytes = _CACHE_BYTES
         self._kept: OrderedDict[tuple[int, int, int], Tile] = OrderedDict()
         self._kept_bytes = 0
         self._decoded: dict[tuple[tuple[int, int, int], int], threading.Event] = {}  # by a thread at this moment
@@ -108,7 +125,7 @@ class TiledRaster(Raster):
             if not self._closed:
                 self._kept[key] = tile
                 self._kept_bytes += _bytes(tile)
-                while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
+                while self._kept_bytes > self.cache_bytes and len(self._kept) > 1:
                     self._kept_bytes -= _bytes(self._kept.popitem(last=False)[1])
         return tile
 

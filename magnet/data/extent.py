@@ -1,0 +1,89 @@
+"""Which images are scenes, resized whole, and which are ground, seen field by field at their own pixels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from magnet.bounds import Size
+from magnet.images.opening import failures
+from magnet.images.rasters.open import JP2_MAGIC, open_raster
+from magnet.images.rasters.pages import choose_page, read_pages
+from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.resolution import as_resolution, ratio_of
+from magnet.images.rasters.sidecars import world_file
+from magnet.images.rasters.slides import is_slide
+from magnet.images.tiff import DAMAGE, TIFF_MAGIC
+
+__all__ = ["field_size", "has_place", "is_ground"]
+
+
+def field_size(raster: Raster, scale: Size, resolution: str | None) -> Size:
+    """(H, W) of a field in pixels of a raster.
+
+    Args:
+        raster: which the field is cut from.
+        scale: (H, W) of the last scale.
+        resolution: the side of its pixels, as "0.5m"; None: that of the raster's.
+
+    Raises:
+        MagNetError: the resolution of the raster is not known, or far from that.
+    """
+    if resolution is None:
+        return scale
+    ratio = ratio_of(as_resolution(resolution), raster.resolution, raster.name)
+    return max(round(scale[0] * ratio), 1), max(round(scale[1] * ratio), 1)
+
+
+def is_ground(
+    path: str | os.PathLike[str], extent: Literal["scene", "ground"] | None, scale: Size, resolution: str | None = None
+) -> bool:
+    """Whether an image is seen field by field: see ``DataConfig.extent``.
+
+    Args:
+        path: the image.
+        extent: of all images; None: it depends on the image.
+        scale: (H, W) of the last scale.
+        resolution: as of :func:`field_size`.
+
+    Raises:
+        MagNetError: it may be, and cannot be opened.
+    """
+    if extent is not None:
+        return extent == "ground"
+    if not _may_be(Path(path), None if resolution else scale):
+        return False
+    with open_raster(path) as raster:
+        if raster.place is None and raster.resolution is None:
+            return False
+        return _exceeds(raster.size, field_size(raster, scale, resolution if raster.resolution else None))
+
+
+def has_place(path: str | os.PathLike[str]) -> bool:
+    """Whether a TIFF says where it lies; False for other files, and for those that are damaged."""
+    try:
+        with failures(path), open(path, "rb") as file:
+            if not file.read(4).startswith(TIFF_MAGIC):
+                return False
+        return any(page.geo for page in read_pages(path)) or world_file(path) is not None
+    except DAMAGE:
+        return False
+
+
+def _may_be(path: Path, scale: Size | None) -> bool:
+    """Whether it may have a place or a resolution and be larger than ``scale``, by the head of the file."""
+    with failures(path), path.open("rb") as file:
+        start = file.read(12)
+    if not start.startswith(TIFF_MAGIC):
+        return start.startswith(JP2_MAGIC) or is_slide(path, None)
+    with failures(path):
+        pages = read_pages(path)
+        main = choose_page(pages, None, str(path))
+    if scale is not None and not _exceeds(main.head.size, scale):
+        return False
+    return main.geo or world_file(path) is not None or is_slide(path, pages[0].description)
+
+
+def _exceeds(size: Size, field: Size) -> bool:
+    return size[0] > field[0] or size[1] > field[1]

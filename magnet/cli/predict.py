@@ -329,12 +329,22 @@ def _targets(one: Input, folder: Path, args: argparse.Namespace) -> list[Path]:
 
 
 def _predict_ground(
-    model: MagNet, raster: Raster, one: Input, outputs: Outputs, told: str, args: argparse.Namespace
+    model: MagNet, raster: Raster, one: Input, outputs: Outputs, told: str, args: argparse.Namespace, several: bool
 ) -> list[Path]:
     path, folder = one.path, outputs.folder / one.folder
     with raster:
         settings = model.settings.changed(progress=None)
-        record = segment_raster(model, raster, settings, raster_options(args), outputs, path.stem, told, folder=folder)
+        record = segment_raster(
+            model,
+            raster,
+            settings,
+            raster_options(args),
+            outputs,
+            path.stem,
+            told,
+            folder=folder,
+            may_be_empty=several,  # tiles that a mask of a larger area does not reach
+        )
     height, width = record.size
     resumed = f", {record.resumed} of them by an earlier run" if record.resumed else ""
     tqdm.write(
@@ -392,7 +402,7 @@ def _predict(
         try:
             raster = open_ground(path, args)
             if raster is not None:
-                written = _predict_ground(model, raster, one, outputs, source, args)
+                written = _predict_ground(model, raster, one, outputs, source, args, len(job.inputs) > 1)
             else:
                 opened = open_image(path)
                 image = opened.at_most(model.plan(opened.size).scales[-1])

@@ -54,9 +54,9 @@ def check_packages(raster: Raster, save: Sequence[str]) -> None:
 
 
 def raster_writers(
-    raster: Raster, looks: Looks, labels: Blocks, confidence: Blocks | None
+    raster: Raster, looks: Looks, labels: Blocks, confidence: Blocks | None, *, pixels: int
 ) -> Mapping[str, Callable[[Path], object]]:
-    """A function for each kind of result that writes it to a path."""
+    """A function for each kind of result that writes it to a path; ``pixels`` are those that were wanted."""
     place, resolution = raster.place, raster.resolution
     names, colours = looks
 
@@ -88,7 +88,7 @@ def raster_writers(
         "confidence": write_sure,
         "ids": lambda path: write_ids(labels, path, place=place),
         "polygons": write_outlines,
-        "areas": lambda path: write_areas(labels, path, names, pixel_area(place, resolution)),
+        "areas": lambda path: write_areas(labels, path, names, pixel_area(place, resolution), pixels),
     }
 
 

@@ -23,6 +23,7 @@ from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.raster import Raster
 from magnet.images.tensors import normalize, resize
+from magnet.images.wanted.wanted import Wanted
 from magnet.model.walker import Walker
 from magnet.walk.field_views import FieldViews, valid_in
 from magnet.walk.field_walk import WORKERS, Turns, each_field
@@ -51,10 +52,13 @@ class RasterWalk:
         ratio: how many pixels of the raster, along a side, one of the model's last scale spans.
         overlap: least share of a field that it has in common with the next.
         roi: (x0, y0, x1, y1), the only part that is wanted.
+        wanted: which pixels of it are; None: all. Its ``identity`` is for the caller to pass.
+        may_be_empty: no pixel at all may be wanted.
         workers: fields that are under way at a time.
 
     Attributes:
-        fields: those that hold a part of the roi.
+        fields: those that hold a wanted pixel of the roi.
+        wanted_pixels: how many there are.
         left: numbers of those not done when it was opened.
         labels: of the raster, 255 where there is no answer; to be read when the walk has come to its end.
         confidence: 0..255 for 0..1; None where it is not wanted.
@@ -73,6 +77,8 @@ class RasterWalk:
         ratio: float = 1.0,
         overlap: float = OVERLAP,
         roi: tuple[int, int, int, int] | None = None,
+        wanted: Wanted | None = None,
+        may_be_empty: bool = False,
         workers: int = WORKERS,
     ) -> None:
         classes = model.num_classes
@@ -94,7 +100,13 @@ class RasterWalk:
         height, width = settings.scales[-1]
         self._field = field = max(round(height * ratio), 1), max(round(width * ratio), 1)
         every = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
-        self.fields = [one for one in every if _meets(one.own, self._roi)]
+        within = {one: _common(one.own, self._roi) for one in every if _meets(one.own, self._roi)}
+        self._wanted = wanted
+        counts = {one: _count(wanted, box) for one, box in within.items()}
+        self.fields = [one for one in within if counts[one]]
+        self.wanted_pixels = sum(counts.values())
+        if wanted is not None and not self.fields and not may_be_empty:
+            raise MagNetError(wanted.none_wanted)
         self._turns = Turns()
         with ExitStack() as stack:
             self._folder = place = Path(folder)
@@ -136,6 +148,9 @@ class RasterWalk:
     def _do(self, field: Field) -> None:
         own = _common(field.own, self._roi)
         valid = valid_in(self._raster, own)
+        if self._wanted is not None:
+            wanted = self._wanted.read(own)
+            valid = wanted if valid is None else valid & wanted
         if valid is None or valid.any():
             with self._turns.computing(), torch.inference_mode():
                 labels, sure = self._walk(field)
@@ -243,6 +258,13 @@ def _meets(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> 
 
 def _common(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+def _count(wanted: Wanted | None, box: tuple[int, int, int, int]) -> int:
+    """How many pixels of a box are wanted."""
+    if wanted is not None:
+        return int(wanted.read(box).sum())
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _kept(values: np.ndarray, valid: np.ndarray | None, fill: int) -> np.ndarray:

@@ -112,6 +112,7 @@ def raster_options(args: argparse.Namespace) -> RasterOptions:
             channels=Channels(args.bands, args.value_range),
             classes=args.classes,
             min_confidence=args.min_confidence,
+            mapping=args.mapping,
             workers=args.workers,
         )
     except ValueError as error:

@@ -304,6 +304,7 @@ class MagNet(Networks):
         value_range: Any = None,
         classes: Collection[int] | None = None,
         min_confidence: float = 0.0,
+        mapping: Mapping[int, int] | None = None,
         workers: int = WORKERS,
         overwrite: bool = False,
         **changes: Unpack[SettingsGiven],
@@ -335,6 +336,8 @@ class MagNet(Networks):
             value_range: the values that become black and white, see :class:`magnet.images.rasters.channels.Channels`.
             classes: the only classes that are answers.
             min_confidence: pixels below it have no answer.
+            mapping: for "ids", the class of each value of label files, as {7: 0, 8: 1}, which is turned round. None:
+                that of the data which the model was trained on, where values are not classes. {}: none.
             workers: fields under way at a time; the results do not depend on it.
             overwrite: replace files that are there and were not written by this.
             changes: settings for this call, as ``n_patches=4`` or ``progress=False``.
@@ -357,6 +360,7 @@ class MagNet(Networks):
             channels=Channels(bands, value_range),  # type: ignore[arg-type]
             classes=classes,
             min_confidence=min_confidence,
+            mapping=mapping,
             workers=workers,
         )
         settings = self.settings.changed(**changes)

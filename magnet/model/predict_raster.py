@@ -24,6 +24,7 @@ from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster, Resolution
 from magnet.images.rasters.resolution import as_resolution, ratio_of
 from magnet.images.wanted.masks import open_wanted
+from magnet.model.class_ids import class_ids
 from magnet.model.raster_results import KINDS, Looks, check_packages, raster_targets, raster_writers
 from magnet.model.raster_walk import RasterWalk
 from magnet.model.walker import Walker
@@ -49,6 +50,7 @@ class RasterOptions:
         channels: which bands the networks see, and which of their values are black and white.
         classes: the only classes that are answers.
         min_confidence: pixels below it have no answer.
+        mapping: of "ids", the class of each value, see :func:`magnet.model.class_ids.class_ids`.
         workers: fields under way at a time: while one is read or written, another goes through the networks.
 
     Raises:
@@ -64,6 +66,7 @@ class RasterOptions:
     channels: Channels = field(default_factory=Channels)
     classes: Collection[int] | None = None
     min_confidence: float = 0.0
+    mapping: Mapping[int, int] | None = None
     workers: int = WORKERS
 
     def __post_init__(self) -> None:
@@ -191,6 +194,7 @@ def segment_raster(
     _check_roi(options.roi, raster)
     _check_classes(options.classes, model.num_classes)
     check_packages(raster, options.save)
+    ids = _ids(options, model)
     place = folder or outputs.folder
     working = place / f".{stem}.fields"
     targets = raster_targets(raster, stem, place, options.save)
@@ -228,7 +232,7 @@ def segment_raster(
             chosen = of_classes(chosen, options.classes)
         assert model.num_classes is not None  # or the walk would have refused it
         looks = Looks(model.class_names, model.colours or draw.default_colours(model.num_classes))
-        writers = raster_writers(raster, looks, chosen, sure, pixels=walk.wanted_pixels)
+        writers = raster_writers(raster, looks, chosen, sure, pixels=walk.wanted_pixels, ids=ids)
         for kind, target in targets.items():
             with outputs.write(target, told) as temporary:
                 writers[kind](temporary)
@@ -245,6 +249,19 @@ def _ratio(options: RasterOptions, model: Walker, raster: Raster) -> float:
     if own is None or raster.resolution is None:
         return 1.0
     return ratio_of(as_resolution(own), raster.resolution, raster.name)
+
+
+def _ids(options: RasterOptions, model: Walker) -> dict[int, int] | None:
+    """The id of each class, where they are to be written."""
+    if "ids" not in options.save or model.num_classes is None:
+        return None
+    ids = class_ids(options.mapping, model.info, model.num_classes)
+    if NO_ANSWER in ids.values():
+        raise MagNetError(
+            f"mapping: expected values below {NO_ANSWER}, which stands for no answer in results of rasters, got it for "
+            "a class; give a mapping with another value"
+        )
+    return ids
 
 
 def _check_classes(classes: Collection[int] | None, num_classes: int | None) -> None:

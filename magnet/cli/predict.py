@@ -29,6 +29,7 @@ from magnet.cli.predict_inputs import Input, find_inputs
 from magnet.cli.predict_job import Job, summary, take_part, what_is_done
 from magnet.cli.predict_parts import AUTO, PART_HELP, local_rank, part_of
 from magnet.cli.predict_rasters import add_raster_options, check_kinds, open_ground, raster_options
+from magnet.data.mappings import MAPPINGS, read_mapping
 from magnet.devices import check_device
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.files.atomic import save_image
@@ -39,6 +40,7 @@ from magnet.images.large import WindowedImage, open_image
 from magnet.images.png import write_palette_png
 from magnet.images.rasters.raster import Raster
 from magnet.images.read import CorruptImageError
+from magnet.model.class_ids import class_ids
 from magnet.model.magnet import MagNet
 from magnet.model.predict_raster import segment_raster
 from magnet.model.prediction import Prediction
@@ -56,18 +58,22 @@ SAVE = {
     "uncertainty": "_uncertainty.png",
     "probabilities": "_probabilities.npy",
     "sheet": "_sheet.png",
+    "ids": "_ids.png",
     "full_labels": "_full_labels.png",
 }
 _STRIP = 256  # rows of full_labels made at a time
 
 
-def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[str, Callable[[Path], None]]:
+def _writers(
+    model: MagNet, image: np.ndarray, prediction: Prediction, mapping: Mapping[int, int] | None
+) -> dict[str, Callable[[Path], None]]:
     """A function for each kind of ``SAVE``, which writes that result of the image to a path.
 
     Args:
         model: gives the names and colours of the classes.
         image: (H, W, 3) uint8, as it was predicted; results have its size (H, W), but full_labels that of the file.
         prediction: of the image.
+        mapping: for ids, see :func:`magnet.model.class_ids.class_ids`.
     """
     size = (image.shape[0], image.shape[1])
     colours: draw.Colours = draw.default_colours(model.num_classes or int(prediction.labels.max()) + 1)
@@ -104,6 +110,11 @@ def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[s
         np.save(buffer, prediction.probabilities.half().cpu().numpy())
         path.write_bytes(buffer.getbuffer())
 
+    def ids(path: Path) -> None:
+        of_class = class_ids(mapping, model.info, len(colours))
+        table = np.array([of_class[number] for number in range(len(colours))], np.uint8)
+        save_image(Image.fromarray(table[labels]), path)
+
     def full_labels(path: Path) -> None:
         height, width = prediction.image_size
         tops = range(0, height, _STRIP)
@@ -113,6 +124,7 @@ def _writers(model: MagNet, image: np.ndarray, prediction: Prediction) -> dict[s
 
     return {
         "full_labels": full_labels,
+        "ids": ids,
         "labels": lambda path: save_image(draw.label_image(labels, colours), path),
         "overlay": lambda path: save_image(Image.fromarray(draw.overlay(image, labels, colours)), path, quality=92),
         "coarse": lambda path: save_image(draw.label_image(coarse(), colours), path),
@@ -134,13 +146,15 @@ def save_prediction(
     targets: Mapping[str, Path],
     outputs: Outputs,
     source: str,
+    mapping: Mapping[int, int] | None = None,
 ) -> None:
     """Write the results of one image, each kind to its target. Each file is whole or not there.
 
     Args:
+        mapping: for ids, see :func:`magnet.model.class_ids.class_ids`.
         source: what ``outputs`` records that they are made from.
     """
-    writers = _writers(model, image, prediction)
+    writers = _writers(model, image, prediction, mapping)
     for kind, target in targets.items():
         with outputs.write(target, source) as temporary:
             writers[kind](temporary)
@@ -181,6 +195,13 @@ def build_parser() -> Parser:
         "--save",
         type=_kinds,
         help=f"some of {','.join(SAVE)} (labels,overlay); of maps and slides of {','.join(KINDS)} (labels)",
+    )
+    add(
+        "--mapping",
+        metavar="FILE",
+        type=read_mapping,
+        help=f"for --save ids: the class of each label value, as `mapping` in a YAML file, or {' or '.join(MAPPINGS)}; "
+        "default: that of the data which the model was trained on",
     )
     add("--n-patches", type=n_patches, help="look at this many patches a scale (MagNet-Fast); default: the model's")
     add("--n-points", type=n_points, help="pixels replaced a scale: a count, or a fraction as 0.5")
@@ -235,6 +256,8 @@ def main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
     raster_options(args)  # or what is wrong with them would be told after the first images
     folder = Path(args.out)
+    if args.mapping is not None and "ids" not in (args.save or ()):
+        raise ArgumentError("--mapping: expected --save with ids, which alone it is for; add ids to --save")
     _check_folders(args.images, folder)
     inputs = find_inputs(args.images, folder, recursive=args.recursive)
     job = take_part(args, inputs, find_model(args.model))  # before what is in the way of its results
@@ -262,6 +285,8 @@ def main(argv: Sequence[str]) -> int:
             kernel_size=args.kernel_size,
             **walk_options(args),
         )
+        if "ids" in (args.save or ()) and model.num_classes is not None:
+            class_ids(args.mapping, model.info, model.num_classes)  # or it would be told of each image
         code = _predict(model, left, job, outputs, manifest, sources, args)
         manifest.tidy()
         return code
@@ -329,12 +354,22 @@ def _targets(one: Input, folder: Path, args: argparse.Namespace) -> list[Path]:
 
 
 def _predict_ground(
-    model: MagNet, raster: Raster, one: Input, outputs: Outputs, told: str, args: argparse.Namespace
+    model: MagNet, raster: Raster, one: Input, outputs: Outputs, told: str, args: argparse.Namespace, several: bool
 ) -> list[Path]:
     path, folder = one.path, outputs.folder / one.folder
     with raster:
         settings = model.settings.changed(progress=None)
-        record = segment_raster(model, raster, settings, raster_options(args), outputs, path.stem, told, folder=folder)
+        record = segment_raster(
+            model,
+            raster,
+            settings,
+            raster_options(args),
+            outputs,
+            path.stem,
+            told,
+            folder=folder,
+            may_be_empty=several,  # tiles that a mask of a larger area does not reach
+        )
     height, width = record.size
     resumed = f", {record.resumed} of them by an earlier run" if record.resumed else ""
     tqdm.write(
@@ -365,7 +400,7 @@ def _predict_scene(
     prediction = model.predict(image, return_stages=stages, probabilities=probabilities, progress=progress)
     prediction.image_size = opened.size
     targets = targets_of(one.path, outputs.folder / one.folder, _scene_kinds(args.save, one.path))
-    save_prediction(model, image, prediction, targets, outputs, source)
+    save_prediction(model, image, prediction, targets, outputs, source, args.mapping)
     told = f"{one.path}: {prediction.seconds:.1f} s, {', '.join(map(str, targets.values()))}"
     if opened.large:
         (h, w), (height, width) = image.shape[:2], opened.size
@@ -392,7 +427,7 @@ def _predict(
         try:
             raster = open_ground(path, args)
             if raster is not None:
-                written = _predict_ground(model, raster, one, outputs, source, args)
+                written = _predict_ground(model, raster, one, outputs, source, args, len(job.inputs) > 1)
             else:
                 opened = open_image(path)
                 image = opened.at_most(model.plan(opened.size).scales[-1])

@@ -43,6 +43,8 @@ def job_hash(args: argparse.Namespace, model: Path) -> str:
     """A hash of all that decides the results of an input beside the input: the files of the model and the options."""
     options = {name: value for name, value in vars(args).items() if name not in _NO_MATTER}
     options["save"] = sorted(args.save or ())  # in whatever order they were given
+    if args.mask is not None:
+        options["mask"] = [Path(args.mask).name, _state(Path(args.mask), {}, is_raster=True)]
     files = [sha256(path) if (path := model / name).is_file() else None for name in (CONFIG, WEIGHTS)]
     return hashlib.sha256(json.dumps([files, options], sort_keys=True).encode()).hexdigest()[:16]
 

@@ -21,7 +21,8 @@ __all__ = ["RASTER_SUFFIXES", "add_raster_options", "check_kinds", "open_ground"
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 # options that say nothing of a scene, and their defaults
 _GROUND_ONLY = {
-    **dict.fromkeys(("roi", "bands", "value_range", "classes", "page", "resolution")),
+    "tissue": False,
+    **dict.fromkeys(("roi", "mask", "bands", "value_range", "classes", "page", "resolution")),
     "min_confidence": 0.0,
     "overlap": OVERLAP,
     "workers": WORKERS,
@@ -77,6 +78,13 @@ def add_raster_options(parser: Parser) -> None:
         "--overlap", type=float, default=OVERLAP, help=f"share of a field in common with the next, 0 to 0.5 ({OVERLAP})"
     )
     add("--roi", type=_box, metavar="X0,Y0,X1,Y1", help="only this part, in pixels")
+    add(
+        "--mask",
+        metavar="FILE",
+        help="only where this raster is not 0, or within the polygons of this GeoJSON file: brought over by its place, "
+        "or of the same size or aspect",
+    )
+    add("--tissue", action="store_true", help="only where a slide is coloured, as tissue is")
     add("--bands", type=_numbers, metavar="3,2,1", help="bands that the networks see, from 1")
     add("--value-range", type=_value_range, metavar="LOW,HIGH", help="black and white; or dtype, or percentile")
     add("--classes", type=_numbers, metavar="1,2", help="the only classes that are answers; others become 255")
@@ -102,15 +110,20 @@ def raster_options(args: argparse.Namespace) -> RasterOptions:
         ArgumentError: one of them is not valid.
     """
     save = [kind for kind in args.save or () if kind in KINDS] or ["labels"]
+    if args.mask is not None and not Path(args.mask).exists():
+        raise ArgumentError(f"--mask: expected a raster or a GeoJSON file, but '{args.mask}' does not exist; check it")
     try:
         return RasterOptions(
             save=save,
             resolution=args.resolution,
             overlap=args.overlap,
             roi=args.roi,
+            mask=args.mask,
+            tissue=args.tissue,
             channels=Channels(args.bands, args.value_range),
             classes=args.classes,
             min_confidence=args.min_confidence,
+            mapping=args.mapping,
             workers=args.workers,
             fields_per_pass=args.fields_per_pass,
         )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["IGNORE_INDEX", "Colour", "Dataset", "View", "colours_of"]
+__all__ = ["IGNORE_INDEX", "Colour", "Dataset", "View", "colours_of", "label_mapping"]
 
 IGNORE_INDEX = 255
 Colour = tuple[int, int, int]  # RGB, 0..255
@@ -24,6 +24,7 @@ class Dataset(Protocol):
     """Labelled images by number. Picklable and cheap to make, so that every loader worker can have its own.
 
     Optional are: ``colours``, the RGB of each class where the data set has official ones (read it with ``colours_of``);
+    ``mapping``, the class of each value of its label files, where these are not the same (``label_mapping``);
     ``size(index)``, (H, W) without decoding; ``varies``, True where ``load(index, rng)`` draws among several labels
     of an image; and ``view(index, rng)``, a :class:`View` of an image that is not loaded whole, or None, with
     ``by_window(index)``, whether it has one.
@@ -46,3 +47,8 @@ class Dataset(Protocol):
 def colours_of(dataset: Dataset) -> list[Colour] | None:
     """The official RGB of each class, or None where the data set has none."""
     return getattr(dataset, "colours", None)
+
+
+def label_mapping(dataset: Dataset) -> dict[int, int] | None:
+    """The class of each value of label files, or None where values are classes."""
+    return getattr(dataset, "mapping", None)

@@ -262,6 +262,11 @@ class LabelledFiles:
         return self._code.undeclared and "ignored" not in self.accept
 
     @property
+    def mapping(self) -> dict[int, int] | None:
+        """Class id of each value of label files; None: values are class ids, or colours stand for classes."""
+        return getattr(self._code, "mapping", None)
+
+    @property
     def meaning(self) -> object:
         """All that decides what label files mean, to be compared."""
         return self._code.meaning

@@ -110,6 +110,9 @@ class ClassIds:
         num_classes: number of classes; ids are 0..num_classes - 1.
         mapping: class id of each value; empty: values are class ids.
         ignored: values that are ignored, besides 255 (unless that is mapped). 255 among them declares it.
+
+    Attributes:
+        mapping: class id of each value that is not ignored; None: values are class ids.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class ClassIds:
     ) -> None:
         self.undeclared = IGNORE_INDEX not in ignored and IGNORE_INDEX not in (mapping or {})
         self._mapped = mapping is not None
+        self.mapping = None if mapping is None else {v: c for v, c in mapping.items() if v not in ignored}
         self._num_classes = num_classes
         self._table = np.full(256, IGNORE_INDEX, np.uint8)
         self._known = np.zeros(256, bool)

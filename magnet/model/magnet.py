@@ -356,10 +356,13 @@ class MagNet(Networks):
         resolution: Resolution | str | None = None,
         overlap: float = OVERLAP,
         roi: tuple[int, int, int, int] | None = None,
+        mask: Any = None,
+        tissue: bool = False,
         bands: Sequence[int] | None = None,
         value_range: Any = None,
         classes: Collection[int] | None = None,
         min_confidence: float = 0.0,
+        mapping: Mapping[int, int] | None = None,
         workers: int = WORKERS,
         fields_per_pass: int | None = None,
         overwrite: bool = False,
@@ -384,10 +387,16 @@ class MagNet(Networks):
                 (``save_pretrained(..., info={"resolution": "0.5m"})``), else the raster's pixels as they are.
             overlap: least share of a field that it has in common with the next; 0 to 0.5.
             roi: (x0, y0, x1, y1) in pixels of the raster: the only part that is segmented.
+            mask: a raster whose pixels other than 0 are the only ones that are segmented: what ``source`` may be, or a
+                bool array. Where both have a place it is brought over by that, else it must have the size of the
+                raster or its aspect. Or a GeoJSON file of polygons.
+            tissue: segment only what is coloured, as tissue on a slide is.
             bands: numbers from 1 of the bands that the networks see.
             value_range: the values that become black and white, see :class:`magnet.images.rasters.channels.Channels`.
             classes: the only classes that are answers.
             min_confidence: pixels below it have no answer.
+            mapping: for "ids", the class of each value of label files, as {7: 0, 8: 1}, which is turned round. None:
+                that of the data which the model was trained on, where values are not classes. {}: none.
             workers: groups of fields under way at a time; the results do not depend on it.
             fields_per_pass: fields, one after the other, whose patches go through the networks together. Larger passes
                 round otherwise, unless ``batch_size=1``; a job that is gone on with needs the same number. None: as
@@ -408,9 +417,12 @@ class MagNet(Networks):
             resolution=resolution,
             overlap=overlap,
             roi=roi,
+            mask=mask,
+            tissue=tissue,
             channels=Channels(bands, value_range),  # type: ignore[arg-type]
             classes=classes,
             min_confidence=min_confidence,
+            mapping=mapping,
             workers=workers,
             fields_per_pass=fields_per_pass,
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,9 +19,12 @@ from magnet.images import draw
 from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.label_files.chosen import confident, of_classes
 from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.identity import raster_mark
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster, Resolution
 from magnet.images.rasters.resolution import as_resolution, ratio_of
+from magnet.images.wanted.masks import open_wanted
+from magnet.model.class_ids import class_ids
 from magnet.model.raster_results import KINDS, Looks, check_packages, raster_targets, raster_writers
 from magnet.model.raster_walk import RasterWalk
 from magnet.model.walker import Walker
@@ -33,8 +34,6 @@ from magnet.walk.grid import Box
 from magnet.walk.settings import WalkSettings
 
 __all__ = ["RasterOptions", "RasterRecord", "predict_raster", "segment_raster"]
-
-_OF_SEVERAL = (".mrxs", ".vms", ".vmu", ".dcm")  # slides whose pixels lie in other files
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,12 @@ class RasterOptions:
         resolution: of a pixel of the model's last scale; None: what the model's ``info`` says, else that of the raster.
         overlap: the least share of a field, along each axis, that it has in common with the next; 0 to 0.5.
         roi: (x0, y0, x1, y1) in pixels, the only part that is segmented; the rest has no answer (255).
+        mask: what says which pixels are segmented, see :meth:`magnet.MagNet.predict_raster`; None: all of them.
+        tissue: only where there is tissue, see :class:`magnet.images.wanted.tissue.Tissue`.
         channels: which bands the networks see, and which of their values are black and white.
         classes: the only classes that are answers.
         min_confidence: pixels below it have no answer.
+        mapping: of "ids", the class of each value, see :func:`magnet.model.class_ids.class_ids`.
         workers: groups of fields under way at a time: while one waits for what it reads, another computes.
         fields_per_pass: fields whose patches go through the networks together, a group; None: as many as fill a pass on
             a GPU, one on a CPU.
@@ -61,9 +63,12 @@ class RasterOptions:
     resolution: Resolution | str | None = None
     overlap: float = OVERLAP
     roi: Box | None = None
+    mask: Any = None
+    tissue: bool = False
     channels: Channels = field(default_factory=Channels)
     classes: Collection[int] | None = None
     min_confidence: float = 0.0
+    mapping: Mapping[int, int] | None = None
     workers: int = WORKERS
     fields_per_pass: int | None = None
 
@@ -75,6 +80,8 @@ class RasterOptions:
             value = as_number(getattr(self, name))
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
                 raise ValueError(f"{name}: expected 0 to {most}, got {shown(value)}; give a number in that range")
+        if not isinstance(self.tissue, bool):
+            raise ValueError(f"tissue: expected True or False, got {shown(self.tissue)}; give one of these")
         if self.resolution is not None:
             object.__setattr__(self, "resolution", as_resolution(self.resolution))
         object.__setattr__(self, "workers", check_count("workers", self.workers))
@@ -96,7 +103,7 @@ class RasterRecord:
     Attributes:
         outputs: of each kind of result, the file.
         size: (H, W) of the raster.
-        fields: how many it was laid out in; with a roi those that hold a part of it.
+        fields: how many it was laid out in; with a roi, a mask or tissue those that hold a part of it.
         resumed: how many of them were done by an earlier run.
         seconds: it took, all included.
     """
@@ -143,25 +150,6 @@ def _stem(source: Any, raster: Raster, name: str | None) -> str:
     return name
 
 
-def _mark(source: Any, raster: Raster) -> str:
-    """What tells a raster from others: a broken-off job goes on, and results are replaced, for the same one only.
-
-    Of a file its path, size and time, and those of the files beside it that belong to it; of an array in memory its
-    content. What else there is, such as slides of several files, is never the same again.
-    """
-    path = Path(raster.name)
-    if isinstance(source, np.ndarray):
-        digest = hashlib.sha256(f"{source.shape} {source.dtype}".encode())
-        for row in source:
-            digest.update(np.ascontiguousarray(row).tobytes())
-        return f"an array of SHA-256 {digest.hexdigest()}"
-    if not path.is_file() or path.suffix.lower() in _OF_SEVERAL:
-        return f"'{raster.name}' of job {uuid.uuid4()}"
-    beside = [one for one in path.parent.iterdir() if one.stem == path.stem or one.name.startswith(f"{path.name}.")]
-    marks = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in sorted(beside) if one.is_file()]
-    return f"'{path.resolve()}' {marks}"
-
-
 def predict_raster(
     model: Walker,
     source: Any,
@@ -178,7 +166,7 @@ def predict_raster(
         raster = source if isinstance(source, Raster) else stack.enter_context(open_raster(source, page=page))
         stem = _stem(source, raster, name)
         outputs = stack.enter_context(Outputs(out, "predict_raster", overwrite=overwrite, argument="out"))
-        mark = _mark(source, raster)
+        mark = raster_mark(source, raster)
         told = f"'{Path(raster.name).resolve()}'" if Path(raster.name).is_file() else mark
         targets = raster_targets(raster, stem, outputs.folder, options.save)
         inputs = [Path(raster.name)] if Path(raster.name).exists() else []
@@ -196,6 +184,7 @@ def segment_raster(
     told: str,
     mark: str | None = None,
     folder: Path | None = None,
+    may_be_empty: bool = False,
 ) -> RasterRecord:
     """Segment an opened raster into a folder of results that is open and checked.
 
@@ -204,29 +193,35 @@ def segment_raster(
         told: what ``outputs`` records that they are made from.
         mark: what tells the raster from others; None: by its file.
         folder: where in that folder the results lie; None: on top.
+        may_be_empty: where mask and tissue leave nothing, all of it is without an answer; False: that is an error.
     """
     start = time.perf_counter()
     _check_roi(options.roi, raster)
     _check_classes(options.classes, model.num_classes)
     check_packages(raster, options.save)
+    ids = _ids(options, model)
     place = folder or outputs.folder
     working = place / f".{stem}.fields"
     targets = raster_targets(raster, stem, place, options.save)
-    walk = RasterWalk(
-        model,
-        raster,
-        settings,
-        working,
-        [mark or _mark(raster, raster)],
-        channels=options.channels,
-        wants_confidence=options.wants_confidence,
-        ratio=_ratio(options, model, raster),
-        overlap=options.overlap,
-        roi=options.roi,
-        workers=options.workers,
-        fields_per_pass=options.fields_per_pass,
-    )
-    with walk:
+    with (
+        open_wanted(raster, options.mask, tissue=options.tissue) as wanted,
+        RasterWalk(
+            model,
+            raster,
+            settings,
+            working,
+            [mark or raster_mark(raster, raster), *([wanted.identity] if wanted else [])],
+            channels=options.channels,
+            wants_confidence=options.wants_confidence,
+            ratio=_ratio(options, model, raster),
+            overlap=options.overlap,
+            roi=options.roi,
+            wanted=wanted,
+            may_be_empty=may_be_empty,
+            workers=options.workers,
+            fields_per_pass=options.fields_per_pass,
+        ) as walk,
+    ):
         hidden = None if settings.progress is None else not settings.progress
         bar = tqdm(
             walk, total=len(walk.fields), initial=len(walk.fields) - len(walk.left), unit="field", disable=hidden
@@ -243,7 +238,7 @@ def segment_raster(
             chosen = of_classes(chosen, options.classes)
         assert model.num_classes is not None  # or the walk would have refused it
         looks = Looks(model.class_names, model.colours or draw.default_colours(model.num_classes))
-        writers = raster_writers(raster, looks, chosen, sure)
+        writers = raster_writers(raster, looks, chosen, sure, pixels=walk.wanted_pixels, ids=ids)
         for kind, target in targets.items():
             with outputs.write(target, told) as temporary:
                 writers[kind](temporary)
@@ -260,6 +255,19 @@ def _ratio(options: RasterOptions, model: Walker, raster: Raster) -> float:
     if own is None or raster.resolution is None:
         return 1.0
     return ratio_of(as_resolution(own), raster.resolution, raster.name)
+
+
+def _ids(options: RasterOptions, model: Walker) -> dict[int, int] | None:
+    """The id of each class, where they are to be written."""
+    if "ids" not in options.save or model.num_classes is None:
+        return None
+    ids = class_ids(options.mapping, model.info, model.num_classes)
+    if NO_ANSWER in ids.values():
+        raise MagNetError(
+            f"mapping: expected values below {NO_ANSWER}, which stands for no answer in results of rasters, got it for "
+            "a class; give a mapping with another value"
+        )
+    return ids
 
 
 def _check_classes(classes: Collection[int] | None, num_classes: int | None) -> None:

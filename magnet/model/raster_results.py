@@ -14,7 +14,7 @@ from magnet.images.label_files.geotiff import write_geotiff
 from magnet.images.label_files.picture import write_palette
 from magnet.images.label_files.place import pixel_area
 from magnet.images.label_files.polygons import write_polygons
-from magnet.images.label_files.pyramid import write_pyramid
+from magnet.images.label_files.pyramid import pyramid_tags, write_pyramid
 from magnet.images.label_files.values import write_confidence, write_ids
 from magnet.images.rasters.raster import Raster
 
@@ -32,14 +32,8 @@ class Looks(NamedTuple):
 
 def raster_targets(raster: Raster, stem: str, folder: Path, save: Sequence[str]) -> dict[str, Path]:
     """The file of each kind of result: GeoTIFF beside a raster with a place, a pyramid beside a slide, else PNG."""
-    placed = ".tif" if raster.place is not None else ".png"
-    endings = {
-        "labels": ".tif" if raster.place is not None or _is_slide(raster) else ".png",
-        "confidence": placed,
-        "ids": placed,
-        "polygons": ".geojson",
-        "areas": ".csv",
-    }
+    pixels = ".tif" if raster.place is not None or _is_slide(raster) else ".png"
+    endings = dict.fromkeys(("labels", "confidence", "ids"), pixels) | {"polygons": ".geojson", "areas": ".csv"}
     return {kind: folder / f"{stem}_{kind}{endings[kind]}" for kind in save}
 
 
@@ -49,15 +43,27 @@ def check_packages(raster: Raster, save: Sequence[str]) -> None:
     Raises:
         MagNetError: it is not installed.
     """
-    if raster.place is not None or (_is_slide(raster) and "labels" in save):
+    if raster.place is not None or (_is_slide(raster) and {"labels", "confidence", "ids"} & set(save)):
         need("rasterio", "geo", f"the results of '{raster.name}'")
 
 
 def raster_writers(
-    raster: Raster, looks: Looks, labels: Blocks, confidence: Blocks | None
+    raster: Raster,
+    looks: Looks,
+    labels: Blocks,
+    confidence: Blocks | None,
+    *,
+    pixels: int,
+    ids: Mapping[int, int] | None,
 ) -> Mapping[str, Callable[[Path], object]]:
-    """A function for each kind of result that writes it to a path."""
+    """A function for each kind of result that writes it to a path.
+
+    Args:
+        pixels: how many were wanted.
+        ids: of each class; None: where none are written.
+    """
     place, resolution = raster.place, raster.resolution
+    pyramid = pyramid_tags(resolution) if place is None and _is_slide(raster) else None
     names, colours = looks
 
     def write_labels(path: Path) -> None:
@@ -70,7 +76,7 @@ def raster_writers(
 
     def write_sure(path: Path) -> None:
         assert confidence is not None
-        write_confidence(confidence, path, place)
+        write_confidence(confidence, path, place, pyramid)
 
     def write_outlines(path: Path) -> None:
         write_polygons(
@@ -86,9 +92,9 @@ def raster_writers(
     return {
         "labels": write_labels,
         "confidence": write_sure,
-        "ids": lambda path: write_ids(labels, path, place=place),
+        "ids": lambda path: write_ids(labels, path, ids, place, pyramid),
         "polygons": write_outlines,
-        "areas": lambda path: write_areas(labels, path, names, pixel_area(place, resolution)),
+        "areas": lambda path: write_areas(labels, path, names, pixel_area(place, resolution), pixels),
     }
 
 

@@ -24,6 +24,7 @@ from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.raster import Raster
 from magnet.images.tensors import normalize, resize
+from magnet.images.wanted.wanted import Wanted
 from magnet.model.walker import Walker
 from magnet.walk.ahead import readers
 from magnet.walk.field_views import FieldViews, valid_in
@@ -55,12 +56,15 @@ class RasterWalk:
         ratio: how many pixels of the raster, along a side, one of the model's last scale spans.
         overlap: least share of a field that it has in common with the next.
         roi: (x0, y0, x1, y1), the only part that is wanted.
+        wanted: which pixels of it are; None: all. Its ``identity`` is for the caller to pass.
+        may_be_empty: no pixel at all may be wanted.
         workers: groups of fields that are under way at a time.
         fields_per_pass: fields that go through the networks together, a group; which ones follows from the layout
             alone. None: as many as fill a pass of the networks on a GPU, one on a CPU.
 
     Attributes:
-        fields: those that hold a part of the roi.
+        fields: those that hold a wanted pixel of the roi.
+        wanted_pixels: how many there are.
         left: those not done when it was opened, and all others of their groups.
         labels: of the raster, 255 where there is no answer; to be read when the walk has come to its end.
         confidence: 0..255 for 0..1; None where it is not wanted.
@@ -79,6 +83,8 @@ class RasterWalk:
         ratio: float = 1.0,
         overlap: float = OVERLAP,
         roi: tuple[int, int, int, int] | None = None,
+        wanted: Wanted | None = None,
+        may_be_empty: bool = False,
         workers: int = WORKERS,
         fields_per_pass: int | None = None,
     ) -> None:
@@ -101,7 +107,13 @@ class RasterWalk:
         height, width = settings.scales[-1]
         self._field = field = max(round(height * ratio), 1), max(round(width * ratio), 1)
         every = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
-        self.fields = [one for one in every if _meets(one.own, self._roi)]
+        within = {one: _common(one.own, self._roi) for one in every if _meets(one.own, self._roi)}
+        self._wanted = wanted
+        counts = {one: _count(wanted, box) for one, box in within.items()}
+        self.fields = [one for one in within if counts[one]]
+        self.wanted_pixels = sum(counts.values())
+        if wanted is not None and not self.fields and not may_be_empty:
+            raise MagNetError(wanted.none_wanted)
         together = fields_per_pass or images_per_pass(settings, self._plan, model.device)
         with ExitStack() as stack:
             self._folder = place = Path(folder)
@@ -165,6 +177,9 @@ class RasterWalk:
 
         def begin() -> np.ndarray | None:
             valid = valid_in(self._raster, own)
+            if self._wanted is not None:
+                wanted = self._wanted.read(own)
+                valid = wanted if valid is None else valid & wanted
             if valid is None or valid.any():
                 views.read_whole(self._plan)
             return valid
@@ -311,6 +326,13 @@ def _meets(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> 
 
 def _common(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+def _count(wanted: Wanted | None, box: tuple[int, int, int, int]) -> int:
+    """How many pixels of a box are wanted."""
+    if wanted is not None:
+        return int(wanted.read(box).sum())
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _kept(values: np.ndarray, valid: np.ndarray | None, fill: int) -> np.ndarray:

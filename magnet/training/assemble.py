@@ -11,7 +11,9 @@ import torch
 
 from magnet.checkpoints.fit import load_weights
 from magnet.data import Dataset, ScaleCache, colours_of
+from magnet.data.dataset import label_mapping
 from magnet.images.match_colours import channel_statistics
+from magnet.model.class_ids import MAPPING
 from magnet.model.magnet import MagNet
 from magnet.training.config import TrainConfig
 from magnet.training.pairs import build_refiners
@@ -36,7 +38,9 @@ def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache
         colours=colours_of(dataset),
         **asdict(settings),
     )
-    info = {**config.info, "recipe": config.name, "seed": config.seed}
+    mapping = label_mapping(dataset)  # for predictions with the ids of the data set
+    kept = {} if mapping is None else {MAPPING: mapping}
+    info = {**kept, **config.info, "recipe": config.name, "seed": config.seed}
     if config.data.resolution:  # rasters are seen at it from then on
         info["resolution"] = config.data.resolution
     model.save_pretrained(folder / "model", half=config.half, info=info, overwrite=config.overwrite)

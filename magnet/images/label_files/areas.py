@@ -22,7 +22,13 @@ def count_classes(labels: Blocks) -> np.ndarray:
     return counts
 
 
-def write_areas(labels: Blocks, path: Path, class_names: Sequence[str] | None, pixel_area: PixelArea) -> None:
+def write_areas(
+    labels: Blocks,
+    path: Path,
+    class_names: Sequence[str] | None,
+    pixel_area: PixelArea,
+    wanted_pixels: int | None = None,
+) -> None:
     """Write a CSV with a line for each class: class_id, class, pixels, area, unit, share.
 
     The share is that of the pixels with an answer; those without have a last line of their own, with id 255, no name
@@ -33,6 +39,8 @@ def write_areas(labels: Blocks, path: Path, class_names: Sequence[str] | None, p
         path: the file to make.
         class_names: one for each class; classes beyond have their number.
         pixel_area: of :func:`magnet.images.label_files.place.pixel_area`.
+        wanted_pixels: how many of them were asked about, which all that have an answer are among: the others are not
+            counted as without one. None: all.
     """
     counts = count_classes(labels)
     answered = int(counts[:NO_ANSWER].sum())
@@ -46,7 +54,7 @@ def write_areas(labels: Blocks, path: Path, class_names: Sequence[str] | None, p
                 name = names[number] if number < len(names) else str(number)
                 share = pixels / answered if answered else 0.0
                 writer.writerow([number, name, pixels, _area(pixels, pixel_area), pixel_area.unit, f"{share:.6f}"])
-        if pixels := int(counts[NO_ANSWER]):
+        if pixels := (int(counts.sum()) if wanted_pixels is None else wanted_pixels) - answered:
             writer.writerow([NO_ANSWER, "", pixels, _area(pixels, pixel_area), pixel_area.unit, ""])
 
 

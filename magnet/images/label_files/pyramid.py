@@ -10,9 +10,24 @@ from magnet.images.label_files.blocks import NO_ANSWER, Blocks
 from magnet.images.label_files.cog import write_cog
 from magnet.images.rasters.raster import Resolution
 
-__all__ = ["write_pyramid"]
+__all__ = ["pyramid_tags", "write_pyramid"]
 
 _CENTIMETRE = {"um": 1e4, "m": 0.01}
+
+
+def pyramid_tags(resolution: Resolution | None) -> dict[str, str]:
+    """The tags of a TIFF that say its resolution; none where it is not known.
+
+    Raises:
+        ValueError: a resolution of another unit, or not above 0.
+    """
+    if resolution is None:
+        return {}
+    if resolution.unit not in _CENTIMETRE or not resolution.value > 0:
+        raise ValueError(f"resolution: expected above 0 um or m, got {resolution.value} {resolution.unit}; convert it")
+    per_centimetre = repr(_CENTIMETRE[resolution.unit] / resolution.value)
+    tags = {"TIFFTAG_XRESOLUTION": per_centimetre, "TIFFTAG_YRESOLUTION": per_centimetre}
+    return {**tags, "TIFFTAG_RESOLUTIONUNIT": "3"}  # centimetre
 
 
 def write_pyramid(
@@ -31,14 +46,6 @@ def write_pyramid(
         MagNetError: as :func:`magnet.images.label_files.cog.write_cog`.
         ValueError: a resolution of another unit, or not above 0.
     """
-    tags = {}
-    if resolution is not None:
-        if resolution.unit not in _CENTIMETRE or not resolution.value > 0:
-            raise ValueError(
-                f"resolution: expected above 0 um or m, got {resolution.value} {resolution.unit}; convert it"
-            )
-        per_centimetre = repr(_CENTIMETRE[resolution.unit] / resolution.value)
-        tags = {"TIFFTAG_XRESOLUTION": per_centimetre, "TIFFTAG_YRESOLUTION": per_centimetre}
-        tags["TIFFTAG_RESOLUTIONUNIT"] = "3"  # centimetre
+    tags = pyramid_tags(resolution)
     names = {f"CLASS_{number}": name for number, name in enumerate(class_names or ())}
     write_cog(labels, path, nodata=NO_ANSWER, colours=colours, tags=tags, band_tags=names)

@@ -17,38 +17,47 @@ from magnet.images.rasters.raster import Place
 __all__ = ["write_confidence", "write_ids"]
 
 
-def write_ids(labels: Blocks, path: Path, mapping: Mapping[int, int] | None = None, place: Place | None = None) -> None:
-    """Write labels as the ids of a data set: a GeoTIFF without colours where there is a place, else a grey PNG.
+def write_ids(
+    labels: Blocks,
+    path: Path,
+    mapping: Mapping[int, int] | None = None,
+    place: Place | None = None,
+    pyramid: Mapping[str, str] | None = None,
+) -> None:
+    """Write labels as the ids of a data set, without colours: a GeoTIFF, a pyramid, else a grey PNG.
 
     Args:
         labels: class ids, 255 for no answer, which stays 255.
         path: the file to make.
         mapping: the id, 0..254, of each class; None: the class itself.
-        place: CRS and transform.
+        place: CRS and transform: a GeoTIFF.
+        pyramid: the tags of one, see :func:`magnet.images.label_files.pyramid.pyramid_tags`.
 
     Raises:
         ValueError: an id or a class that cannot be.
         MagNetError: a class that is not in the mapping; as :func:`magnet.images.label_files.cog.write_cog`.
     """
     blocks = labels if mapping is None else _Mapped(labels, mapping)
-    if place is None:
+    if place is None and pyramid is None:
         write_grey(blocks, path)
     else:
-        write_cog(blocks, path, place=place, nodata=NO_ANSWER)
+        write_cog(blocks, path, place=place, nodata=NO_ANSWER, tags=pyramid)
 
 
-def write_confidence(confidence: Blocks, path: Path, place: Place | None = None) -> None:
-    """Write confidence, 0..255 for 0..1: a GeoTIFF with overviews of averages where there is a place, else a grey PNG.
+def write_confidence(
+    confidence: Blocks, path: Path, place: Place | None = None, pyramid: Mapping[str, str] | None = None
+) -> None:
+    """Write confidence, 0..255 for 0..1: a GeoTIFF or a pyramid, whose levels are averages, else a grey PNG.
 
-    There is no nodata: no answer is a confidence of 0.
+    Where which is written is said as for :func:`write_ids`. There is no nodata: no answer is a confidence of 0.
 
     Raises:
         MagNetError: as :func:`magnet.images.label_files.cog.write_cog`.
     """
-    if place is None:
+    if place is None and pyramid is None:
         write_grey(confidence, path)
     else:
-        write_cog(confidence, path, place=place, overviews="average")
+        write_cog(confidence, path, place=place, overviews="average", tags=pyramid)
 
 
 class _Mapped:

@@ -106,7 +106,7 @@ class GeoRaster(TiledRaster):
             bits = int(file.tags(self._bands[0], ns="IMAGE_STRUCTURE").get("NBITS", kind.itemsize * 8))
             # GDAL makes palettes, of bytes, of grey whose 0 is white, too
             coloured = roles == ["palette"] and (not self._head or bits == 1 or self._head.meaning == "palette")
-            self._palette = _palette(file.colormap(1)) if coloured else None
+            self._palette, self.has_palette = _palette(file.colormap(1)) if coloured else None, coloured
             roles = ["gray" if role == "palette" else role for role in roles]
             nodata = file.nodatavals[0]
             descriptions = file.descriptions

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 
 from magnet.images.large import open_image
+from magnet.images.opening import LargeImageError, opened
 from magnet.images.rasters.raster import Box, Raster
 
 __all__ = ["PictureRaster"]
@@ -18,11 +19,13 @@ class PictureRaster(Raster):
 
     Attributes:
         turned: the orientation tag, 1 to 8; 1 where there is none.
+        has_palette: whether the file's pixels are entries of a palette.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, upright: bool = True) -> None:
         self._image = open_image(path, upright=upright)
         self.turned = self._image.turned
+        self.has_palette = _has_palette(path)
         self._alpha = threading.Lock()  # which is read once, when a window is first asked for
         super().__init__(os.fspath(path), (self._image.size,), 3, np.dtype(np.uint8), colours=("red", "green", "blue"))
 
@@ -34,3 +37,15 @@ class PictureRaster(Raster):
         with self._alpha:
             valid = self._image.opaque(box)
         return self._image.read(box), valid
+
+
+def _has_palette(path: str | os.PathLike[str]) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(26)
+    if head.startswith(b"\x89PNG"):
+        return head[25:] == b"\x03"
+    try:
+        with opened(path) as image:
+            return image.mode == "P"
+    except LargeImageError:  # of other formats that are read past Pillow's limit none has one here
+        return False

@@ -65,6 +65,7 @@ class Raster(ABC):
 
     may_be_invalid = True  # False: every pixel holds a value
     validity_level = 0  # where it is told which pixels hold values
+    has_palette = False  # True: channels are colours of a palette, and what is stored are numbers of its entries
 
     def __init__(
         self,

@@ -1,0 +1,170 @@
+"""Polygons of a GeoJSON file as a mask of a raster: pixels whose centres lie in one of them are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magnet.bounds import Box
+from magnet.errors import MagNetError, shown
+from magnet.extras import need
+from magnet.files.reading import parse_json, read_bytes
+from magnet.images.label_files.place import crs_of
+from magnet.images.opening import failures
+from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.transforms import inverse
+
+__all__ = ["PolygonMask"]
+
+_MOST = 1 << 28  # bytes of a file
+_LONGITUDES = "OGC:CRS84"  # of RFC 7946
+_HOLDERS = {"FeatureCollection": "features", "GeometryCollection": "geometries"}
+
+
+class PolygonMask:
+    """Polygons and their holes.
+
+    On a raster with a place coordinates are those of the CRS that the member "crs" names, without it longitude and
+    latitude (RFC 7946), and are brought to the raster's: corners are, sides are straight in the raster. On one
+    without a place they are pixels from the upper left corner, y downwards, as QuPath and ``--save polygons`` write.
+
+    Args:
+        path: the GeoJSON file.
+        raster: that it is a mask of.
+        identity: of the file.
+
+    Raises:
+        MagNetError: it is no GeoJSON, holds no polygon, or has coordinates that cannot be those of this raster;
+            rasterio is not installed.
+    """
+
+    def __init__(self, path: Path, raster: Raster, identity: str) -> None:
+        self._rasterize = need("rasterio.features", "geo", f"the mask '{path}'").rasterize
+        content = _parsed(path)
+        rings = [np.array(ring, float) for polygon in _polygons(content, path) for ring in polygon]
+        counts = [len(polygon) for polygon in _polygons(content, path)]
+        if not rings:
+            raise MagNetError(f"mask: expected polygons in '{path}', got none; draw what is wanted as polygons")
+        corners = _in_pixels(np.concatenate(rings), content, path, raster)
+        rings = np.split(corners, np.cumsum([len(ring) for ring in rings])[:-1])
+        self._polygons, self._bounds = [], np.empty((len(counts), 4))
+        for number, count in enumerate(counts):
+            mine, rings = rings[:count], rings[count:]
+            self._polygons.append({"type": "Polygon", "coordinates": [ring.tolist() for ring in mine]})
+            self._bounds[number] = *mine[0].min(axis=0), *mine[0].max(axis=0)
+        self.identity = f"mask {identity}"
+        self.none_wanted = (
+            f"mask: expected polygons that hold pixels of '{raster.name}', but those of '{path}' hold none that is "
+            "meant; check their coordinates"
+        )
+
+    def read(self, box: Box) -> np.ndarray:
+        x0, y0, x1, y1 = box
+        left, top, right, bottom = self._bounds.T
+        near = np.flatnonzero((left < x1) & (right > x0) & (top < y1) & (bottom > y0))
+        if not len(near):
+            return np.zeros((y1 - y0, x1 - x0), bool)
+        place = need("rasterio", "geo").Affine(1, 0, x0, 0, 1, y0)
+        shapes = [(self._polygons[number], 1) for number in near]
+        return self._rasterize(shapes, (y1 - y0, x1 - x0), transform=place, dtype=np.uint8).astype(bool)  # type: ignore[no-any-return]
+
+
+def _parsed(path: Path) -> Any:
+    with failures(path):
+        text = read_bytes(path, "mask", "GeoJSON", at_most=_MOST)
+    try:
+        return parse_json(text.decode("utf-8-sig"))
+    except ValueError as error:
+        raise MagNetError(f"mask: expected GeoJSON, but '{path}' is none ({error}); save it anew") from error
+
+
+def _polygons(content: Any, path: Path) -> Iterator[list[Any]]:
+    """The coordinates of each polygon: its outer ring and its holes."""
+    kind = content.get("type") if isinstance(content, dict) else None
+    try:
+        if kind in _HOLDERS:
+            for one in content[_HOLDERS[kind]]:
+                yield from _polygons(one, path)
+        elif kind == "Feature":
+            if content["geometry"] is not None:
+                yield from _polygons(content["geometry"], path)
+        elif kind == "Polygon":
+            yield _checked(content["coordinates"])
+        elif kind == "MultiPolygon":
+            yield from map(_checked, content["coordinates"])
+        elif isinstance(content, list):  # of features, as QuPath exports them
+            for one in content:
+                yield from _polygons(one, path)
+        else:
+            raise ValueError(f"{shown(kind)} is neither a polygon nor what holds some")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise MagNetError(
+            f"mask: expected GeoJSON of polygons, but '{path}' holds something else ({error}); save polygons alone"
+        ) from error
+
+
+def _checked(rings: Any) -> list[list[list[float]]]:
+    found = [[[float(corner[0]), float(corner[1])] for corner in ring] for ring in rings]
+    if not found or any(len(ring) < 4 or ring[0] != ring[-1] for ring in found):
+        raise ValueError("a ring is not closed, or has fewer than four corners")
+    return found
+
+
+def _in_pixels(corners: np.ndarray, content: Any, path: Path, raster: Raster) -> np.ndarray:
+    """(n, 2) x and y in pixels of the raster.
+
+    Raises:
+        MagNetError: coordinates cannot be what they are taken for.
+    """
+    member = content.get("crs") if isinstance(content, dict) else None
+    if raster.place is None:
+        if member is not None:
+            raise MagNetError(
+                f"mask: expected pixel coordinates, as '{raster.name}' has no place, but '{path}' names a CRS; give "
+                "the raster its place, or draw the polygons on it"
+            )
+    elif (crs := crs_of(raster.place)) is not None:
+        corners = _reprojected(corners, _crs(member, corners, path), crs)
+    if not np.isfinite(corners).all():
+        raise MagNetError(
+            f"mask: expected polygons in the CRS of '{raster.name}', but those of '{path}' reach beyond where it "
+            "holds; cut them, or check their coordinates"
+        )
+    if raster.place is None:
+        return corners
+    a, b, c, d, e, f = inverse(raster.place.transform)
+    x, y = corners.T
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+
+def _crs(member: Any, corners: np.ndarray, path: Path) -> Any:
+    """The CRS that the member "crs" names."""
+    crs = need("rasterio.crs", "geo").CRS
+    if member is not None:
+        try:
+            return crs.from_user_input(member["properties"]["name"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise MagNetError(
+                f"mask: expected a CRS that is known in '{path}', got {shown(member)}; save it anew, as in EPSG:4326"
+            ) from error
+    if (np.abs(corners) > (180, 90)).any():
+        x, y = corners[(np.abs(corners) > (180, 90)).any(axis=1)][0]
+        raise MagNetError(
+            f"mask: expected longitudes and latitudes, as '{path}' names no CRS (RFC 7946), got ({x:g}, {y:g}); save "
+            'it in EPSG:4326, or name its CRS in the member "crs"'
+        )
+    return crs.from_user_input(_LONGITUDES)
+
+
+def _reprojected(corners: np.ndarray, source: Any, target: Any) -> np.ndarray:
+    if source == target:
+        return corners
+    errors, err = need("rasterio.errors", "geo"), need("rasterio._err", "geo")
+    try:
+        moved = need("rasterio.warp", "geo").transform(source, target, *corners.T.tolist())
+    except (errors.RasterioError, err.CPLE_BaseError):
+        return np.full_like(corners, np.nan)
+    return np.array(moved[:2]).T

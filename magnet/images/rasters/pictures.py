@@ -14,10 +14,11 @@ __all__ = ["PictureRaster"]
 
 
 class PictureRaster(Raster):
-    """JPEG, PNG, WebP, BMP and others, upright as the EXIF tag says; past Pillow's size limit, too."""
+    """JPEG, PNG, WebP, BMP and others, upright as the EXIF tag says, or as stored; past Pillow's size limit, too."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._image = open_image(path)
+    def __init__(self, path: str | os.PathLike[str], *, upright: bool = True) -> None:
+        self._image = open_image(path, upright=upright)
+        self.turned = self._image.turned
         self._alpha = threading.Lock()  # which is read once, when a window is first asked for
         super().__init__(os.fspath(path), (self._image.size,), 3, np.dtype(np.uint8), colours=("red", "green", "blue"))
 

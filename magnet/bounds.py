@@ -6,6 +6,7 @@ from __future__ import annotations
 __all__ = [
     "DEVICES",
     "MAX_CACHE_MB",
+    "MAX_CHANNELS",
     "MAX_COUNT",
     "MAX_INPUT_PIXELS",
     "MAX_INT",
@@ -38,6 +39,7 @@ MAX_SCENES = 10**6  # a second each, at least
 MAX_SCENE_PIXELS = 2**28  # as 16384x16384: drawing one takes some 50 bytes a pixel
 MIN_SCENE_SIDE = 256
 MAX_CACHE_MB = 10**8  # 100 TB
+MAX_CHANNELS = 16  # of the images that a network sees
 
 
 def check_pixels(size: tuple[int, int], most: int) -> tuple[int, int]:

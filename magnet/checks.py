@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from magnet.bounds import MAX_MODEL_PIXELS, Size
+from magnet.bounds import MAX_CHANNELS, MAX_MODEL_PIXELS, Size
 from magnet.errors import shown
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
-__all__ = ["as_number", "check_count", "check_size", "is_int", "is_list"]
+__all__ = ["as_number", "check_channels", "check_count", "check_size", "is_int", "is_list"]
 
 
 def is_int(value: Any) -> bool:
@@ -35,6 +35,14 @@ def check_size(name: str, value: Any, *, most: int | None = MAX_MODEL_PIXELS) ->
     if most is not None and height * width > most:
         raise ValueError(f"{name}: expected at most 2**{most.bit_length() - 1} pixels, got {shown((height, width))}")
     return height, width
+
+
+def check_channels(value: Any) -> int:
+    """A number of channels of images."""
+    value = as_number(value)
+    if not is_int(value) or not 1 <= value <= MAX_CHANNELS:
+        raise ValueError(f"channels: expected an int of 1 to {MAX_CHANNELS}, got {shown(value)}; 3 is RGB")
+    return value
 
 
 def check_count(name: str, value: Any) -> int:

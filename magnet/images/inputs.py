@@ -6,36 +6,49 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from magnet.devices import send
+from magnet.images.rasters.arrays import ArrayRaster
+from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.read import rgb_array
 from magnet.images.tensors import to_tensor
 
 __all__ = ["check_images", "floats_of", "pixels_of", "size_of"]
 
 
-def check_images(images: Any) -> None:
-    """Normalised images (N, 3, H, W)."""
+def check_images(images: Any, channels: int = 3) -> None:
+    """Normalised images (N, channels, H, W)."""
     if not isinstance(images, Tensor) or not images.is_floating_point():
         got = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise TypeError(
-            f"images: expected a floating-point tensor of normalised images (N, 3, H, W), got {got}; "
+            f"images: expected a floating-point tensor of normalised images (N, {channels}, H, W), got {got}; "
             "use magnet.images.normalize, or predict() for other kinds of images"
         )
-    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+    if images.ndim != 4 or images.shape[1] != channels or images.numel() == 0:
         raise ValueError(
-            f"images: expected (N, 3, H, W), none of them 0, got {tuple(images.shape)}; "
+            f"images: expected (N, {channels}, H, W), none of them 0, got {tuple(images.shape)}; "
             "use images[None] for a single one"
         )
 
 
-def pixels_of(image: Any) -> np.ndarray | Tensor:
-    """What ``MagNet.predict`` takes, paths aside -> (H, W, 3) uint8 or (3, H, W) float tensor in [0, 1]."""
+def pixels_of(image: Any, inputs: InputSettings) -> np.ndarray | Tensor:
+    """What ``MagNet.predict`` takes, paths aside, as networks see it.
+
+    Returns:
+        (H, W, C) uint8, or a (C, H, W) float tensor in [0, 1].
+    """
     if isinstance(image, Image.Image):
-        return rgb_array(image)
+        if inputs.plain:
+            return rgb_array(image)
+        image = np.asarray(ImageOps.exif_transpose(image))
+    if isinstance(image, Tensor) and (image.dtype == torch.uint8 or not (inputs.plain or image.is_floating_point())):
+        _check_layout(image, inputs.channels if inputs.plain else None)
+        image = image.permute(1, 2, 0).cpu().numpy()
     if isinstance(image, np.ndarray):
+        if not inputs.plain:
+            return _converted(image, inputs)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(
                 f"image: expected an (H, W, 3) uint8 RGB array, got shape {image.shape} of {image.dtype}; "
@@ -43,13 +56,7 @@ def pixels_of(image: Any) -> np.ndarray | Tensor:
             )
         return image
     if isinstance(image, Tensor):
-        if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-            raise ValueError(
-                f"image: expected one (3, H, W) tensor, got shape {tuple(image.shape)}; "
-                "call the model itself on a batch of normalised images"
-            )
-        if image.dtype == torch.uint8:
-            return image.permute(1, 2, 0).cpu().numpy()
+        _check_layout(image, inputs.channels)
         if not image.is_floating_point():
             raise TypeError(f"image: expected uint8 or floats in [0, 1], got {image.dtype}; convert it")
         image = image.detach().float()
@@ -61,9 +68,29 @@ def pixels_of(image: Any) -> np.ndarray | Tensor:
             )
         return image
     raise TypeError(
-        "image: expected a path, a PIL image, an (H, W, 3) uint8 array or a (3, H, W) tensor, "
-        f"got {type(image).__name__}"
+        f"image: expected a path, a PIL image, an (H, W, {inputs.channels}) array or a ({inputs.channels}, H, W) "
+        f"tensor, got {type(image).__name__}"
     )
+
+
+def _check_layout(image: Tensor, channels: int | None) -> None:
+    """(channels, H, W); None: any number of bands."""
+    if image.ndim != 3 or image.numel() == 0 or channels not in (None, image.shape[0]):
+        raise ValueError(
+            f"image: expected one ({channels or 'bands'}, H, W) tensor, got shape {tuple(image.shape)}; "
+            "call the model itself on a batch of normalised images"
+        )
+
+
+def _converted(image: np.ndarray, inputs: InputSettings) -> np.ndarray | Tensor:
+    """An (H, W) or (H, W, bands) array, whose bands and values are taken as those of a file are."""
+    try:
+        raster = ArrayRaster(image, "image")
+    except ValueError as error:
+        raise ValueError(str(error).replace("source:", "image:", 1)) from None
+    pixels, valid = raster.read_level(0, (0, 0, raster.size[1], raster.size[0]))
+    seen = inputs.of(raster).seen(pixels, valid)
+    return seen if seen.dtype == np.uint8 else to_tensor(seen)
 
 
 def floats_of(pixels: np.ndarray | Tensor, device: torch.device) -> Tensor:

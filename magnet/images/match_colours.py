@@ -13,14 +13,14 @@ Statistics = tuple[list[float], list[float]]
 
 
 def channel_statistics(images: Iterable[np.ndarray]) -> Statistics:
-    """Mean and standard deviation of R, G and B in [0, 1], each image counting alike.
+    """Mean and standard deviation of each channel, as R, G and B, in [0, 1], each image counting alike.
 
     Args:
-        images: (H, W, 3) uint8.
+        images: (H, W, C) uint8, or float32 in [0, 1].
     """
-    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    count, total, squares = 0, np.zeros(1), np.zeros(1)
     for image in images:
-        pixels = image.reshape(-1, 3).astype(np.float32) / 255
+        pixels = image.reshape(-1, image.shape[2]).astype(np.float32) / (255 if image.dtype == np.uint8 else 1)
         count, total, squares = count + 1, total + pixels.mean(0), squares + np.square(pixels).mean(0)
     mean = total / max(count, 1)
     std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0))
@@ -28,17 +28,17 @@ def channel_statistics(images: Iterable[np.ndarray]) -> Statistics:
 
 
 def match_channels(images: Tensor, mean: Sequence[float], std: Sequence[float], seen: Tensor | None = None) -> Tensor:
-    """Each image's channels (N, 3, H, W), shifted and scaled to ``mean`` and ``std``; flat ones are only shifted.
+    """Each image's channels (N, C, H, W), shifted and scaled to ``mean`` and ``std``; flat ones are only shifted.
 
     Args:
-        images: (N, 3, H, W).
+        images: (N, C, H, W).
         mean, std: of each channel, that they are brought to.
-        seen: (N, 3, h, w) whose own mean and deviation count, where ``images`` are parts; None: ``images``.
+        seen: (N, C, h, w) whose own mean and deviation count, where ``images`` are parts; None: ``images``.
     """
     seen = images if seen is None else seen
     own_mean = seen.mean(dim=(2, 3), keepdim=True)
     own_std = seen.std(dim=(2, 3), keepdim=True, correction=0)
-    target_mean, target_std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    target_mean, target_std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (mean, std))
     scale = target_std / own_std
     scale = scale.where(own_std > 1e-4, scale.new_ones(()))
     return (images - own_mean) * scale + target_mean

@@ -42,6 +42,7 @@ __all__ = [
     "high_bytes",
     "is_large",
     "orientation",
+    "read_grey",
     "read_image",
     "read_opaque",
     "read_turned",
@@ -188,6 +189,29 @@ def read_opaque(path: str | os.PathLike[str], *, upright: bool = True) -> np.nda
             image = ImageOps.exif_transpose(image)
         opaque = np.asarray(image.convert("LA" if image.mode == "La" else "RGBA").getchannel("A")) > 0
         return unturned(opaque, turned) if head and not upright else opaque
+
+
+def read_grey(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[np.ndarray, int] | None:
+    """The values of a grey picture that is no TIFF, as they are stored, and its orientation tag.
+
+    Returns:
+        (H, W) uint8 or uint16, upright as the EXIF tag says, or as stored; None: it has colours, or is transparent.
+
+    Raises:
+        CorruptImageError, LargeImageError, MagNetError: as :func:`read_image`.
+    """
+    with opened(path) as image:
+        deep = image.format == "PNG" and image.mode in ("I;16", "I")  # "I": 16 bits, as older Pillows call them
+        if image.format == "TIFF" or not (deep or image.mode in ("1", "L")) or _has_alpha(image):
+            return None
+        if _past_limit(image):
+            raise too_large(path, f"{image.width * image.height} pixels")
+        with whole(image, path):
+            turned = orientation(image)
+            image.load()
+        if upright:
+            image = ImageOps.exif_transpose(image)
+        return (np.array(image).astype(np.uint16) if deep else np.array(image.convert("L"))), turned
 
 
 def _has_alpha(image: Image.Image) -> bool:

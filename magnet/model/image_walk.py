@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from magnet.images.inputs import floats_of, pixels_of, size_of
-from magnet.images.large import open_image
-from magnet.images.tensors import normalize
+from magnet.images.rasters.read_input import read_input
+from magnet.images.tensors import normalize, to_tensor
 from magnet.model.prediction import Prediction
 from magnet.model.walker import Walker
 from magnet.walk.maps import labels_at, upsample
@@ -44,12 +44,13 @@ class ImageWalk:
         self._settings, self._probabilities = settings, probabilities
         image_size = None
         if isinstance(image, (str, os.PathLike)):
-            opened = open_image(image)
-            plan, image_size = plan_walk(settings, opened.size), opened.size
-            image = opened.at_most(plan.scales[-1])
-        self._pixels: np.ndarray | Tensor | None = pixels_of(image)
+            read = read_input(image, model.inputs, fitting=lambda size: plan_walk(settings, size).scales[-1])
+            image, image_size = read.pixels, read.size
+            self._pixels: np.ndarray | Tensor | None = image if image.dtype == np.uint8 else to_tensor(image)
+        else:
+            self._pixels = pixels_of(image, model.inputs)
         self.size = size_of(self._pixels)
-        self.plan = plan if image_size == self.size else plan_walk(settings, self.size)
+        self.plan = plan_walk(settings, self.size)
         self._image_size = image_size or self.size
         self._prediction: Prediction | None = None
 

@@ -25,8 +25,9 @@ from magnet.errors import MagNetError
 from magnet.images.inputs import check_images
 from magnet.images.match_colours import match_channels
 from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.input_settings import INPUTS, InputSettings
 from magnet.images.rasters.raster import Resolution
-from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalize
+from magnet.images.tensors import mean_and_std, normalize
 from magnet.model.image_walk import ImageWalk, predictions
 from magnet.model.looks import check_class_names, check_colours
 from magnet.model.predict_many import check_many, predict_many
@@ -36,7 +37,7 @@ from magnet.model.pretrained import Parts, load_parts, save_parts
 from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 from magnet.walk.maps import upsample
-from magnet.walk.networks import Networks, check_refiners
+from magnet.walk.networks import Networks, check_refiners, check_seen_channels
 from magnet.walk.official import official_walk
 from magnet.walk.paper import paper_walk
 from magnet.walk.plan import Plan, count_patches, plan_walk
@@ -62,7 +63,7 @@ class MagNet(Networks):
     border, and overlaps averaged.
 
     Args:
-        segmenter: maps normalised images (N, 3, h, w) to logits (N, C, h, w).
+        segmenter: maps normalised images (N, channels, h, w) to logits (N, C, h, w).
         refiner: a module (fine, coarse) -> logits that serves all scales, a list with one for each scale after the
             first (a list of one serves all), or None: fine predictions are used as they are.
         scales: sizes (H, W) from coarse to fine, 1 to 32, each of at most 2**32 pixels.
@@ -83,22 +84,27 @@ class MagNet(Networks):
             memory in bounds.
         amp: "bf16" runs the networks under bfloat16 autocast; maps and scores stay in float32.
         progress: show a progress bar; None: on a terminal, once the walk has taken two seconds.
-        colour_statistics: mean and standard deviation of R, G and B in [0, 1] over the training images, ((3), (3)),
-            kept with the model.
+        colour_statistics: mean and standard deviation of each channel in [0, 1] over the training images, of RGB
+            ((3), (3)), kept with the model.
         match_colours: bring the mean and deviation of each image's channels to ``colour_statistics`` first, for images
             of another camera, lighting or staining than those trained on.
         class_names: one name for each class, kept with the model.
         colours: one RGB triple (0..255) for each class, kept with the model.
+        channels, bands, value_range, extent, resolution: how a file becomes what the networks see; see
+            :class:`magnet.images.rasters.input_settings.InputSettings`. By default 8-bit RGB.
 
-    All but the networks, ``class_names`` and ``colours`` are in :attr:`settings`, which does not change:
-    :meth:`with_settings` gives a model of the same networks with others, and :meth:`predict` takes any for one call.
+    All but the networks, ``class_names``, ``colours`` and what says how files are seen are in :attr:`settings`, which
+    does not change: :meth:`with_settings` gives a model of the same networks with others, and :meth:`predict` takes any
+    for one call.
 
     Attributes:
         settings: a ``magnet.walk.settings.WalkSettings``. Each can be read from the model, too (``model.n_points``).
+        inputs: an ``InputSettings``, kept with the model; ``from_pretrained(folder, value_range=...)`` replaces one.
         info: what :meth:`save_pretrained` keeps beside the settings.
 
     Raises:
-        TypeError, ValueError: an argument is not as above, or segmenter and refiner differ in their classes.
+        TypeError, ValueError: an argument is not as above, segmenter and refiner differ in their classes, or the
+            segmenter sees images of other than ``channels``.
     """
 
     def __init__(
@@ -108,22 +114,40 @@ class MagNet(Networks):
         *,
         class_names: Sequence[str] | None = None,
         colours: Sequence[Sequence[int]] | None = None,
+        channels: int = 3,
+        bands: Sequence[int] | None = None,
+        value_range: Any = None,
+        extent: str | None = None,
+        resolution: Resolution | str | None = None,
         **settings: Unpack[SettingsGiven],
     ) -> None:
-        check_names(settings, _LOOKS)
+        check_names(settings, (*_LOOKS, *INPUTS))
         check_needed(settings)
         chosen = WalkSettings(**cast(Any, settings))
+        inputs = InputSettings(
+            channels=channels,
+            bands=cast(Any, bands),
+            value_range=value_range,
+            extent=extent,
+            resolution=cast(Any, resolution),
+        )
+        _check_together(chosen, inputs)
         super().__init__(segmenter, check_refiners(refiner, len(chosen.scales)))
+        check_seen_channels(segmenter, inputs.channels)
         object.__setattr__(self, "settings", chosen)
+        object.__setattr__(self, "inputs", inputs)
         self.class_names = check_class_names(class_names, self.num_classes)
         self.colours = check_colours(colours, self.num_classes)
         self.info: dict[str, Any] | None = None
 
     settings: WalkSettings
+    inputs: InputSettings
 
     def __getattr__(self, name: str) -> Any:
         if name in FIELDS and "settings" in self.__dict__:
             return getattr(self.__dict__["settings"], name)
+        if name in INPUTS and "inputs" in self.__dict__:
+            return getattr(self.__dict__["inputs"], name)
         return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -133,10 +157,15 @@ class MagNet(Networks):
                 f"{name}: expected no change of a model's settings; take model.with_settings({given}), or pass it to "
                 "predict() for one call"
             )
+        if name in INPUTS or name == "inputs":
+            raise AttributeError(
+                f"{name}: expected no change of how a model sees files; build it anew with it, or pass it to "
+                "from_pretrained()"
+            )
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *FIELDS]
+        return [*super().__dir__(), *FIELDS, *INPUTS]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "settings" not in state:
@@ -144,7 +173,7 @@ class MagNet(Networks):
                 "model: expected a MagNet that this version pickled, got one of an older version; write a folder by "
                 "save_pretrained there, or build it again and load its state dict"
             )
-        super().__setstate__(state)
+        super().__setstate__({"inputs": InputSettings(), **state})  # which there was not always
 
     def with_settings(self, **changes: Unpack[SettingsGiven]) -> MagNet:
         """A model of the same networks, which are shared, with other settings.
@@ -154,11 +183,17 @@ class MagNet(Networks):
         Raises:
             TypeError, ValueError: there is no such setting, or it is not valid.
         """
-        settings = self.settings.changed(**changes)
+        settings = self._changed(changes)
         check_refiners(list(self.refiners), len(settings.scales))
         other = copy.copy(self)
         other.__dict__ = {**self.__dict__, "_modules": dict(self._modules), "settings": settings}
         return other
+
+    def _changed(self, changes: Mapping[str, Any]) -> WalkSettings:
+        """The settings with changes, which must fit what the networks see."""
+        settings = self.settings.changed(**changes)
+        _check_together(settings, self.inputs)
+        return settings
 
     @property
     def patches_per_pass(self) -> int:
@@ -170,7 +205,7 @@ class MagNet(Networks):
         return plan_walk(self.settings, check_size("size", size, most=None))
 
     def matched(self, images: Tensor, settings: WalkSettings | None = None, seen: Tensor | None = None) -> Tensor:
-        """RGB (N, 3, H, W) in [0, 1] -> the same, in the colours of the training images if ``match_colours``.
+        """Images (N, C, H, W) in [0, 1] -> the same, in the colours of the training images if ``match_colours``.
 
         ``seen`` is what the colours are judged by where ``images`` are parts of it.
         """
@@ -181,7 +216,7 @@ class MagNet(Networks):
         return match_channels(images, mean, std, seen)
 
     def segment(self, images: Tensor, precision: Precision | None = None) -> Tensor:
-        """Class probabilities (N, C, h, w), float32, of normalised images (N, 3, h, w), without any refinement."""
+        """Class probabilities (N, C, h, w), float32, of normalised images (N, channels, h, w), without refinement."""
         probabilities = super().segment(images, precision or self.settings.precision)
         for argument in _LOOKS:
             given = getattr(self, argument)
@@ -198,7 +233,7 @@ class MagNet(Networks):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) images of any size, normalised -> (N, C, *scales[-1]) class probabilities, float32.
+        """(N, channels, H, W) images of any size, normalised -> (N, C, *scales[-1]) class probabilities, float32.
 
         With ``follow_image`` their size is that of the last scale of :meth:`plan`. The patches of all images go through
         the networks together, ``batch_size`` at a time; convolutions round by how many there are, so that probabilities
@@ -212,14 +247,14 @@ class MagNet(Networks):
                 it is also told from the numbers whether images are normalised and outputs are logits.
             MagNetError: a network gave NaN or infinity; names the scale. Not looked for in traced models.
         """
-        check_images(images)
+        check_images(images, self.inputs.channels)
         if next((p.dtype for p in self.parameters()), torch.float32) == torch.float32:
             images = images.float()
         if self._is_first("images", images):
             check_normalized(images)
         settings = self.settings
         if settings.match_colours:
-            mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+            mean, std = mean_and_std(images)
             images = normalize(self.matched(images * std + mean))
         plan = plan_walk(settings, (images.shape[-2], images.shape[-1]))
         if torch.compiler.is_compiling():
@@ -248,6 +283,9 @@ class MagNet(Networks):
         Args:
             image: a path, a PIL image, an (H, W, 3) uint8 RGB array, or a (3, H, W) tensor: uint8, or floats in [0, 1].
                 A file past Pillow's size limit is shrunk to the last scale while it is read, strip by strip.
+                With other ``channels``, ``bands`` or a ``value_range``: a path of whatever :func:`magnet.open_raster`
+                reads, an (H, W, bands) array or a (bands, H, W) tensor of integers, which are taken as a file is, or a
+                (channels, H, W) tensor of floats in [0, 1], which is what the networks see.
             return_stages: keep what each scale saw and did, for pictures; this keeps the map of every scale.
             probabilities: False returns labels alone, the same ones, and where the image has the size of the last scale
                 no probabilities are made there, which saves time and memory.
@@ -343,7 +381,7 @@ class MagNet(Networks):
 
         Arguments and errors are those of :meth:`predict`. Nothing keeps a stage but who takes it.
         """
-        return ImageWalk(self, self.settings.changed(**changes), image, probabilities)
+        return ImageWalk(self, self._changed(changes), image, probabilities)
 
     def predict_raster(
         self,
@@ -383,16 +421,16 @@ class MagNet(Networks):
             name: what the files are named by; None: as the source.
             page: of a TIFF of several.
             resolution: side of a pixel of the model's last scale, as "0.5m" or "0.25um": a raster of other pixels is
-                seen at this size; its labels have its own. None: what the model was saved with
-                (``save_pretrained(..., info={"resolution": "0.5m"})``), else the raster's pixels as they are.
+                seen at this size; its labels have its own. None: the model's, else the raster's pixels as they are.
             overlap: least share of a field that it has in common with the next; 0 to 0.5.
             roi: (x0, y0, x1, y1) in pixels of the raster: the only part that is segmented.
             mask: a raster whose pixels other than 0 are the only ones that are segmented: what ``source`` may be, or a
                 bool array. Where both have a place it is brought over by that, else it must have the size of the
                 raster or its aspect. Or a GeoJSON file of polygons.
             tissue: segment only what is coloured, as tissue on a slide is.
-            bands: numbers from 1 of the bands that the networks see.
-            value_range: the values that become black and white, see :class:`magnet.images.rasters.channels.Channels`.
+            bands: numbers from 1 of the bands that the networks see; None: the model's.
+            value_range: the values that become black and white, see :class:`magnet.images.rasters.channels.Channels`;
+                None: the model's.
             classes: the only classes that are answers.
             min_confidence: pixels below it have no answer.
             mapping: for "ids", the class of each value of label files, as {7: 0, 8: 1}, which is turned round. None:
@@ -426,7 +464,7 @@ class MagNet(Networks):
             workers=workers,
             fields_per_pass=fields_per_pass,
         )
-        settings = self.settings.changed(**changes)
+        settings = self._changed(changes)
         return predict_raster(self, source, Path(out), settings, options, name=name, page=page, overwrite=overwrite)
 
     def _stages(
@@ -482,7 +520,7 @@ class MagNet(Networks):
         """
         kept = {**(self.info or {}), **(info or {})}
         looks = {name: getattr(self, name) for name in _LOOKS}
-        save_parts(self, self.settings, looks, folder, half=half, info=kept, overwrite=overwrite)
+        save_parts(self, self.settings, looks, self.inputs, folder, half=half, info=kept, overwrite=overwrite)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **changes: Any) -> MagNet:
@@ -498,7 +536,7 @@ class MagNet(Networks):
             TypeError, ValueError: a change is no such argument, or not valid.
         """
         num_classes = changes.pop("num_classes", None)
-        check_names(changes, (*_LOOKS, "num_classes"))
+        check_names(changes, (*_LOOKS, *INPUTS, "num_classes"))
 
         def build(parts: Parts) -> MagNet:
             return cls(parts.segmenter, parts.refiners, **parts.arguments)
@@ -512,7 +550,8 @@ class MagNet(Networks):
     def extra_repr(self) -> str:
         sizes = ("scales", "patch_size", "input_size")
         choices = ("n_points", "n_patches", "kernel_size", "follow_image", "points_by", "match_colours", "compat")
-        return ", ".join(f"{name}={getattr(self.settings, name)!r}" for name in (*sizes, *choices))
+        seen = [f"{name}={value!r}" for name, value in self.inputs.changed().items()]
+        return ", ".join([*(f"{name}={getattr(self.settings, name)!r}" for name in (*sizes, *choices)), *seen])
 
 
 def _signature() -> inspect.Signature:
@@ -524,6 +563,21 @@ def _signature() -> inspect.Signature:
 
 
 MagNet.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
+
+
+def _check_together(settings: WalkSettings, inputs: InputSettings) -> None:
+    """Raise ValueError where the settings of the walk are of images of other channels."""
+    if settings.compat == "official" and inputs.channels != 3:
+        raise ValueError(
+            f"channels: expected 3 with compat='official', which resizes 8-bit RGB, got {inputs.channels}; use "
+            "compat='paper'"
+        )
+    statistics = settings.colour_statistics
+    if statistics is not None and len(statistics[0]) != inputs.channels:
+        raise ValueError(
+            f"colour_statistics: expected a mean and a deviation of each of the {inputs.channels} channels, got "
+            f"{len(statistics[0])}; magnet.images.channel_statistics makes them"
+        )
 
 
 def _last(stages: Iterator[WalkStage]) -> WalkStage:

@@ -20,6 +20,7 @@ from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.label_files.chosen import confident, of_classes
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.identity import raster_mark
+from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster, Resolution
 from magnet.images.rasters.resolution import as_resolution, ratio_of
@@ -42,12 +43,12 @@ class RasterOptions:
 
     Args:
         save: some of "labels", "confidence", "polygons", "areas", "ids".
-        resolution: of a pixel of the model's last scale; None: what the model's ``info`` says, else that of the raster.
+        resolution: of a pixel of the model's last scale; None: the model's own, else that of the raster.
         overlap: the least share of a field, along each axis, that it has in common with the next; 0 to 0.5.
         roi: (x0, y0, x1, y1) in pixels, the only part that is segmented; the rest has no answer (255).
         mask: what says which pixels are segmented, see :meth:`magnet.MagNet.predict_raster`; None: all of them.
         tissue: only where there is tissue, see :class:`magnet.images.wanted.tissue.Tissue`.
-        channels: which bands the networks see, and which of their values are black and white.
+        channels: which bands the networks see, and which of their values are black and white; None in it: the model's.
         classes: the only classes that are answers.
         min_confidence: pixels below it have no answer.
         mapping: of "ids", the class of each value, see :func:`magnet.model.class_ids.class_ids`.
@@ -211,7 +212,7 @@ def segment_raster(
             settings,
             working,
             [mark or raster_mark(raster, raster), *([wanted.identity] if wanted else [])],
-            channels=options.channels,
+            channels=_channels(options.channels, model.inputs),
             wants_confidence=options.wants_confidence,
             ratio=_ratio(options, model, raster),
             overlap=options.overlap,
@@ -247,11 +248,17 @@ def segment_raster(
     return RasterRecord(targets, raster.size, len(walk.fields), resumed, time.perf_counter() - start)
 
 
+def _channels(given: Channels, inputs: InputSettings) -> Channels:
+    """Bands and values as they are given, else the model's."""
+    chosen = inputs.with_given(bands=given.bands, value_range=given.value_range)
+    return Channels(chosen.bands, chosen.value_range)
+
+
 def _ratio(options: RasterOptions, model: Walker, raster: Raster) -> float:
     """How many pixels of the raster one of the model's last scale spans; 1 where nobody says how large those are."""
     if options.resolution is not None:
         return ratio_of(as_resolution(options.resolution), raster.resolution, raster.name)
-    own = (model.info or {}).get("resolution")
+    own = model.inputs.resolution or (model.info or {}).get("resolution")  # where models kept it before
     if own is None or raster.resolution is None:
         return 1.0
     return ratio_of(as_resolution(own), raster.resolution, raster.name)

@@ -19,6 +19,7 @@ from magnet.errors import ArgumentError, MagNetError, shown
 from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.files.reading import read_json, sha256
+from magnet.images.rasters.input_settings import INPUTS, InputSettings
 from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
 from magnet.walk.networks import Networks
 from magnet.walk.settings import KEPT, WalkSettings
@@ -31,6 +32,7 @@ __all__ = [
     "check_model_folder",
     "find_model",
     "load_parts",
+    "read_inputs",
     "save_parts",
     "shipped_models",
 ]
@@ -68,13 +70,14 @@ def save_parts(
     networks: Networks,
     settings: WalkSettings,
     looks: Mapping[str, Any],
+    inputs: InputSettings,
     folder: str | os.PathLike[str],
     *,
     half: bool,
     info: Mapping[str, Any],
     overwrite: bool,
 ) -> None:
-    """See :meth:`magnet.MagNet.save_pretrained`; ``looks`` are its class_names and colours."""
+    """See :meth:`magnet.MagNet.save_pretrained`; ``looks`` are its class_names and colours, ``inputs`` its input's."""
     config = {
         "format": _FORMAT,
         "segmenter": _segmenter_name(networks.segmenter),
@@ -82,6 +85,7 @@ def save_parts(
         "refiners": _count_refiners(networks),
         **{name: getattr(settings, name) for name in KEPT},
         **looks,
+        **inputs.changed(),  # so that versions before them read models of 8-bit RGB
         "info": dict(info),
     }
     try:
@@ -162,7 +166,7 @@ def load_parts(
             "choose another model, or train one for your classes"
         )
     info = config.get("info")
-    arguments = {name: config[name] for name in (*KEPT, *_LOOKS) if name in config}
+    arguments = {name: config[name] for name in (*KEPT, *_LOOKS, *INPUTS) if name in config}
     try:
         segmenter, refiners = _build(config)
         kept = info if isinstance(info, dict) and info else None
@@ -173,6 +177,20 @@ def load_parts(
     load_state(model, load_safetensors(path / WEIGHTS)[0], source=path / WEIGHTS)
     _check_hash(path, config.get(_HASH))
     return parts, model
+
+
+def read_inputs(folder: str | os.PathLike[str]) -> InputSettings:
+    """The settings of the input of a model, by its ``config.json`` alone.
+
+    Raises:
+        MagNetError: see :meth:`magnet.MagNet.from_pretrained`.
+    """
+    path = find_model(folder) / CONFIG
+    config = _read_config(path)
+    try:
+        return InputSettings(**{name: config[name] for name in INPUTS if name in config})
+    except (TypeError, ValueError) as error:
+        raise MagNetError(f"config: '{path}' is not valid ({error}); get the file again") from error
 
 
 def _check_hash(path: Path, expected: Any) -> None:
@@ -237,7 +255,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             "update the library"
         )
     needed = ("segmenter", "num_classes", "refiners", *_SETTINGS)
-    unknown = [name for name in config if name not in (*needed, *KEPT, *_LOOKS, _HASH, "format", "info")]
+    unknown = [name for name in config if name not in (*needed, *KEPT, *_LOOKS, *INPUTS, _HASH, "format", "info")]
     if unknown:
         raise MagNetError(
             f"config: '{path}' has keys that there are not: {', '.join(map(shown, unknown[:5]))}; mend their names, or "
@@ -254,7 +272,7 @@ def _build(config: Mapping[str, Any]) -> tuple[nn.Module, list[nn.Module] | None
     num_classes, count = config["num_classes"], config["refiners"]
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_SCALES:
         raise ValueError(f"refiners: expected how many there are, 0 to {MAX_SCALES}, got {shown(count)}")
-    segmenter = build_segmenter(config["segmenter"], num_classes)
+    segmenter = build_segmenter(config["segmenter"], num_classes, channels=config.get("channels", 3))
     return segmenter, [RefinementModule(num_classes) for _ in range(count)] or None
 
 
@@ -269,7 +287,7 @@ def _segmenter_name(segmenter: nn.Module) -> str:
         shapes = _shapes(segmenter)
         for name in SEGMENTERS:
             with torch.device("meta"):
-                network = build_segmenter(name, num_classes)
+                network = build_segmenter(name, num_classes, channels=getattr(segmenter, "in_channels", 3))
             if type(network) is type(segmenter) and _shapes(network) == shapes:
                 return name
     raise MagNetError(

@@ -100,7 +100,7 @@ class RasterWalk:
                 "segment images that are one field"
             )
         self._model, self._raster, self._settings = model, raster, settings.changed(progress=False)
-        self._to_tensor = (channels or Channels()).of(raster)
+        self._to_tensor = (channels or Channels()).of(raster, model.inputs.channels)
         self._workers = workers
         self._roi = roi or (0, 0, raster.size[1], raster.size[0])
         self._plan = plan_walk(settings.changed(follow_image=False), settings.scales[-1])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magnet.images.rasters.input_settings import InputSettings
 from magnet.walk.plan import Plan
 from magnet.walk.settings import WalkSettings
 from magnet.walk.stage import WalkStage
@@ -25,6 +26,7 @@ class Walker(Protocol):
     class_names: list[str] | None
     colours: list[tuple[int, int, int]] | None
     info: dict[str, Any] | None
+    inputs: InputSettings
 
     @property
     def device(self) -> torch.device: ...

@@ -8,13 +8,15 @@ import os
 from torch import nn
 
 from magnet.checkpoints.fit import load_weights
+from magnet.checks import check_channels
 from magnet.errors import shown
 from magnet.networks.limits import check_num_classes
 from magnet.networks.refinement import RefinementModule
 
 __all__ = ["SEGMENTERS", "RefinementModule", "build_segmenter"]
 
-# name -> (module, factory taking num_classes); imported when asked for, so that one network's import is all one pays
+# name -> (module, factory taking num_classes and channels); imported when asked for, so that one network's import is
+# all one pays
 _FACTORIES = {
     "compact": ("magnet.networks.compact", "Compact"),
     "hrnet18+ocr": ("magnet.networks.ocr", "hrnet18_ocr"),
@@ -25,23 +27,27 @@ _FACTORIES = {
 SEGMENTERS = tuple(_FACTORIES)
 
 
-def build_segmenter(name: str, num_classes: int, *, weights: str | os.PathLike[str] | None = None) -> nn.Module:
-    """Build a segmenter: (N, 3, H, W) normalised images -> (N, num_classes, H, W) logits.
+def build_segmenter(
+    name: str, num_classes: int, *, channels: int = 3, weights: str | os.PathLike[str] | None = None
+) -> nn.Module:
+    """Build a segmenter: (N, channels, H, W) normalised images -> (N, num_classes, H, W) logits.
 
     Args:
         name: one of ``SEGMENTERS``: "compact", "hrnet18+ocr", "hrnet48+ocr", "fpn", "psp".
         num_classes: number of classes.
+        channels: of the images, 1 to 16; the network keeps it as ``in_channels``.
         weights: a .safetensors file, or a .pth / .pt state dict, loaded strictly; None: random weights, to be trained.
 
     Raises:
-        ValueError: unknown name, or num_classes is not an int of 1 to 10,000.
+        ValueError: unknown name, num_classes is not an int of 1 to 10,000, or channels one of 1 to 16.
         MagNetError: the weights are missing, corrupt, or do not fit the network.
     """
     if not isinstance(name, str) or name not in _FACTORIES:
         raise ValueError(f"name: expected one of {', '.join(map(repr, SEGMENTERS))}, got {shown(name)}")
     check_num_classes(num_classes)
+    check_channels(channels)
     module, factory = _FACTORIES[name]
-    network: nn.Module = getattr(importlib.import_module(module), factory)(num_classes)
+    network: nn.Module = getattr(importlib.import_module(module), factory)(num_classes, channels=channels)
     if weights is not None:
         load_weights(weights, network)
     return network

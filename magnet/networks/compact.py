@@ -7,6 +7,7 @@ import itertools
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.checks import check_channels
 from magnet.errors import shown
 from magnet.networks.limits import MOST_CHANNELS, check_num_classes
 
@@ -67,20 +68,24 @@ class Compact(nn.Module):
     Args:
         num_classes: channels of the output, 1 to 10,000.
         widths: channels at 1/1, 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size.
+        channels: of the images, 1 to 16.
 
-    Input (N, 3, H, W), any H and W of at least 1; output logits (N, num_classes, H, W), float32 also under autocast.
-    About 1.6 M parameters with the default widths.
+    Input (N, channels, H, W), any H and W of at least 1; output logits (N, num_classes, H, W), float32 also under
+    autocast. About 1.6 M parameters with the default widths.
     """
 
-    def __init__(self, num_classes: int, widths: tuple[int, ...] = (16, 32, 64, 96, 128, 128)) -> None:
+    def __init__(
+        self, num_classes: int, widths: tuple[int, ...] = (16, 32, 64, 96, 128, 128), channels: int = 3
+    ) -> None:
         super().__init__()
         self.num_classes = check_num_classes(num_classes)
+        self.in_channels = check_channels(channels)
         if len(widths) < 2 or min(widths) < 1 or sum(widths) > MOST_CHANNELS:
             raise ValueError(
                 "widths: expected at least two positive channel counts, "
                 f"{MOST_CHANNELS} in all at most, got {shown(tuple(widths))}"
             )
-        self.stem = _ConvNormAct(3, widths[0])
+        self.stem = _ConvNormAct(channels, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(_ConvNormAct(a, b, stride=2), _Residual(b)) for a, b in itertools.pairwise(widths)
         )

@@ -18,23 +18,25 @@ class ResNetFPN(nn.Module):
 
     Args:
         num_classes: number of classes C.
+        channels: of the images.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, channels: int = 3) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.resnet_backbone = ResNet((3, 4, 6, 3))
+        self.in_channels = channels
+        self.resnet_backbone = ResNet((3, 4, 6, 3), channels)
         self.toplayer = nn.Conv2d(2048, 256, 1)
         self.latlayer1 = nn.Conv2d(1024, 256, 1)
         self.latlayer2 = nn.Conv2d(512, 256, 1)
         self.latlayer3 = nn.Conv2d(256, 256, 1)
-        for step, channels in ((1, 256), (2, 128)):
+        for step, width in ((1, 256), (2, 128)):
             for level in range(1, 5):
-                self.add_module(f"smooth{level}_{step}", nn.Conv2d(256, channels, 3, padding=1))
+                self.add_module(f"smooth{level}_{step}", nn.Conv2d(256, width, 3, padding=1))
         self.classify = nn.Conv2d(4 * 128, num_classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised images -> (N, C, H, W) logits."""
+        """(N, channels, H, W) normalised images -> (N, C, H, W) logits."""
         c2, c3, c4, c5 = self.resnet_backbone(images)
         p5 = self.toplayer(c5)
         p4 = _resize(p5, c4) + self.latlayer1(c4)

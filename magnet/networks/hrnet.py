@@ -76,18 +76,27 @@ class ExchangeModule(nn.Module):
 
 
 class HRNet(nn.Module):
-    """The backbone: (N, 3, H, W) -> (N, sum(channels), H, W).
+    """The backbone: (N, in_channels, H, W) -> (N, sum(channels), H, W).
 
     Args:
         channels: channels of the four branches, finest first.
         layer1_blocks: bottlenecks in the first layer.
         n_modules: exchange modules in stages 2, 3 and 4.
         n_blocks: basic blocks on each branch of a module.
+        in_channels: of the images.
     """
 
-    def __init__(self, channels: Sequence[int], layer1_blocks: int, n_modules: Sequence[int], n_blocks: int) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        layer1_blocks: int,
+        n_modules: Sequence[int],
+        n_blocks: int,
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
-        self.conv1 = conv3x3(3, 64)
+        self.in_channels = in_channels
+        self.conv1 = conv3x3(in_channels, 64)
         self.bn1 = nn.BatchNorm2d(64, momentum=MOMENTUM)
         self.conv2 = conv3x3(64, 64)
         self.bn2 = nn.BatchNorm2d(64, momentum=MOMENTUM)
@@ -111,7 +120,7 @@ class HRNet(nn.Module):
         self.stage4 = stage(4)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised images -> (N, sum(channels), H, W): the four branches, at the finest one's size."""
+        """(N, in_channels, H, W) normalised images -> (N, sum(channels), H, W), at the finest one's size."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
         x = self.layer1(x)

@@ -64,15 +64,21 @@ class HRNetOCR(HRNet):
 
     Args:
         num_classes: number of classes C.
-        channels, layer1_blocks, n_modules, n_blocks: see :class:`HRNet`.
+        channels, layer1_blocks, n_modules, n_blocks, in_channels: see :class:`HRNet`.
     """
 
     has_aux = True
 
     def __init__(
-        self, num_classes: int, channels: Sequence[int], layer1_blocks: int, n_modules: Sequence[int], n_blocks: int
+        self,
+        num_classes: int,
+        channels: Sequence[int],
+        layer1_blocks: int,
+        n_modules: Sequence[int],
+        n_blocks: int,
+        in_channels: int = 3,
     ) -> None:
-        super().__init__(channels, layer1_blocks, n_modules, n_blocks)
+        super().__init__(channels, layer1_blocks, n_modules, n_blocks, in_channels)
         self.num_classes = num_classes
         width = sum(channels)
         self.conv3x3_ocr = nn.Sequential(
@@ -85,7 +91,7 @@ class HRNetOCR(HRNet):
         )
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) -> main and auxiliary logits, each (N, C, H, W)."""
+        """(N, in_channels, H, W) -> main and auxiliary logits, each (N, C, H, W)."""
         features = self.features(images)
         aux = self.aux_head(features)
         features = self.conv3x3_ocr(features)
@@ -93,16 +99,16 @@ class HRNetOCR(HRNet):
         return resize(main, images), resize(aux, images)
 
     def forward(self, images: Tensor, *, heads: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised images -> (N, C, H, W) logits; with ``heads``, the pair (main, auxiliary)."""
+        """(N, in_channels, H, W) normalised -> (N, C, H, W) logits; with ``heads``, the pair (main, auxiliary)."""
         main, aux = self.heads(images)
         return (main, aux) if heads else (main + 0.4 * aux) / 1.4
 
 
-def hrnet18_ocr(num_classes: int) -> HRNetOCR:
-    """HRNet-W18-small-v2 with OCR."""
-    return HRNetOCR(num_classes, channels=(18, 36, 72, 144), layer1_blocks=2, n_modules=(1, 3, 2), n_blocks=2)
+def hrnet18_ocr(num_classes: int, channels: int = 3) -> HRNetOCR:
+    """HRNet-W18-small-v2 with OCR, for images of ``channels``."""
+    return HRNetOCR(num_classes, (18, 36, 72, 144), 2, n_modules=(1, 3, 2), n_blocks=2, in_channels=channels)
 
 
-def hrnet48_ocr(num_classes: int) -> HRNetOCR:
-    """HRNet-W48 with OCR."""
-    return HRNetOCR(num_classes, channels=(48, 96, 192, 384), layer1_blocks=4, n_modules=(1, 4, 3), n_blocks=4)
+def hrnet48_ocr(num_classes: int, channels: int = 3) -> HRNetOCR:
+    """HRNet-W48 with OCR, for images of ``channels``."""
+    return HRNetOCR(num_classes, (48, 96, 192, 384), 4, n_modules=(1, 4, 3), n_blocks=4, in_channels=channels)

@@ -44,14 +44,16 @@ class PSPNet(nn.Module):
 
     Args:
         num_classes: number of classes C.
+        channels: of the images.
     """
 
     has_aux = True
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, channels: int = 3) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.feats = ResNet((3, 4, 23, 3))
+        self.in_channels = channels
+        self.feats = ResNet((3, 4, 23, 3), channels)
         self.psp = PyramidPooling(2048, 1024)
         self.drop_1 = nn.Dropout2d(0.3)
         self.up_1 = UpBlock(1024, 256)
@@ -62,7 +64,7 @@ class PSPNet(nn.Module):
         self.classifier = nn.Conv2d(2048, num_classes, 1)
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) -> main and auxiliary logits, each (N, C, H, W)."""
+        """(N, channels, H, W) -> main and auxiliary logits, each (N, C, H, W)."""
         size = images.shape[-2:]
         features = self.feats(images)[-1]
         x = self.drop_1(self.psp(features))
@@ -75,6 +77,6 @@ class PSPNet(nn.Module):
         return main, aux
 
     def forward(self, images: Tensor, *, heads: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised images -> (N, C, H, W) logits; with ``heads``, the pair (main, auxiliary)."""
+        """(N, channels, H, W) normalised images -> (N, C, H, W) logits; with ``heads``, the pair (main, auxiliary)."""
         main, aux = self.heads(images)
         return (main, aux) if heads else (main + 0.4 * aux) / 1.4

@@ -97,11 +97,12 @@ class ResNet(nn.Module):
 
     Args:
         n_blocks: bottlenecks in each of the four layers: (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) is ResNet-101.
+        channels: of the images.
     """
 
-    def __init__(self, n_blocks: tuple[int, int, int, int]) -> None:
+    def __init__(self, n_blocks: tuple[int, int, int, int], channels: int = 3) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -114,7 +115,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(N, 3, H, W) -> features of 256, 512, 1024 and 2048 channels at strides 4, 8, 16 and 32."""
+        """(N, channels, H, W) -> features of 256, 512, 1024 and 2048 channels at strides 4, 8, 16 and 32."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         c2 = self.layer1(x)
         c3 = self.layer2(c2)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from magnet.checks import check_count
+from magnet.checks import check_channels, check_count
 from magnet.errors import printable, shown
-from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD
+from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalization
 
 __all__ = ["WrappedSegmenter", "wrap"]
 
@@ -30,6 +30,7 @@ def wrap(
     divisor: int = 1,
     mean: Sequence[float] | None = IMAGENET_MEAN,
     std: Sequence[float] | None = IMAGENET_STD,
+    channels: int = 3,
 ) -> WrappedSegmenter:
     """Turn a segmentation network of any library into a segmenter for :class:`magnet.MagNet`.
 
@@ -39,25 +40,26 @@ def wrap(
     or list. Maps of another size than the network's input are resized to it bilinearly.
 
     Args:
-        model: called with images (N, 3, H, W); its parameters are shared, not copied.
+        model: called with images (N, channels, H, W); its parameters are shared, not copied.
         output: "auto", or what to take of the result: a key or attribute name, an index, or a function of the result
             that returns one of the forms above. A network of one logit for two classes:
             ``output=lambda logits: torch.cat([torch.zeros_like(logits), logits], dim=1)``.
         divisor: images are padded on the right and at the bottom to multiples of this, and the logits cropped again.
-        mean: what the network expects to be subtracted from RGB in [0, 1], one number of at most 1 a channel; None:
-            nothing. Numbers for RGB of 0 to 255 are to be divided by 255.
+        mean: what the network expects to be subtracted from images in [0, 1], one number of at most 1 a channel;
+            None: nothing. Numbers for RGB of 0 to 255 are to be divided by 255.
         std: what it expects the rest to be divided by, at most 1; None: nothing. Both None: images in [0, 1].
             For images in [0, 255]: ``mean=None, std=[1 / 255] * 3``.
+        channels: of the images that it takes, 1 to 16; for other than three give ``mean`` and ``std``, or None.
 
     Returns:
-        A module from images (N, 3, H, W), normalised with ImageNet's mean and deviation as MagNet does it, to logits
+        A module from images (N, channels, H, W), normalised as MagNet does it (``magnet.images.normalize``), to logits
         (N, C, H, W). Of mask classification these are the logarithms of class probabilities: the sum over the queries
         of class probability times mask probability, normalised at each pixel.
 
     Raises:
         TypeError, ValueError: an argument is not as above; when called, the network's result holds no such logits.
     """
-    return WrappedSegmenter(model, output=output, divisor=divisor, mean=mean, std=std)
+    return WrappedSegmenter(model, output=output, divisor=divisor, mean=mean, std=std, channels=channels)
 
 
 class WrappedSegmenter(nn.Module):
@@ -74,6 +76,7 @@ class WrappedSegmenter(nn.Module):
         divisor: int = 1,
         mean: Sequence[float] | None = IMAGENET_MEAN,
         std: Sequence[float] | None = IMAGENET_STD,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
@@ -85,21 +88,24 @@ class WrappedSegmenter(nn.Module):
         self.model = model
         self.output = output
         self.divisor = check_count("divisor", divisor)
-        means, deviations = _channels("mean", mean, 0.0), _channels("std", std, 1.0)
+        self.in_channels = check_channels(channels)
+        means, deviations = _channels("mean", mean, 0.0, channels), _channels("std", std, 1.0, channels)
         _check_range(means, deviations)
         scale, shift = _renormalization(means, deviations)
-        same = scale == [1.0] * 3 and shift == [0.0] * 3
+        same = scale == [1.0] * channels and shift == [0.0] * channels
         for name, values in (("scale", scale), ("shift", shift)):
-            self.register_buffer(name, None if same else torch.tensor(values).view(3, 1, 1), persistent=False)
+            self.register_buffer(name, None if same else torch.tensor(values).view(channels, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) images, normalised as MagNet does it -> (N, C, H, W) logits.
+        """(N, channels, H, W) images, normalised as MagNet does it -> (N, C, H, W) logits.
 
         Raises:
             ValueError: ``images`` has another shape, or the network's result holds no logits.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] == 0 or images.shape[3] == 0:
-            raise ValueError(f"images: expected (N, 3, H, W), H and W at least 1, got {tuple(images.shape)}")
+        if images.ndim != 4 or images.shape[1] != self.in_channels or 0 in images.shape[2:]:
+            raise ValueError(
+                f"images: expected (N, {self.in_channels}, H, W), H and W at least 1, got {tuple(images.shape)}"
+            )
         height, width = images.shape[2:]
         seen = images
         if self.scale is not None and self.shift is not None:
@@ -205,21 +211,20 @@ def _join(parts: Any, most: int = 12) -> str:
     return ", ".join(parts if len(parts) <= most else [*parts[:most], f"{len(parts) - most} more"])
 
 
-def _channels(name: str, values: Any, default: float) -> list[float]:
-    """One number for each of red, green and blue."""
+def _channels(name: str, values: Any, default: float, count: int) -> list[float]:
+    """One number for each channel."""
     if values is None:
-        return [default] * 3
+        return [default] * count
+    each = "one for each of R, G and B" if count == 3 else "one for each channel"
     try:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name}: expected 3 numbers, one for each of R, G and B, or None, got {shown(values)}"
-        ) from error
-    if len(numbers) != 3:
-        raise ValueError(f"{name}: expected 3 numbers, one for each of R, G and B, got {len(numbers)}: {shown(values)}")
+        raise TypeError(f"{name}: expected {count} numbers, {each}, or None, got {shown(values)}") from error
+    if len(numbers) != count:
+        raise ValueError(f"{name}: expected {count} numbers, {each}, got {len(numbers)}: {shown(values)}")
     if not all(math.isfinite(number) for number in numbers) or (name == "std" and min(numbers) <= 0):
         kind = "positive" if name == "std" else "finite"
-        raise ValueError(f"{name}: expected 3 {kind} numbers, got {shown(values)}")
+        raise ValueError(f"{name}: expected {count} {kind} numbers, got {shown(values)}")
     return numbers
 
 
@@ -229,7 +234,7 @@ def _check_range(mean: list[float], std: list[float]) -> None:
     if not wrong:
         return
     mends = [f"mean={_divided(mean)}"] if "mean" in wrong else []
-    if "std" in wrong or std == [1.0] * 3:  # 1, too, is then meant for 0 to 255
+    if "std" in wrong or std == [1.0] * len(std):  # 1, too, is then meant for 0 to 255
         mends.append(f"std={_divided(std)}")
     raise ValueError(
         f"{wrong[0]}: expected numbers for RGB in [0, 1], got {mean if wrong[0] == 'mean' else std}, which are for RGB "
@@ -242,9 +247,10 @@ def _divided(values: list[float]) -> str:
 
 
 def _renormalization(mean: list[float], std: list[float]) -> tuple[list[float], list[float]]:
-    """Scale and shift from ImageNet's mean and deviation to others."""
-    scale = [old / new for old, new in zip(IMAGENET_STD, std, strict=True)]
-    shift = [(old - new) / deviation for old, new, deviation in zip(IMAGENET_MEAN, mean, std, strict=True)]
+    """Scale and shift from the mean and deviation that MagNet normalises with to others."""
+    own_mean, own_std = normalization(len(mean))
+    scale = [old / new for old, new in zip(own_std, std, strict=True)]
+    shift = [(old - new) / deviation for old, new, deviation in zip(own_mean, mean, std, strict=True)]
     return scale, shift
 
 

@@ -20,7 +20,7 @@ class Networks(nn.Module):
     """A segmenter and its refiners, run as the walk needs them.
 
     Args:
-        segmenter: maps normalised images (N, 3, h, w) to logits (N, C, h, w).
+        segmenter: maps normalised images (N, channels, h, w) to logits (N, C, h, w).
         refiners: modules (fine, coarse) -> logits: none, one for all scales, or one for each scale after the first.
 
     Attributes:
@@ -50,7 +50,7 @@ class Networks(nn.Module):
         return self.refiners[min(scale, len(self.refiners)) - 1] if len(self.refiners) else None
 
     def segment(self, images: Tensor, precision: Precision | None = None) -> Tensor:
-        """Class probabilities (N, C, h, w), float32, of normalised images (N, 3, h, w), without any refinement."""
+        """Class probabilities (N, C, h, w), float32, of normalised images (N, channels, h, w), without refinement."""
         precision = precision or Precision()
         with self._autocast(precision):
             logits = self.segmenter(images.contiguous(memory_format=precision.memory_format))
@@ -128,6 +128,16 @@ def check_refiners(refiner: Any, n_scales: int) -> list[nn.Module]:
             f"refiner: expected one module, or one for each scale after the first, {n_scales - 1}, got {len(refiners)}"
         )
     return refiners
+
+
+def check_seen_channels(segmenter: nn.Module, channels: int) -> None:
+    """Raise ValueError where a segmenter says that it sees images of another number of channels (``in_channels``)."""
+    own = getattr(segmenter, "in_channels", None)
+    if is_int(own) and own != channels:
+        raise ValueError(
+            f"channels: expected {own}, as many as the segmenter sees (its in_channels), got {channels}; pass "
+            f"channels={own}, or build the segmenter with channels={channels}"
+        )
 
 
 def find_num_classes(segmenter: Any, refiners: Sequence[nn.Module]) -> int | None:

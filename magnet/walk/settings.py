@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import torch
 
-from magnet.bounds import MAX_INPUT_PIXELS, MAX_PATCHES, MAX_SCALES, Size
+from magnet.bounds import MAX_CHANNELS, MAX_INPUT_PIXELS, MAX_PATCHES, MAX_SCALES, Size
 from magnet.checks import as_number, check_count, check_size, is_int, is_list
 from magnet.errors import shown
 from magnet.walk.grid import count_grid
@@ -61,7 +61,7 @@ class WalkSettings:
         follow_image: whether the scales follow each image.
         points_by: "score", "uncertainty" or "random".
         match_colours: whether images are brought to ``colour_statistics``.
-        colour_statistics: mean and deviation of R, G and B in [0, 1].
+        colour_statistics: mean and deviation of each channel, as R, G and B, in [0, 1].
         compat: "paper" or "official".
         batch_size: patches in one pass of the networks; None: as many as keep memory in bounds.
         amp: "none" or "bf16".
@@ -110,7 +110,7 @@ class WalkSettings:
         if self.match_colours and self.colour_statistics is None:
             raise ValueError(
                 "match_colours: expected a model that keeps colour_statistics, got one without; train it again, or "
-                "pass colour_statistics=(mean, deviation) of R, G and B in [0, 1] over its training images"
+                "pass colour_statistics=(mean, deviation) of each channel in [0, 1] over its training images"
             )
         if self.amp not in ("none", "bf16"):
             raise ValueError(f"amp: expected 'none' or 'bf16', got {shown(self.amp)}")
@@ -245,16 +245,16 @@ def check_paper_only(name: str, value: Any, default: Any, allowed: Sequence[Any]
 
 
 def check_colour_statistics(value: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation of R, G and B: twice three numbers in [0, 1]."""
+    """Mean and standard deviation of each channel: twice as many numbers in [0, 1]."""
     if value is None:
         return None
     try:
         mean, std = (tuple(float(v) for v in part) for part in value)
     except (TypeError, ValueError, OverflowError):
         mean = std = ()
-    if len(mean) != 3 or len(std) != 3 or not all(0 <= v <= 1 for v in (*mean, *std)):
+    if not 1 <= len(mean) == len(std) <= MAX_CHANNELS or not all(0 <= v <= 1 for v in (*mean, *std)):
         raise ValueError(
-            "colour_statistics: expected (mean, deviation), each of R, G and B in [0, 1], "
+            "colour_statistics: expected (mean, deviation), each of R, G and B, or of all channels, in [0, 1], "
             f"got {shown(value)}; magnet.images.channel_statistics makes them"
         )
     return mean, std

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from magnet.bounds import MAX_CHANNELS
 from magnet.checks import as_number, check_count, is_int, is_list
 from magnet.errors import MagNetError, shown
 from magnet.images.rasters.raster import Raster
@@ -18,7 +18,6 @@ from magnet.notices import tell
 
 __all__ = ["Channels", "ToTensor", "coarsest_values"]
 
-MOST_CHANNELS = 16  # that a network sees
 _SAMPLE = 1 << 22  # pixels of the coarsest level that are looked at
 _PERCENTILES = (2, 98)
 _RGB = ("red", "green", "blue")
@@ -42,21 +41,25 @@ class ToTensor:
     stated: str | None = None
 
     def __call__(self, pixels: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
-        """Pixels of the raster as a network's input.
+        """Pixels of the raster as a network's input: :meth:`seen`, as (channels of the network, h, w) float32."""
+        return to_tensor(self.seen(pixels, valid))
+
+    def seen(self, pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """Pixels of the raster as a network sees them.
 
         Args:
             pixels: (h, w, channels) of the raster.
             valid: (h, w) bool, False where there is no value: 0 in all channels, as NaN is. None: all are valid.
 
         Returns:
-            (channels of the network, h, w) float32 in [0, 1].
+            (h, w, channels of the network): float32 in [0, 1], or the bytes where these are what is seen.
         """
         chosen = pixels if self.index == tuple(range(pixels.shape[-1])) else pixels[..., self.index]
         if valid is not None and not valid.all():
             chosen = chosen.copy()
             chosen[~valid] = 0
         if self.ranges is None:
-            return to_tensor(chosen)
+            return chosen
         low = np.array([one[0] for one in self.ranges], np.float64)
         high = np.array([one[1] for one in self.ranges], np.float64)
         outside = (chosen < low) | (chosen > high) if self.stated is not None else np.zeros(1, bool)
@@ -71,7 +74,7 @@ class ToTensor:
         share = np.clip(np.nan_to_num(share, nan=0.0), 0, 1).astype(np.float32)
         if valid is not None:
             share[~valid] = 0
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(share, -1, 0)))
+        return share
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,8 @@ class Channels:
             MagNetError: it is not known which bands are meant, there is no such band, or the range of values is not
                 known. The message says which bands and values there are.
         """
-        if check_count("wanted", wanted) > MOST_CHANNELS:
-            raise ValueError(f"wanted: expected 1 to {MOST_CHANNELS} channels, got {wanted}; choose fewer bands")
+        if check_count("wanted", wanted) > MAX_CHANNELS:
+            raise ValueError(f"wanted: expected 1 to {MAX_CHANNELS} channels, got {wanted}; choose fewer bands")
         index = self._index(raster, wanted)
         ranges, stated = self._ranges(raster, index)
         if len(index) < wanted:  # grey for three channels
@@ -131,6 +134,11 @@ class Channels:
             return tuple(range(count))
         if count == 1 and wanted == 3:
             return (0,)
+        if count < wanted and wanted != 3:  # one band may be given in several places, as grey is for three
+            raise MagNetError(
+                f"bands: expected {wanted}, as many as the network has channels, but '{raster.name}' has only "
+                f"{_listed(raster)}; choose another file, or a model of {count} channel{'s' if count > 1 else ''}"
+            )
         example = ", ".join(str(min(i + 1, count)) for i in range(wanted))
         raise MagNetError(
             f"bands: expected to be told which {wanted} of {_listed(raster)} the network sees, as those of "
@@ -141,6 +149,7 @@ class Channels:
         """Low and high of each band of ``index``, and whether it is the file that says so."""
         given = self.value_range
         if isinstance(given, tuple):
+            _check_reach(given, raster)
             if not isinstance(given[0], tuple):
                 return (given,) * len(index), False  # type: ignore[return-value]
             if len(given) != len(index):
@@ -183,9 +192,9 @@ def _checked_bands(bands: Any) -> tuple[int, ...] | None:
     if bands is None:
         return None
     numbers: list[Any] = [as_number(one) for one in bands] if is_list(bands) else [None]
-    if not 1 <= len(numbers) <= MOST_CHANNELS or not all(is_int(one) and one >= 1 for one in numbers):
+    if not 1 <= len(numbers) <= MAX_CHANNELS or not all(is_int(one) and one >= 1 for one in numbers):
         raise ValueError(
-            f"bands: expected 1 to {MOST_CHANNELS} numbers of bands, from 1, got {shown(bands)}; give them as (3, 2, 1)"
+            f"bands: expected 1 to {MAX_CHANNELS} numbers of bands, from 1, got {shown(bands)}; give them as (3, 2, 1)"
         )
     return tuple(numbers)
 
@@ -196,7 +205,7 @@ def _checked_range(given: Any) -> Any:
     if is_list(given) and len(given):
         if len(given) == 2 and not any(is_list(one) for one in given):
             return _pair(given)
-        if len(given) <= MOST_CHANNELS and all(is_list(one) and len(one) == 2 for one in given):
+        if len(given) <= MAX_CHANNELS and all(is_list(one) and len(one) == 2 for one in given):
             return tuple(_pair(one) for one in given)
     raise ValueError(f"value_range: expected {_RANGES}, got {shown(given)}; give one of these")
 
@@ -211,10 +220,23 @@ def _pair(values: Sequence[Any]) -> Pair:
     return float(low), float(high)
 
 
+def _check_reach(given: Sequence[Any], raster: Raster) -> None:
+    """Refuse a range that is of another kind of files: the type of this one's pixels does not reach a sixth of it."""
+    if raster.dtype.kind == "f":
+        return
+    most = float(np.iinfo(raster.dtype).max)
+    for low, high in given if isinstance(given[0], tuple) else [given]:
+        if most < low + (high - low) / 6:
+            raise MagNetError(
+                f"value_range: expected pixels of up to {high:g}, but '{raster.name}' has {raster.dtype} pixels, of at "
+                f"most {most:g}, which would be nearly black; leave the file out, or give the range that it has"
+            )
+
+
 def _listed(raster: Raster) -> str:
     """The bands of a raster in words."""
-    names = ", ".join(f"{i + 1} {name}" for i, name in enumerate(raster.colours[:MOST_CHANNELS]))
-    more = f" and {raster.channels - MOST_CHANNELS} more" if raster.channels > MOST_CHANNELS else ""
+    names = ", ".join(f"{i + 1} {name}" for i, name in enumerate(raster.colours[:MAX_CHANNELS]))
+    more = f" and {raster.channels - MAX_CHANNELS} more" if raster.channels > MAX_CHANNELS else ""
     return f"the {raster.channels} bands {names}{more}" if raster.channels > 1 else f"the one band {names}"
 
 

@@ -10,7 +10,7 @@ from magnet.errors import MagNetError, shown
 from magnet.images.rasters.raster import Resolution
 from magnet.notices import tell
 
-__all__ = ["as_resolution", "degree_lengths", "ratio_of", "square"]
+__all__ = ["as_resolution", "degree_lengths", "ratio_of", "resolution_text", "square"]
 
 _EQUATOR, _FLATTENING = 6378137.0, 1 / 298.257223563  # of WGS84
 _SQUARE = 0.01  # how much longer than wide a square may be
@@ -59,6 +59,11 @@ def as_resolution(value: Any) -> Resolution:
     raise ValueError(
         f"resolution: expected the side of a pixel as '0.5m' or '0.25um', got {shown(value)}; give its unit"
     )
+
+
+def resolution_text(value: Resolution) -> str:
+    """What :func:`as_resolution` reads as this resolution, as "0.5m"."""
+    return f"{value.value!r}{value.unit}"
 
 
 def ratio_of(wanted: Resolution, raster: Resolution | None, name: str) -> float:

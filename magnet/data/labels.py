@@ -17,10 +17,10 @@ from magnet.data.label_raster import LabelRaster, Samples, needs_raster, open_la
 from magnet.errors import MagNetError
 from magnet.images.deflate import check_pieces
 from magnet.images.large import fitting_size, read_fitting_labels
-from magnet.images.opening import FORMATS, CorruptImageError, quiet
+from magnet.images.opening import FORMATS, CorruptImageError, failures, quiet
 from magnet.images.rasters.tiles import row_boxes
 from magnet.images.read import checked_head, is_large, unturned
-from magnet.images.tiff import mend_palette
+from magnet.images.tiff import mend_palette, read_head
 from magnet.images.whole import whole
 
 __all__ = [
@@ -272,13 +272,15 @@ def _colour_text(packed: int) -> str:
 def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = "") -> Samples:
     """All values, or colours with ``convert`` "RGB", of a file."""
     _check_there(path)
+    with failures(path):
+        stored = read_head(path)
+    if stored and needs_raster(path, stored):
+        return _read_raster(path, colours=bool(convert))
     head = checked_head(path)
     if head and head.white_is_zero:
         raise MagNetError(
             f"labels: expected grey whose 0 is black, got a TIFF whose 0 is white: '{path}'; save the ids as PNG"
         )
-    if head and needs_raster(path, head):
-        return _read_raster(path, colours=bool(convert))
     large = read_fitting_labels(path)
     if large is not None:
         if (large.ndim == 3) != (convert == "RGB"):

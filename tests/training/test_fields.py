@@ -223,6 +223,48 @@ def test_a_resolution_needs_rasters_that_have_one(tmp_path: Path, folder: Path) 
         as_fields(scenes, SIZES, SCALE)
 
 
+def test_a_resolution_that_makes_no_difference_is_told(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scenes = DataFolder(tiny_folder(tmp_path / "scenes"), "train")
+    scenes.resolution = "0.5m"
+    assert as_fields(scenes, SIZES, SCALE) is scenes
+    assert len(caplog.messages) == 1 and "none of the images of the split 'train'" in caplog.messages[0]
+    for settings, key in (({"extent": "scene", "resolution": "1m"}, "resolution"), ({"extent": "ground"}, "extent")):
+        config = DataConfig(root=str(folder), **settings)  # type: ignore[arg-type]
+        config.generated.train, config.generated.val = int(key == "extent"), 1
+        with pytest.raises(ArgumentError, match=rf"^data\.{key}: expected none"):
+            open_split(config, "train")
+
+
+def test_pictures_past_pillows_limit_are_no_ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyvips")
+    scenes = DataFolder(tiny_folder(tmp_path / "scenes"), "train")
+    scenes.extent = "ground"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
+    told = r"expected a TIFF, to read a part of an? (image|labels) past Pillow's size limit|read a part of labels past"
+    with pytest.raises(MagNetError, match=told):
+        scenes.open(0)
+
+
+def test_colour_statistics_are_of_pixels_that_hold_a_value(tmp_path: Path) -> None:
+    path = map_folder(tmp_path / "maps", {"train": ((128, 192),)}, overviews=())
+    pixels, labels = map_pixels((128, 192))
+    labels[:] = 1
+    pixels[30:, :100] = 0
+    write_tiff(path / "images" / "map0.tif", pixels, nodata=0, **PLACE)
+    write_tiff(path / "labels" / "map0.tif", labels[..., None], **PLACE)
+    fields = fields_of(path)
+    cache = ScaleCache(fields, SIZES)
+    shares = []
+    for index in range(len(fields)):
+        seen, image = cache.seen(index), cache.get(index, 0)[0]
+        valid = cache.get(index, 0)[1] != 255
+        np.testing.assert_array_equal(seen, image[valid][None])
+        shares.append(valid.mean())
+    assert min(shares) < 0.9 and len(fields) == 4
+
+
 def samples_of(stage: str, fields: Any) -> SegmenterSamples | ChainSamples:
     cache = ScaleCache(fields, SIZES)
     cache.preload()

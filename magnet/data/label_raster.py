@@ -32,12 +32,14 @@ class Samples(NamedTuple):
         lossy: the compression that may have changed them, as "JPEG"; empty: none.
         palette: (256, 3) uint8 RGB, where values are numbers of its entries.
         valid: (H, W) bool, False where the file says that a pixel has no value; None: all have.
+        nodata: the value that stands for none; None: there is none.
     """
 
     values: np.ndarray
     lossy: str = ""
     palette: np.ndarray | None = None
     valid: np.ndarray | None = None
+    nodata: float | None = None
 
 
 class LabelRaster:
@@ -83,12 +85,12 @@ class LabelRaster:
             return Samples(values, self._lossy, None, valid_or_none)
         numbers = values[..., 0]
         if entries is None:
-            return Samples(numbers, self._lossy, None, valid_or_none)
+            return Samples(numbers, self._lossy, None, valid_or_none, raster.nodata)
         palette = np.full((256, 3), (0, 0, 1), np.uint8)  # no grey stands for the entries that it lacks
         palette[: len(entries)] = entries[:256, :3]
         if colours:
             return Samples(palette[np.minimum(numbers, 255)], self._lossy, None, valid_or_none)
-        return Samples(numbers, self._lossy, palette, valid_or_none)
+        return Samples(numbers, self._lossy, palette, valid_or_none, raster.nodata)
 
 
 def open_label_raster(path: str | os.PathLike[str], lossy: str = "") -> LabelRaster | None:

@@ -152,6 +152,21 @@ def test_what_is_no_class_is_told_by_window_too(tmp_path: Path) -> None:
     assert files.count_labels(0).found.strange == {"7": 1, "300": 1}
 
 
+@pytest.mark.parametrize("value", [0, 2, 3, 255])
+def test_a_class_as_nodata_is_told(tmp_path: Path, value: int, caplog: pytest.LogCaptureFixture) -> None:
+    labels = ids(100, 100)
+    write_tiff(tmp_path / "l.tif", labels[..., None], nodata=value, **PLACE)
+    write_tiff(tmp_path / "a.tif", smooth(100, 100), **PLACE)
+    files = data(tmp_path, "a.tif", "l.tif")
+    with files.open(0) as opened:
+        for _ in range(2):
+            np.testing.assert_array_equal(opened.read_labels((0, 0, 100, 100)), np.where(labels == value, 255, labels))
+    told = [f"names {value} as nodata, which is also the id of a class" in one for one in caplog.messages]
+    assert told == ([True] if value < 3 else [])
+    notes = check_split(files).notes
+    assert any("name a class as nodata" in note for note in notes) == (value < 3)
+
+
 @pytest.mark.parametrize(
     ("profile", "dtype", "bands", "told"),
     [

@@ -98,6 +98,13 @@ class ScaleCache:
             self._last = self.open(index)
         return self._last.get(scale)
 
+    def seen(self, index: int) -> np.ndarray:
+        """(h, w, 3) uint8 pixels of an image at the first scale, those without a value left out."""
+        if self._by_window(index):
+            view: View = self.dataset.view(index, None)  # type: ignore[attr-defined]
+            return view.seen(self.sizes[0])
+        return self.get(index, 0)[0]
+
     def kept(self, index: int, scale: int) -> Labelled | None:
         """The copies at a scale, if they are in memory."""
         return self._kept.get((index, scale))

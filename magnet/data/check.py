@@ -171,7 +171,9 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
         told = str(error) if isinstance(error, MagNetError) else f"'{path}': {type(error).__name__}: {error}"
         seen.wrong.append(("unreadable", told))
     try:
-        tally = dataset.count_labels(index)
+        with gathered() as notices:
+            tally = dataset.count_labels(index)
+        seen.notices += notices
     except MagNetError as error:
         unreadable = dataset.unreadable_labels(index)
         seen.wrong += [("unreadable", message) for message in unreadable] or [("sizes", str(error))]

@@ -19,6 +19,10 @@ class View(Protocol):
         """Image (h, w, 3) uint8 RGB and labels (h, w) uint8, resized to ``size`` (h, w)."""
         ...
 
+    def seen(self, size: tuple[int, int]) -> np.ndarray:
+        """(1, n, 3) uint8 RGB: the pixels of the image at ``size`` (h, w) that hold a value."""
+        ...
+
 
 class Dataset(Protocol):
     """Labelled images by number. Picklable and cheap to make, so that every loader worker can have its own.

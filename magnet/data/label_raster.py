@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from magnet.bounds import Size
 from magnet.errors import MagNetError
-from magnet.images.opening import failures
+from magnet.images.opening import failures, opened
 from magnet.images.rasters.geo import GeoRaster
-from magnet.images.rasters.open import open_stored
+from magnet.images.rasters.open import JP2_MAGIC, open_stored
 from magnet.images.rasters.pages import read_pages
 from magnet.images.rasters.raster import Box
 from magnet.images.rasters.sidecars import companion
 from magnet.images.tiff import TiffHead, read_head
 
-__all__ = ["LabelRaster", "Samples", "needs_raster", "open_label_raster"]
+__all__ = ["LabelRaster", "Samples", "is_larger", "needs_raster", "open_label_raster"]
 
 _CACHE_BYTES = 1 << 24  # of decoded tiles of one file
 _LOSSY = {6: "JPEG", 7: "JPEG", 33003: "JPEG 2000", 33004: "JPEG 2000", 34712: "JPEG 2000", 50001: "WebP"}
@@ -31,12 +32,14 @@ class Samples(NamedTuple):
         lossy: the compression that may have changed them, as "JPEG"; empty: none.
         palette: (256, 3) uint8 RGB, where values are numbers of its entries.
         valid: (H, W) bool, False where the file says that a pixel has no value; None: all have.
+        nodata: the value that stands for none; None: there is none.
     """
 
     values: np.ndarray
     lossy: str = ""
     palette: np.ndarray | None = None
     valid: np.ndarray | None = None
+    nodata: float | None = None
 
 
 class LabelRaster:
@@ -82,12 +85,12 @@ class LabelRaster:
             return Samples(values, self._lossy, None, valid_or_none)
         numbers = values[..., 0]
         if entries is None:
-            return Samples(numbers, self._lossy, None, valid_or_none)
+            return Samples(numbers, self._lossy, None, valid_or_none, raster.nodata)
         palette = np.full((256, 3), (0, 0, 1), np.uint8)  # no grey stands for the entries that it lacks
         palette[: len(entries)] = entries[:256, :3]
         if colours:
             return Samples(palette[np.minimum(numbers, 255)], self._lossy, None, valid_or_none)
-        return Samples(numbers, self._lossy, palette, valid_or_none)
+        return Samples(numbers, self._lossy, palette, valid_or_none, raster.nodata)
 
 
 def open_label_raster(path: str | os.PathLike[str], lossy: str = "") -> LabelRaster | None:
@@ -110,6 +113,22 @@ def open_label_raster(path: str | os.PathLike[str], lossy: str = "") -> LabelRas
             f"labels: expected grey whose 0 is black, got a TIFF whose 0 is white: '{path}'; save the ids as PNG"
         )
     return LabelRaster(path, raster, lossy or (_LOSSY.get(head.compression, "") if head else ""))
+
+
+def is_larger(path: str | os.PathLike[str], size: Size) -> bool:
+    """Whether a label file that can be read by window has more rows or columns than ``size`` (H, W)."""
+    with failures(path), open(path, "rb") as file:
+        start = file.read(12)
+    if start.startswith(JP2_MAGIC):
+        with opened(path) as image:
+            found = image.height, image.width
+    else:
+        with failures(path):
+            head = read_head(path)
+        if head is None:
+            return False
+        found = head.size
+    return found[0] > size[0] or found[1] > size[1]
 
 
 def needs_raster(path: str | os.PathLike[str], head: TiffHead) -> bool:

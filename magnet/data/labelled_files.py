@@ -13,7 +13,7 @@ import numpy as np
 from magnet.bounds import Size
 from magnet.data.dataset import Colour
 from magnet.data.extent import has_place, is_ground
-from magnet.data.label_raster import LabelRaster
+from magnet.data.label_raster import LabelRaster, is_larger
 from magnet.data.labelled_raster import LabelledRaster
 from magnet.data.labels import Decoded, LabelCode, Tally, count_windows, lossy_message, open_labels
 from magnet.data.names import plain_name
@@ -182,6 +182,11 @@ class LabelledFiles:
             if raster.size != size:
                 raise MagNetError(self.size_mismatch(index, raster.size, size))
             if isinstance(raster, PictureRaster):
+                if raster.large:
+                    raise MagNetError(
+                        f"data: expected a TIFF, to read a part of an image past Pillow's size limit, got "
+                        f"'{raster.name}'; save it as a tiled TIFF, as with gdal_translate -of COG"
+                    )
                 self._tell_turn(index, raster.turned, size)
             opened = LabelledRaster(raster, Channels().of(raster), found, self._code, self._check_part)
             stack.pop_all()
@@ -242,9 +247,9 @@ class LabelledFiles:
 
     def count_labels(self, index: int) -> Tally:
         """What the labels of an image hold, as :meth:`read_labels` without the labels; of a large raster by window."""
-        labels = None
-        if self.by_parts(index) and len(self.pairs[index].labels) == 1:
-            labels = open_labels(self.label_path(index))
+        path, labels = self.label_path(index), None
+        if len(self.pairs[index].labels) == 1 and path.is_file() and is_larger(path, _WHOLE):
+            labels = open_labels(path)
         if labels is None:
             return Tally.of(self.read_labels(index))
         try:

@@ -17,11 +17,12 @@ from magnet.data.label_raster import LabelRaster, Samples, needs_raster, open_la
 from magnet.errors import MagNetError
 from magnet.images.deflate import check_pieces
 from magnet.images.large import fitting_size, read_fitting_labels
-from magnet.images.opening import FORMATS, CorruptImageError, quiet
+from magnet.images.opening import FORMATS, CorruptImageError, failures, quiet
 from magnet.images.rasters.tiles import row_boxes
 from magnet.images.read import checked_head, is_large, unturned
-from magnet.images.tiff import mend_palette
+from magnet.images.tiff import mend_palette, read_head
 from magnet.images.whole import whole
+from magnet.notices import tell
 
 __all__ = [
     "IN_YAML",
@@ -142,7 +143,14 @@ class ClassIds:
         return self._decoded(raster.read(box, colours=False), raster.path)
 
     def _decoded(self, samples: Samples, path: str | os.PathLike[str]) -> Decoded:
-        values, lossy, palette, valid = samples
+        values, lossy, palette, valid, nodata = samples
+        if nodata is not None and valid is not None and 0 <= nodata <= 255 and self._is_class(int(nodata)):
+            tell(
+                "name a class as nodata, which is ignored",
+                path,
+                f"names {nodata:g} as nodata, which is also the id of a class: such pixels are ignored",
+                "if they are of that class, take the nodata out of the file, as with gdal_edit.py -unsetnodata",
+            )
         beyond: dict[str, int] = {}
         if values.dtype != np.uint8:  # more than 8 bits: whatever no byte holds is of no class
             outside = (values < 0) | (values > 255)
@@ -161,6 +169,9 @@ class ClassIds:
             labels[~valid] = IGNORE_INDEX
         return Decoded(labels, {str(v): int(counts[v]) for v in strange} | beyond, path, counts, lossy)
 
+    def _is_class(self, value: int) -> bool:
+        return bool(self._known[value]) and int(self._table[value]) != IGNORE_INDEX
+
     def _check_palette(self, used: np.ndarray, palette: np.ndarray, path: str | os.PathLike[str]) -> None:
         """Refuse a palette whose greys are class ids, and others than the numbers of its entries.
 
@@ -175,7 +186,7 @@ class ClassIds:
         if self._known.all() or (palette[used] != greys[:, None]).any():
             return
         for number, grey in zip(used.tolist(), greys.tolist(), strict=True):
-            if number != grey and self._known[grey] and self._table[grey] != IGNORE_INDEX:
+            if number != grey and self._is_class(grey):
                 raise MagNetError(
                     f"labels: expected class ids, got a palette whose entry {number} is the grey {grey}, so that it is "
                     f"not clear which of them is the id: '{path}'; save the ids as 8-bit grey, without a palette"
@@ -237,7 +248,7 @@ class ClassColours:
         return self._decoded(raster.read(box, colours=True), raster.path)
 
     def _decoded(self, samples: Samples, path: str | os.PathLike[str]) -> Decoded:
-        colours, lossy, _, valid = samples
+        colours, lossy, _, valid, _ = samples
         if self._unmatched == "binarize":
             colours = np.where(colours >= 128, np.uint8(255), np.uint8(0))
         packed = (colours[..., 0].astype(np.uint32) << 16) | (colours[..., 1].astype(np.uint32) << 8) | colours[..., 2]
@@ -276,13 +287,15 @@ def _colour_text(packed: int) -> str:
 def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, convert: str = "") -> Samples:
     """All values, or colours with ``convert`` "RGB", of a file."""
     _check_there(path)
+    with failures(path):
+        stored = read_head(path)
+    if stored and needs_raster(path, stored):
+        return _read_raster(path, colours=bool(convert))
     head = checked_head(path)
     if head and head.white_is_zero:
         raise MagNetError(
             f"labels: expected grey whose 0 is black, got a TIFF whose 0 is white: '{path}'; save the ids as PNG"
         )
-    if head and needs_raster(path, head):
-        return _read_raster(path, colours=bool(convert))
     large = read_fitting_labels(path)
     if large is not None:
         if (large.ndim == 3) != (convert == "RGB"):
@@ -339,7 +352,7 @@ def _read_raster(path: str | os.PathLike[str], *, colours: bool) -> Samples:
             picked = np.ix_(rows[(rows >= box[1]) & (rows < box[3])] - box[1], columns)
             values.append(part.values[picked])
             valid.append(np.ones(values[-1].shape[:2], bool) if part.valid is None else part.valid[picked])
-        return Samples(np.concatenate(values), part.lossy, part.palette, np.concatenate(valid))
+        return part._replace(values=np.concatenate(values), valid=np.concatenate(valid))
     finally:
         raster.close()
 

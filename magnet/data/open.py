@@ -30,6 +30,13 @@ def check_data(config: DataConfig) -> None:
         ArgumentError: names the key, what was expected and what came.
     """
     made, lists, name = config.generated, config.lists, config.format
+    if config.extent == "ground" and made.train > 0:
+        raise ArgumentError("data.extent: expected none with data.generated, which draws scenes, got ground; omit it")
+    if config.resolution and (config.extent == "scene" or made.train > 0):
+        raise ArgumentError(
+            f"data.resolution: expected none for scenes, which are resized whole, got '{config.resolution}'; leave it "
+            "out, or set data.extent to ground"
+        )
     if config.resolution:
         try:
             as_resolution(config.resolution)

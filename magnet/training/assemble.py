@@ -47,7 +47,9 @@ def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache
 
 
 def _small_images(train: Sequence[ScaleCache], most: int = 200) -> Iterator[np.ndarray]:
-    """Training images at the first scale, at most so many, evenly chosen."""
+    """Training images at the first scale, at most so many, evenly chosen; of rasters the pixels that hold a value."""
     images = [(cache, index) for cache in train for index in range(len(cache))]
     for cache, index in images[:: -(-len(images) // most)]:
-        yield cache.get(index, 0)[0]
+        pixels = cache.seen(index)
+        if pixels.size:
+            yield pixels

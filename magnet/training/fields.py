@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from typing import Any, NamedTuple
@@ -16,12 +17,15 @@ from magnet.data.labelled_files import LabelledFiles
 from magnet.data.labelled_raster import LabelledRaster
 from magnet.data.labels import resize_labels
 from magnet.data.unreadable import each
+from magnet.distributed import is_main
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.tiles import TiledRaster
 from magnet.walk.field_views import read_box
 from magnet.walk.fields import lay_out
 
 __all__ = ["Fields", "as_fields"]
+
+_LOG = logging.getLogger("magnet")
 
 _OPEN = 2  # rasters that a process keeps open: samples of one image follow each other where there are few
 _CACHE_BYTES = 1 << 25  # of decoded tiles of each
@@ -52,14 +56,21 @@ def as_fields(dataset: Dataset, sizes: list[Size], scale: Size) -> Dataset:
     if not isinstance(dataset, LabelledFiles):
         return dataset
     ground = each(lambda index: dataset.is_ground(index, scale), len(dataset), f"opening {dataset.split}")
-    return Fields(dataset, list(ground), sizes, scale) if any(ground) else dataset
+    if any(ground):
+        return Fields(dataset, list(ground), sizes, scale)
+    if dataset.resolution is not None and is_main():
+        _LOG.warning(
+            f"data.resolution: none of the images of the split '{dataset.split}' of '{dataset.place}' is ground, which "
+            "is seen at it; scenes are resized whole, or set data.extent to ground"
+        )
+    return dataset
 
 
 class Fields:
     """A data set of scenes and of the fields of rasters.
 
     Fields lie side by side, and each is an image: its name says where. With a generator, ``view`` moves a field at
-    random within its surroundings, so that every place of a raster is drawn as often as any other, but for its borders.
+    random within its surroundings, so that places of a raster are drawn about evenly, but for its borders.
     Fields without a labelled pixel are left out. Fields come in an order that is mixed, but always the same, as
     validations look at the first ones.
 
@@ -204,14 +215,22 @@ class FieldView:
     def at(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Image (h, w, 3) uint8 RGB, of the level of the file that serves ``size`` (h, w), and labels (h, w) uint8 by
         nearest pixel, 255 where the image holds no value."""
+        image, valid = self._image(size)
+        labels = resize_labels(self._labels, size)
+        return image, labels if valid.all() else np.where(valid, labels, np.uint8(IGNORE_INDEX))
+
+    def seen(self, size: Size) -> np.ndarray:
+        """(1, n, 3) uint8 RGB: the pixels of the image at ``size`` (h, w) that hold a value."""
+        image, valid = self._image(size)
+        return image[valid][None]
+
+    def _image(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        """Image (h, w, 3) uint8 RGB, and (h, w) bool, whether the pixel at the centre of each holds a value."""
         pixels, valid = read_box(self._opened.raster, self._box, size)
         image = self._opened.to_bytes(pixels, valid)
         if image.shape[:2] != tuple(size):
             image = np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-        labels = resize_labels(self._labels, size)
-        if not valid.all():
-            labels = np.where(resize_labels(valid, size), labels, np.uint8(IGNORE_INDEX))
-        return image, labels
+        return image, resize_labels(valid, size)
 
     def labelled(self, size: Size) -> float:
         """The share of its pixels that have a label, and a value in the image at ``size``."""

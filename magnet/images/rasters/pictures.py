@@ -20,11 +20,12 @@ class PictureRaster(Raster):
     Attributes:
         turned: the orientation tag, 1 to 8; 1 where there is none.
         has_palette: whether the file's pixels are entries of a palette.
+        large: whether it is past Pillow's size limit.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, upright: bool = True) -> None:
         self._image = open_image(path, upright=upright)
-        self.turned = self._image.turned
+        self.turned, self.large = self._image.turned, self._image.large
         self.has_palette = _has_palette(path)
         self._alpha = threading.Lock()  # which is read once, when a window is first asked for
         super().__init__(os.fspath(path), (self._image.size,), 3, np.dtype(np.uint8), colours=("red", "green", "blue"))

@@ -21,7 +21,7 @@ __all__ = ["RASTER_SUFFIXES", "add_raster_options", "check_kinds", "open_ground"
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 # options that say nothing of a scene, and their defaults
 _GROUND_ONLY = {
-    **dict.fromkeys(("roi", "bands", "value_range", "classes", "page", "resolution")),
+    **dict.fromkeys(("roi", "classes", "page", "resolution")),
     "min_confidence": 0.0,
     "overlap": OVERLAP,
     "workers": WORKERS,
@@ -65,7 +65,7 @@ def add_raster_options(parser: Parser) -> None:
         "--extent",
         choices=("scene", "ground"),
         help="scene: an image is resized whole; ground: a raster is laid out in overlapping fields of the last scale, "
-        "at its own pixels; default: ground for files with a place on earth or a pixel size, else scene",
+        "at its own pixels; default: the model's, else ground for files with a place on earth or a pixel size",
     )
     add(
         "--resolution",
@@ -76,8 +76,13 @@ def add_raster_options(parser: Parser) -> None:
         "--overlap", type=float, default=OVERLAP, help=f"share of a field in common with the next, 0 to 0.5 ({OVERLAP})"
     )
     add("--roi", type=_box, metavar="X0,Y0,X1,Y1", help="only this part, in pixels")
-    add("--bands", type=_numbers, metavar="3,2,1", help="bands that the networks see, from 1")
-    add("--value-range", type=_value_range, metavar="LOW,HIGH", help="black and white; or dtype, or percentile")
+    add("--bands", type=_numbers, metavar="3,2,1", help="bands that the networks see, from 1; default: the model's")
+    add(
+        "--value-range",
+        type=_value_range,
+        metavar="LOW,HIGH",
+        help="values that are black and white; or dtype, or percentile; default: the model's",
+    )
     add("--classes", type=_numbers, metavar="1,2", help="the only classes that are answers; others become 255")
     add("--min-confidence", type=float, default=0.0, help="pixels below it become 255 (0)")
     add("--page", type=int, help="of a TIFF of several, from 0")

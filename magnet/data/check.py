@@ -15,7 +15,7 @@ from magnet.data.overlap import shared_labels
 from magnet.data.turns import turn_note
 from magnet.data.unreadable import each
 from magnet.errors import MagNetError
-from magnet.images.large import read_fitting_turned
+from magnet.images.rasters.read_input import read_input
 from magnet.notices import Notice, gathered
 
 __all__ = ["SplitReport", "check_split", "judge"]
@@ -152,8 +152,8 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
     turned = 1
     try:
         with gathered() as seen.notices:
-            image, turned = read_fitting_turned(path, upright=dataset.exif == "apply")
-        seen.size = (image.shape[0], image.shape[1])
+            image = read_input(path, dataset.inputs, upright=dataset.exif == "apply")
+        turned, seen.size = image.turned, (image.pixels.shape[0], image.pixels.shape[1])
     except Exception as error:  # a decoder may fail in its own ways; the other files are still to be checked
         told = str(error) if isinstance(error, MagNetError) else f"'{path}': {type(error).__name__}: {error}"
         seen.wrong.append(("unreadable", told))

@@ -9,13 +9,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from magnet.data.dataset import Colour
+from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.data.labels import Decoded, LabelCode, lossy_message
 from magnet.data.names import plain_name
-from magnet.data.sizes import image_head, image_size
+from magnet.data.pixels import pixels_head
+from magnet.data.sizes import image_size
 from magnet.data.turns import turn_hint, turn_note
 from magnet.errors import MagNetError
-from magnet.images.large import read_fitting_turned
+from magnet.images.rasters.input_settings import InputSettings
+from magnet.images.rasters.read_input import read_input
 from magnet.images.read import IMAGE_SUFFIXES
 
 __all__ = [
@@ -63,6 +65,7 @@ class LabelledFiles:
 
     varies = False
     exif: Literal["apply", "ignore"] = "apply"  # see ``DataConfig.exif``
+    inputs = InputSettings()  # how the networks see the images, see ``DataConfig``
     no_labels = ""  # why a split may have no labelled pixel, where that is known
     accept: Collection[str] = ()  # what is declared to be meant, see ``DataConfig.accept``
 
@@ -110,21 +113,27 @@ class LabelledFiles:
     def load(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) uint8 RGB and labels (H, W) uint8, 255 = ignored.
 
+        By other ``inputs`` the image is (H, W, channels), uint8 or float32 in [0, 1], and its pixels without a value
+        are ignored.
+
         Args:
             index: number of the image.
             rng: draws among the labels of an image, where the data set ``varies``.
 
         Raises:
-            MagNetError: either file is corrupt, their sizes differ, or labels are of no class; names the file.
+            MagNetError: either file is corrupt, their sizes differ, labels are of no class, or the image has other
+                bands or values than ``inputs`` say; names the file.
         """
-        image, turned = read_fitting_turned(self.pairs[index].image, upright=self.exif == "apply")
+        image = read_input(self.pairs[index].image, self.inputs, upright=self.exif == "apply")
         decoded = self.read_labels(index, rng)
         self._tell(self.check_values(decoded))
         labels = decoded.labels
-        if image.shape[:2] != labels.shape:
-            raise MagNetError(self.size_mismatch(index, image.shape[:2], labels.shape))
-        self._tell_turn(index, turned, labels.shape)
-        return image, labels
+        if image.pixels.shape[:2] != labels.shape:
+            raise MagNetError(self.size_mismatch(index, image.pixels.shape[:2], labels.shape))
+        self._tell_turn(index, image.turned, labels.shape)
+        if image.valid is not None and not image.valid.all():
+            labels = np.where(image.valid, labels, np.uint8(IGNORE_INDEX))
+        return image.pixels, labels
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of an image by the head of its files, which is read in a moment.
@@ -132,7 +141,7 @@ class LabelledFiles:
         Raises:
             MagNetError: a head cannot be read, or the sizes of image and labels differ.
         """
-        (height, width), turned = image_head(self.pairs[index].image)
+        (height, width), turned = pixels_head(self.pairs[index].image, self.inputs)
         image = (width, height) if turned >= 5 and self.exif == "apply" else (height, width)
         labels = image_size(self.label_path(index), upright=False)
         if image != labels:

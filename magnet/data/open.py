@@ -29,6 +29,10 @@ def check_data(config: DataConfig) -> None:
         ArgumentError: names the key, what was expected and what came.
     """
     made, lists, name = config.generated, config.lists, config.format
+    try:
+        inputs = config.inputs
+    except ValueError as error:
+        raise ArgumentError(f"data.{error}") from error
     listed = [path for path in (lists.train, lists.val, lists.test) if path]
     parts = [config.split.val, config.split.test]
     if made.train > 0:
@@ -36,6 +40,11 @@ def check_data(config: DataConfig) -> None:
             raise ArgumentError(
                 "data.generated: expected train 0 where data.folders, data.file or data.lists name other data, got "
                 f"train {made.train}; add --data.generated.train 0"
+            )
+        if not inputs.plain:
+            raise ArgumentError(
+                "data.channels: expected 3, without bands and value_range, where data.generated makes scenes of 8-bit "
+                f"RGB, got {shown(inputs.changed())}; leave them out"
             )
         if made.val < 1:
             raise ArgumentError(f"data.generated.val: expected at least 1, to validate on, got {made.val}")
@@ -93,7 +102,7 @@ def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: b
     check_data(config)
     datasets = _open(config, split, extra, strict)
     for dataset in datasets:
-        dataset.exif, dataset.accept = config.exif, list(config.accept)
+        dataset.exif, dataset.accept, dataset.inputs = config.exif, list(config.accept), config.inputs
     return datasets
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from magnet.data.labelled_files import LabelledFiles
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
-from magnet.images.large import read_fitting
+from magnet.images.rasters.read_input import read_input
 from magnet.images.read import CorruptImageError
 from magnet.notices import gathered
 
@@ -50,7 +50,7 @@ def leave_out_unreadable(dataset: LabelledFiles) -> list[str]:
     def trouble(index: int) -> str | None:
         try:
             with gathered():  # told when it is used
-                read_fitting(dataset.pairs[index].image)
+                read_input(dataset.pairs[index].image, dataset.inputs)
             dataset.read_labels(index)
         except CorruptImageError as error:
             return str(error)

@@ -34,6 +34,7 @@ def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache
         list(refiners),
         class_names=dataset.class_names,
         colours=colours_of(dataset),
+        **asdict(config.data.inputs),
         **asdict(settings),
     )
     info = {**config.info, "recipe": config.name, "seed": config.seed}

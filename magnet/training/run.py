@@ -20,6 +20,7 @@ from magnet.training.assemble import save_model
 from magnet.training.board import check_tensorboard
 from magnet.training.checks import check_config
 from magnet.training.config import TrainConfig, with_steps
+from magnet.training.declare import declared
 from magnet.training.loop import check_parts
 from magnet.training.losses import Loss
 from magnet.training.refiner import check_scales, train_refiner
@@ -85,13 +86,15 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     if is_main():
         check_run_folder(folder, stages, config)
     sizes = config.network_sizes
-    train = [ScaleCache(d, sizes, config.data.cache_mb) for d in open_split(config.data, "train", extra=True)]
-    val = ScaleCache(open_split(config.data, "val")[0], sizes, config.data.cache_mb)
+    datasets, scored = open_split(config.data, "train", extra=True), open_split(config.data, "val")[0]
+    go_on = config.resume or stage == "refiner"
+    config = declared(config, datasets, scored, folder, go_on=go_on)
+    train = [ScaleCache(dataset, sizes, config.data.cache_mb) for dataset in datasets]
+    val = ScaleCache(scored, sizes, config.data.cache_mb)
     check_same("data", [len(cache) for cache in [*train, val]])
     for name in stages:  # before the data are read, and above all before a first stage of hours
         Loss.of(getattr(config, name), val.dataset.num_classes, device)
         check_parts(getattr(config, name), name)
-    go_on = config.resume or stage == "refiner"
     counted = check_labels([cache.dataset for cache in train], val.dataset, folder, go_on=go_on)
     for cache in [*train, val]:
         cache.preload()

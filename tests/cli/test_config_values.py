@@ -69,6 +69,9 @@ ALLOWED: dict[str, set[str]] = {
     "walk.n_patches": {*_COUNT, "[]", "[1]", "[1, 1]", "[1000000000, 1000000000]"},
     "walk.kernel_size": _POSITIVE,
     "data.annotator": _POSITIVE,
+    "data.channels": _POSITIVE,
+    "data.bands": _WEIGHTS,
+    "data.value_range": {"null", "[1, 1]", "[0.5, -1]", "[1000000000, 1000000000]", "[[8, 8]]"},
     "data.cache_mb": _COUNT,
     "data.workers": _COUNT,
     "data.split.val": {*_BELOW_1, "null"},
@@ -174,7 +177,7 @@ OTHER = [key for key, kind in config_keys().items() if key not in ALLOWED and no
 @pytest.mark.parametrize("key", OTHER)
 def test_texts_and_switches_are_no_numbers(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for value in (1, 0, 0.5, {"a": 1}, [1], None, "yes" if is_flag(config_keys()[key]) else "a\x00\x1b", [None]):
-        if key == "info" and isinstance(value, str):
+        if (key == "info" and isinstance(value, str)) or (key == "data.extent" and value is None):
             continue
         (tmp_path / "c.yaml").write_text(with_value(key, value))
         assert cli.main(["train", "--config", str(tmp_path / "c.yaml")]) == 2, value

@@ -16,10 +16,10 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.tensors import to_tensor
 from magnet.notices import tell
 
-__all__ = ["Channels", "ToTensor", "coarsest_values"]
+__all__ = ["PERCENTILES", "Channels", "Pair", "ToTensor", "coarsest_values"]
 
 _SAMPLE = 1 << 22  # pixels of the coarsest level that are looked at
-_PERCENTILES = (2, 98)
+PERCENTILES = (2, 98)
 _RGB = ("red", "green", "blue")
 _RANGES = "two numbers (low, high), such a pair for each band, 'dtype' or 'percentile'"
 
@@ -108,13 +108,18 @@ class Channels:
         """
         if check_count("wanted", wanted) > MAX_CHANNELS:
             raise ValueError(f"wanted: expected 1 to {MAX_CHANNELS} channels, got {wanted}; choose fewer bands")
-        index = self._index(raster, wanted)
+        index = self.index(raster, wanted)
         ranges, stated = self._ranges(raster, index)
         if len(index) < wanted:  # grey for three channels
             index, ranges = index * wanted, None if ranges is None else ranges * wanted
         return ToTensor(index, ranges, raster.name if stated else None)
 
-    def _index(self, raster: Raster, wanted: int) -> tuple[int, ...]:
+    def index(self, raster: Raster, wanted: int = 3) -> tuple[int, ...]:
+        """Channels of a raster, from 0, that a network of ``wanted`` channels sees; one where three see the same grey.
+
+        Raises:
+            MagNetError: as :meth:`of`.
+        """
         count = raster.channels
         if self.bands is not None:
             if len(self.bands) != wanted and not (len(self.bands) == 1 and wanted == 3):
@@ -177,7 +182,7 @@ class Channels:
                     f"value_range: expected pixels to take percentiles of, but '{raster.name}' has none that hold "
                     "values at its coarsest level; give (low, high)"
                 )
-            low, high = np.percentile(values.astype(np.float64), _PERCENTILES, axis=0)
+            low, high = np.percentile(values.astype(np.float64), PERCENTILES, axis=0)
             # a band of one value throughout is black
             return tuple((float(a), float(b if b > a else a + 1)) for a, b in zip(low, high, strict=True)), False
         span = f"{values.min():g} to {values.max():g}" if len(values) else "none"

@@ -59,7 +59,7 @@ def read_input(
 
     Raises:
         CorruptImageError: the file is damaged, or no image.
-        MagNetError: it does not exist, or has other bands or values than ``inputs`` say.
+        BandsError: it has other bands or values than ``inputs`` say. MagNetError: it does not exist.
     """
     if inputs.plain:
         image = open_image(path, upright=upright)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from magnet.evaluation.metrics import confusion_matrix, iou_per_class
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.model.magnet import MagNet
 from magnet.networks import build_segmenter
+from magnet.training import loop
 from magnet.training.augment import ColourChange, cut, magnified, random_sample
 from magnet.training.backbone import load_backbone
 from magnet.training.config import AugmentConfig
@@ -245,6 +247,35 @@ def test_saturation_and_tint_are_of_colours_alone() -> None:
     image = torch.rand(5, 6, 7) * 0.4
     ratio = bright(image) / image
     assert torch.allclose(ratio, ratio.flatten()[0], atol=1e-4) and abs(float(ratio.flatten()[0]) - 1) > 0.01
+
+
+def test_loader_processes_read_the_same_bands(tmp_path: Path) -> None:
+    """Which are forked after the images were read here."""
+    folder = band_folder(tmp_path / "data")
+    here, there = (
+        run(folder, tmp_path / workers, **FIVE, **{"data.workers": workers, "data.cache_mb": "0"})
+        for workers in ("0", "2")
+    )
+    other = there.state_dict()
+    assert all(torch.equal(value, other[key]) for key, value in here.state_dict().items())
+
+
+def test_pictures_show_three_of_the_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[str, np.ndarray] = {}
+
+    class Board(loop.Board):
+        live = True
+
+        def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+            shown.update(pictures)
+
+    monkeypatch.setattr(loop, "Board", Board)
+    folder = band_folder(tmp_path / "data")
+    run(folder, tmp_path / "out", **FIVE)
+    (pixels,) = read_bands(images(folder, "val")[:1])
+    expected = np.rint(np.clip(pixels[..., :3] / 3000, 0, 1) * 255)
+    assert np.abs(shown["segmenter/p4"][:, :96].astype(int) - expected).max() <= 1
+    assert shown["refiner/0_p4"].shape == (32, 5 * 52 - 4, 3)
 
 
 @pytest.mark.parametrize("channels", [1, 5])

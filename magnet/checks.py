@@ -41,7 +41,9 @@ def check_channels(value: Any) -> int:
     """A number of channels of images."""
     value = as_number(value)
     if not is_int(value) or not 1 <= value <= MAX_CHANNELS:
-        raise ValueError(f"channels: expected an int of 1 to {MAX_CHANNELS}, got {shown(value)}; 3 is RGB")
+        raise ValueError(
+            f"channels: expected an int of 1 to {MAX_CHANNELS}, got {shown(value)}; 3 are red, green and blue"
+        )
     return value
 
 

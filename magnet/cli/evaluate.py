@@ -24,6 +24,7 @@ from magnet.devices import pick_device, to_device
 from magnet.errors import ArgumentError
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
+from magnet.evaluation.seen import seen_by
 from magnet.files.atomic import atomic_path, check_output_dir
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target
 from magnet.images.draw import default_colours
@@ -192,6 +193,7 @@ def _evaluate(
         model = MagNet.from_pretrained(subject["model"], amp=amp, **changes)
         check_n_patches(n_patches, len(model.scales))
     to_device(model, pick_device(args.device))
+    dataset = seen_by(model, dataset)  # pictures show what was evaluated
     if n_patches is None:  # 0 is a number of patches
         n_patches = 4 if model.n_patches is None else model.n_patches
     evaluation = run_evaluation(
@@ -232,8 +234,8 @@ def _evaluate(
 def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None) -> tuple[Dataset, list[Path]]:
     """The data set of --data, or that of a configuration, and the files that it is read from.
 
-    The keys of a configuration that say how files are read (exif, accept, corrupt, extent, resolution) count for
-    --data, too.
+    The keys of a configuration that say how files are read (exif, accept, corrupt, channels, bands, value_range,
+    extent, resolution) count for --data, too.
     """
     split: str = args.split
     if not args.data:
@@ -242,9 +244,8 @@ def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None)
         return dataset, files_of(config.data, dataset)
     data = data_config(args.data, [] if config else rest, "magnet eval")
     if config:
-        read = config.data
-        data = replace(data, exif=read.exif, accept=read.accept, corrupt=read.corrupt)
-        data = replace(data, extent=read.extent, resolution=read.resolution)
+        kept = ("exif", "accept", "corrupt", "channels", "bands", "value_range", "extent", "resolution")
+        data = replace(data, **{name: getattr(config.data, name) for name in kept})
     if data.format == "folder" and not os.path.lexists(Path(args.data) / f"{split}.txt"):
         lists = [path.stem for path in sorted(Path(args.data).glob("*.txt")) if path.name != "classes.txt"]
         raise ArgumentError(

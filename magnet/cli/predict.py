@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -36,15 +36,16 @@ from magnet.files.atomic import save_image
 from magnet.files.manifest import Manifest
 from magnet.files.outputs import OVERWRITE_HELP, Outputs
 from magnet.images import draw
-from magnet.images.large import WindowedImage, open_image
+from magnet.images.picture import as_picture
 from magnet.images.png import write_palette_png
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.read_input import InputImage, read_input
 from magnet.images.read import CorruptImageError
 from magnet.model.class_ids import class_ids
 from magnet.model.magnet import MagNet
 from magnet.model.predict_raster import segment_raster
 from magnet.model.prediction import Prediction
-from magnet.model.pretrained import find_model
+from magnet.model.pretrained import find_model, read_inputs
 from magnet.model.raster_results import KINDS, raster_targets
 from magnet.notices import sum_up
 
@@ -223,9 +224,7 @@ def build_parser() -> Parser:
     return parser
 
 
-def load_model(
-    name: str, *, device: str | None = None, amp: str = "none", **changes: int | float | list[int] | None
-) -> MagNet:
+def load_model(name: str, *, device: str | None = None, amp: str = "none", **changes: Any) -> MagNet:
     """A model by folder or name, on the device that was asked for or the best there is; None changes nothing."""
     import torch
 
@@ -260,6 +259,7 @@ def main(argv: Sequence[str]) -> int:
         raise ArgumentError("--mapping: expected --save with ids, which alone it is for; add ids to --save")
     _check_folders(args.images, folder)
     inputs = find_inputs(args.images, folder, recursive=args.recursive)
+    args.extent = args.extent or read_inputs(args.model).extent
     job = take_part(args, inputs, find_model(args.model))  # before what is in the way of its results
     by = f"the model '{Path(args.model).resolve() if Path(args.model).is_dir() else args.model}'"
     sources = {one.path: f"'{one.path.resolve()}' with {by}" for one in inputs}
@@ -283,6 +283,9 @@ def main(argv: Sequence[str]) -> int:
             n_patches=args.n_patches,
             n_points=args.n_points,
             kernel_size=args.kernel_size,
+            bands=args.bands,
+            value_range=args.value_range,
+            extent=args.extent,
             **walk_options(args),
         )
         if "ids" in (args.save or ()) and model.num_classes is not None:
@@ -385,8 +388,7 @@ def _predict_ground(
 
 def _predict_scene(
     model: MagNet,
-    opened: WindowedImage,
-    image: np.ndarray,
+    scene: InputImage,
     one: Input,
     outputs: Outputs,
     source: str,
@@ -395,15 +397,15 @@ def _predict_scene(
 ) -> list[Path]:
     """Segment an image that was read, and write its results: these files."""
     kinds = set(args.save or ())
-    probabilities = bool({"uncertainty", "probabilities"} & kinds) or (opened.large and "full_labels" in kinds)
+    (h, w), (height, width) = scene.pixels.shape[:2], scene.size
+    shrunk = (h, w) != (height, width)
+    probabilities = bool({"uncertainty", "probabilities"} & kinds) or (shrunk and "full_labels" in kinds)
     stages = bool({"coarse", "sheet"} & kinds)
-    prediction = model.predict(image, return_stages=stages, probabilities=probabilities, progress=progress)
-    prediction.image_size = opened.size
+    prediction = model.predict(scene, return_stages=stages, probabilities=probabilities, progress=progress)
     targets = targets_of(one.path, outputs.folder / one.folder, _scene_kinds(args.save, one.path))
-    save_prediction(model, image, prediction, targets, outputs, source, args.mapping)
+    save_prediction(model, as_picture(scene.pixels), prediction, targets, outputs, source, args.mapping)
     told = f"{one.path}: {prediction.seconds:.1f} s, {', '.join(map(str, targets.values()))}"
-    if opened.large:
-        (h, w), (height, width) = image.shape[:2], opened.size
+    if shrunk:
         told += f" (image of {height}x{width}, past Pillow's size limit: results at {h}x{w}, the last scale"
         told += ")" if "full_labels" in kinds else "; --save full_labels writes labels of every pixel)"
     tqdm.write(printable(told, 4000), file=sys.stdout)
@@ -429,8 +431,7 @@ def _predict(
             if raster is not None:
                 written = _predict_ground(model, raster, one, outputs, source, args, len(job.inputs) > 1)
             else:
-                opened = open_image(path)
-                image = opened.at_most(model.plan(opened.size).scales[-1])
+                scene = read_input(path, model.inputs, fitting=lambda size: model.plan(size).scales[-1])
         except MagNetError as error:
             skipped = args.corrupt == "skip" and isinstance(error, CorruptImageError)
             failed, corrupt = failed + (not skipped), corrupt + skipped
@@ -438,7 +439,7 @@ def _predict(
             continue
         if raster is None:
             progress = False if several else None  # one bar is enough
-            written = _predict_scene(model, opened, image, one, outputs, source, args, progress)
+            written = _predict_scene(model, scene, one, outputs, source, args, progress)
         state = job.states[path]
         if state is not None:
             manifest.add(one.name, state, written, time.perf_counter() - start)

@@ -22,7 +22,7 @@ RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".svs", ".ndpi", ".mrxs", ".scn", ".
 # options that say nothing of a scene, and their defaults
 _GROUND_ONLY = {
     "tissue": False,
-    **dict.fromkeys(("roi", "mask", "bands", "value_range", "classes", "page", "resolution")),
+    **dict.fromkeys(("roi", "mask", "classes", "page", "resolution")),
     "min_confidence": 0.0,
     "overlap": OVERLAP,
     "workers": WORKERS,
@@ -67,7 +67,7 @@ def add_raster_options(parser: Parser) -> None:
         "--extent",
         choices=("scene", "ground"),
         help="scene: an image is resized whole; ground: a raster is laid out in overlapping fields of the last scale, "
-        "at its own pixels; default: ground for files with a place on earth or a pixel size, else scene",
+        "at its own pixels; default: the model's, else ground for files with a place on earth or a pixel size",
     )
     add(
         "--resolution",
@@ -85,8 +85,13 @@ def add_raster_options(parser: Parser) -> None:
         "or of the same size or aspect",
     )
     add("--tissue", action="store_true", help="only where a slide is coloured, as tissue is")
-    add("--bands", type=_numbers, metavar="3,2,1", help="bands that the networks see, from 1")
-    add("--value-range", type=_value_range, metavar="LOW,HIGH", help="black and white; or dtype, or percentile")
+    add("--bands", type=_numbers, metavar="3,2,1", help="bands that the networks see, from 1; default: the model's")
+    add(
+        "--value-range",
+        type=_value_range,
+        metavar="LOW,HIGH",
+        help="values that are black and white; or dtype, or percentile; default: the model's",
+    )
     add("--classes", type=_numbers, metavar="1,2", help="the only classes that are answers; others become 255")
     add("--min-confidence", type=float, default=0.0, help="pixels below it become 255 (0)")
     add("--page", type=int, help="of a TIFF of several, from 0")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from magnet.data.dataset import IGNORE_INDEX, Dataset, View
 from magnet.data.labels import resize_labels
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
+from magnet.images.resize_pixels import resize_pixels
 
 __all__ = ["ScaleCache", "Scaled"]
 
@@ -29,7 +29,7 @@ class Scaled:
         return self._cache.scales_of(self.index)
 
     def get(self, scale: int) -> Labelled:
-        """Image (h, w, 3) uint8 and labels (h, w) uint8 at a scale."""
+        """Image (h, w, C), as the data set gives it, and labels (h, w) uint8 at a scale."""
         if self._view is not None:
             return self._view.at(self._cache.sizes[scale])
         if self._whole is None:
@@ -93,7 +93,7 @@ class ScaleCache:
         return by_window is not None and bool(by_window(index))
 
     def get(self, index: int, scale: int) -> Labelled:
-        """Image (h, w, 3) uint8 and labels (h, w) uint8 at a scale."""
+        """Image (h, w, C), as the data set gives it, and labels (h, w) uint8 at a scale."""
         if self._last is None or self._last.index != index:
             self._last = self.open(index)
         return self._last.get(scale)
@@ -110,7 +110,7 @@ class ScaleCache:
         return self._kept.get((index, scale))
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Labelled:
-        """Image (H, W, 3) and labels (H, W) at full size, from the data set."""
+        """Image (H, W, C) and labels (H, W) at full size, from the data set."""
         if self._varies and rng is not None:
             image, labels = self.dataset.load(index, rng)  # type: ignore[call-arg]
         else:
@@ -155,7 +155,6 @@ class ScaleCache:
 
 def _resized(whole: Labelled, size: tuple[int, int]) -> Labelled:
     image, labels = whole
-    h, w = size
-    if labels.shape != (h, w):
-        image = np.array(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
-    return image, resize_labels(labels, (h, w))
+    if labels.shape != tuple(size):
+        image = resize_pixels(image, size)
+    return image, resize_labels(labels, size)

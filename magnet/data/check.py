@@ -15,8 +15,8 @@ from magnet.data.overlap import shared_labels
 from magnet.data.turns import turn_note
 from magnet.data.unreadable import each, share_without_value
 from magnet.errors import MagNetError
-from magnet.images.large import read_fitting_turned
-from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.channels import BandsError
+from magnet.images.rasters.read_input import read_input
 from magnet.notices import Notice, gathered
 
 __all__ = ["SplitReport", "check_split", "judge"]
@@ -161,12 +161,14 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
             if dataset.by_parts(index):
                 with dataset.open_image(index) as raster:
                     seen.size = raster.size
-                    Channels().of(raster)
+                    dataset.inputs.of(raster)
                 missing = share_without_value(dataset, index)
                 seen.missing = f"'{path}': {missing:.1%} of its pixels hold no value" if missing else None
             else:
-                image, turned = read_fitting_turned(path, upright=dataset.exif == "apply")
-                seen.size = (image.shape[0], image.shape[1])
+                image = read_input(path, dataset.inputs, upright=dataset.exif == "apply")
+                turned, seen.size = image.turned, (image.pixels.shape[0], image.pixels.shape[1])
+    except BandsError as error:
+        seen.wrong.append(("bands and values", str(error)))
     except Exception as error:  # a decoder may fail in its own ways; the other files are still to be checked
         told = str(error) if isinstance(error, MagNetError) else f"'{path}': {type(error).__name__}: {error}"
         seen.wrong.append(("unreadable", told))

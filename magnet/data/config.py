@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from magnet.bounds import (
     MAX_CACHE_MB,
+    MAX_CHANNELS,
     MAX_INT,
     MAX_SCENES,
     MAX_SEED,
 )
-from magnet.kinds import SceneSize, Text, number, whole
+from magnet.images.rasters.input_settings import InputSettings
+from magnet.kinds import SceneSize, Text, number, said, whole
 
 __all__ = ["DataConfig", "GeneratedConfig", "ListsConfig", "SplitConfig"]
 
@@ -88,11 +92,17 @@ class DataConfig:
             drawn so. Labels are never turned.
         extent: "scene" = images are resized whole to the scales; "ground" = they are seen in fields of the size of the
             last scale, at their own pixels. Empty = ground are rasters with a place on earth or a pixel size that are
-            larger than the last scale (GeoTIFF, COG, slides); all others are scenes, also beside them.
+            larger than the last scale (GeoTIFF, COG, slides); all others are scenes, also beside them. Kept with the
+            model.
         resolution: side of a pixel of the last scale on the ground, as "0.5m" or "0.25um": ground of other pixels is
-            seen at it. Empty = at its own pixels.
+            seen at it, also by the model from then on. Empty = at its own pixels.
         accept: what would be an error, declared to be meant: "absent" (classes without a pixel in the training split),
             "ignored" (many pixels of 255 where nothing else declares that it is ignored), "lossy" (JPEG labels).
+        channels: of the images that the networks see; 3 is RGB.
+        bands: numbers of the files' bands, from 1, one for each channel; empty = all there are, where they are as many.
+        value_range: the values that become 0 and 1: [low, high], such a pair for each channel, "dtype" (the whole range
+            of the type), or "percentile" (2% and 98% of the values of the training images, measured once and kept with
+            the model); null = files are of 8 bits.
         generated: scenes made by the program instead.
         cache_mb: memory for decoded images of each data set; what does not fit is read again at every use.
         workers: processes that make training samples while the network trains; 0 = none. The samples stay the same.
@@ -110,12 +120,39 @@ class DataConfig:
     annotator: Literal["majority", "random"] | Annotated[int, whole(1, 6)] = "majority"
     corrupt: Literal["error", "skip"] = "error"
     exif: Literal["apply", "ignore"] = "apply"
+    accept: list[Literal["absent", "ignored", "lossy"]] = field(default_factory=list)
+    channels: Annotated[int, whole(1, MAX_CHANNELS)] = 3
+    bands: Annotated[list[_Band], said(description="a list of numbers of bands, from 1")] = field(default_factory=list)
+    value_range: (
+        Annotated[
+            Literal["dtype", "percentile"] | _Range | Annotated[list[_Range], Field(min_length=1)],
+            said(description="two numbers [low, high], a list of such pairs, dtype or percentile"),
+        ]
+        | None
+    ) = None
     extent: Literal["scene", "ground"] | None = None
     resolution: Text = ""
-    accept: list[Literal["absent", "ignored", "lossy"]] = field(default_factory=list)
     generated: GeneratedConfig = field(default_factory=GeneratedConfig)
     cache_mb: Annotated[int, whole(0, MAX_CACHE_MB)] = 4096
     workers: Annotated[int, whole(0, 1024, "0 = none")] = 2
 
+    @property
+    def inputs(self) -> InputSettings:
+        """How the networks see the images.
 
+        Raises:
+            ValueError: the keys do not fit together; begins with one of them.
+        """
+        return InputSettings(
+            channels=self.channels,
+            bands=tuple(self.bands) or None,
+            value_range=self.value_range,
+            extent=self.extent,
+            resolution=self.resolution or None,
+        )
+
+
+_Band = Annotated[int, whole(1, 1024)]
+_Value = Annotated[float, number(-1e12, 1e12)]
+_Range = tuple[_Value, _Value]
 _Share = Annotated[float, number(0, 1, below=True, description="a fraction of the images, 0 to below 1")]

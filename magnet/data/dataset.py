@@ -6,7 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["IGNORE_INDEX", "Colour", "Dataset", "View", "colours_of", "label_mapping"]
+from magnet.images.rasters.input_settings import InputSettings
+
+__all__ = ["IGNORE_INDEX", "Colour", "Dataset", "View", "colours_of", "inputs_of", "label_mapping"]
 
 IGNORE_INDEX = 255
 Colour = tuple[int, int, int]  # RGB, 0..255
@@ -30,8 +32,9 @@ class Dataset(Protocol):
     Optional are: ``colours``, the RGB of each class where the data set has official ones (read it with ``colours_of``);
     ``mapping``, the class of each value of its label files, where these are not the same (``label_mapping``);
     ``size(index)``, (H, W) without decoding; ``varies``, True where ``load(index, rng)`` draws among several labels
-    of an image; and ``view(index, rng)``, a :class:`View` of an image that is not loaded whole, or None, with
-    ``by_window(index)``, whether it has one.
+    of an image; ``view(index, rng)``, a :class:`View` of an image that is not loaded whole, or None, with
+    ``by_window(index)``, whether it has one; and ``inputs``, an ``InputSettings``, where images are not of 8-bit RGB
+    (read it with ``inputs_of``).
     """
 
     class_names: list[str]
@@ -44,8 +47,16 @@ class Dataset(Protocol):
     def name(self, index: int) -> str: ...
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, 3) uint8 RGB and labels (H, W) uint8, 255 where they are to be ignored."""
+        """Image and labels (H, W) uint8, 255 where they are to be ignored.
+
+        The image is (H, W, 3) uint8 RGB; with ``inputs`` (H, W, channels), uint8 or float32 in [0, 1].
+        """
         ...
+
+
+def inputs_of(dataset: Dataset) -> InputSettings:
+    """How the images are read: by default 8-bit RGB."""
+    return getattr(dataset, "inputs", InputSettings())
 
 
 def colours_of(dataset: Dataset) -> list[Colour] | None:

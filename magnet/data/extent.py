@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from magnet.bounds import Size
 from magnet.images.opening import failures
@@ -36,14 +35,12 @@ def field_size(raster: Raster, scale: Size, resolution: str | None) -> Size:
     return max(round(scale[0] * ratio), 1), max(round(scale[1] * ratio), 1)
 
 
-def is_ground(
-    path: str | os.PathLike[str], extent: Literal["scene", "ground"] | None, scale: Size, resolution: str | None = None
-) -> bool:
+def is_ground(path: str | os.PathLike[str], extent: str | None, scale: Size, resolution: str | None = None) -> bool:
     """Whether an image is seen field by field: see ``DataConfig.extent``.
 
     Args:
         path: the image.
-        extent: of all images; None: it depends on the image.
+        extent: of all images, "scene" or "ground"; None: it depends on the image.
         scale: (H, W) of the last scale.
         resolution: as of :func:`field_size`.
 

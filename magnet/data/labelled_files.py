@@ -11,21 +11,22 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from magnet.bounds import Size
-from magnet.data.dataset import Colour
+from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.data.extent import has_place, is_ground
 from magnet.data.label_raster import LabelRaster, is_larger
 from magnet.data.labelled_raster import LabelledRaster
 from magnet.data.labels import Decoded, LabelCode, Tally, count_windows, lossy_message, open_labels
 from magnet.data.names import plain_name
+from magnet.data.pixels import pixels_head
 from magnet.data.places import check_places
-from magnet.data.sizes import image_head, image_size
+from magnet.data.sizes import image_size
 from magnet.data.turns import turn_hint, turn_note
 from magnet.errors import MagNetError
-from magnet.images.large import read_fitting_turned
-from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.read_input import open_input, read_input
 from magnet.images.read import IMAGE_SUFFIXES
 from magnet.notices import tell
 
@@ -75,10 +76,9 @@ class LabelledFiles:
 
     varies = False
     exif: Literal["apply", "ignore"] = "apply"  # see ``DataConfig.exif``
+    inputs = InputSettings()  # how the networks see the images, see ``DataConfig``
     no_labels = ""  # why a split may have no labelled pixel, where that is known
     accept: Collection[str] = ()  # what is declared to be meant, see ``DataConfig.accept``
-    extent: Literal["scene", "ground"] | None = None  # see ``DataConfig.extent``
-    resolution: str | None = None  # see ``DataConfig.resolution``
 
     def __init__(
         self,
@@ -125,22 +125,28 @@ class LabelledFiles:
     def load(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) uint8 RGB and labels (H, W) uint8, 255 = ignored.
 
+        By other ``inputs`` the image is (H, W, channels), uint8 or float32 in [0, 1], and its pixels without a value
+        are ignored.
+
         Args:
             index: number of the image.
             rng: draws among the labels of an image, where the data set ``varies``.
 
         Raises:
-            MagNetError: either file is corrupt, their sizes differ, or labels are of no class; names the file.
+            MagNetError: either file is corrupt, their sizes differ, labels are of no class, or the image has other
+                bands or values than ``inputs`` say; names the file.
         """
-        image, turned = read_fitting_turned(self.pairs[index].image, upright=self.exif == "apply")
+        image = read_input(self.pairs[index].image, self.inputs, upright=self.exif == "apply")
         decoded = self.read_labels(index, rng)
         self._tell(self.check_values(decoded))
         labels = decoded.labels
-        if image.shape[:2] != labels.shape:
-            raise MagNetError(self.size_mismatch(index, image.shape[:2], labels.shape))
-        self._tell_turn(index, turned, labels.shape)
+        if image.pixels.shape[:2] != labels.shape:
+            raise MagNetError(self.size_mismatch(index, image.pixels.shape[:2], labels.shape))
+        self._tell_turn(index, image.turned, labels.shape)
         self.check_places(index)
-        return image, labels
+        if image.valid is not None and not image.valid.all():
+            labels = np.where(image.valid, labels, np.uint8(IGNORE_INDEX))
+        return image.pixels, labels
 
     def is_ground(self, index: int, scale: Size, resolution: str | None = None) -> bool:
         """Whether an image is seen field by field; see ``DataConfig.extent``.
@@ -153,7 +159,7 @@ class LabelledFiles:
         Raises:
             MagNetError: it may be, and cannot be opened.
         """
-        return is_ground(self.pairs[index].image, self.extent, scale, self.resolution or resolution)
+        return is_ground(self.pairs[index].image, self.inputs.extent, scale, self.inputs.resolution or resolution)
 
     def open(self, index: int, rng: np.random.Generator | None = None) -> LabelledRaster:
         """An image and its labels, to be read by window; labels of PNG and other pictures are read whole.
@@ -188,13 +194,15 @@ class LabelledFiles:
                         f"'{raster.name}'; save it as a tiled TIFF, as with gdal_translate -of COG"
                     )
                 self._tell_turn(index, raster.turned, size)
-            opened = LabelledRaster(raster, Channels().of(raster), found, self._code, self._check_part)
+            opened = LabelledRaster(raster, self.inputs.of(raster), found, self._code, self._check_part)
             stack.pop_all()
         return opened
 
     def open_image(self, index: int) -> Raster:
         """An image, to be read by window; turned as :meth:`load` turns it."""
         path = self.pairs[index].image
+        if not self.inputs.plain:
+            return open_input(path, upright=self.exif == "apply")[0]
         raster = open_raster(path)
         if self.exif == "apply" or not isinstance(raster, PictureRaster) or raster.turned == 1:
             return raster
@@ -233,7 +241,7 @@ class LabelledFiles:
         Raises:
             MagNetError: a head cannot be read, or the sizes of image and labels differ.
         """
-        (height, width), turned = image_head(self.pairs[index].image)
+        (height, width), turned = pixels_head(self.pairs[index].image, self.inputs)
         image = (width, height) if turned >= 5 and self.exif == "apply" else (height, width)
         labels = image_size(self.label_path(index), upright=False)
         if image != labels:
@@ -259,7 +267,7 @@ class LabelledFiles:
 
     def by_parts(self, index: int) -> bool:
         """Whether an image is ground too large to be looked at as a whole."""
-        return is_ground(self.pairs[index].image, self.extent, _WHOLE)
+        return is_ground(self.pairs[index].image, self.inputs.extent, _WHOLE)
 
     @property
     def undeclared(self) -> bool:

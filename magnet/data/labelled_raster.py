@@ -58,14 +58,6 @@ class LabelledRaster:
         """How many tiles of the labels were decoded; 0 where they were read whole."""
         return self._labels.raster.tiles_read.total() if isinstance(self._labels, LabelRaster) else 0
 
-    def to_bytes(self, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Pixels of the image as (h, w, 3) uint8, 0 where they are not ``valid``."""
-        if self.to_tensor.ranges is not None:
-            return (self.to_tensor(pixels, valid) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-        index = self.to_tensor.index
-        chosen = pixels if index == tuple(range(pixels.shape[-1])) else pixels[..., index]
-        return chosen if valid.all() else np.where(valid[..., None], chosen, np.uint8(0))
-
     def label_boxes(self) -> Iterator[Box]:
         """Boxes that make up the image, for reading its labels from end to end, each tile once."""
         if isinstance(self._labels, LabelRaster):

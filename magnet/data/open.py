@@ -18,7 +18,6 @@ from magnet.data.lists import FileLists, read_classes
 from magnet.data.unreadable import leave_out_unreadable
 from magnet.data.yaml_file import YamlData
 from magnet.errors import ArgumentError, MagNetError, shown
-from magnet.images.rasters.resolution import as_resolution
 
 __all__ = ["check_data", "data_root", "detect_format", "open_files", "open_split"]
 
@@ -30,6 +29,10 @@ def check_data(config: DataConfig) -> None:
         ArgumentError: names the key, what was expected and what came.
     """
     made, lists, name = config.generated, config.lists, config.format
+    try:
+        inputs = config.inputs
+    except ValueError as error:
+        raise ArgumentError(f"data.{error}") from error
     if config.extent == "ground" and made.train > 0:
         raise ArgumentError("data.extent: expected none with data.generated, which draws scenes, got ground; omit it")
     if config.resolution and (config.extent == "scene" or made.train > 0):
@@ -37,11 +40,6 @@ def check_data(config: DataConfig) -> None:
             f"data.resolution: expected none for scenes, which are resized whole, got '{config.resolution}'; leave it "
             "out, or set data.extent to ground"
         )
-    if config.resolution:
-        try:
-            as_resolution(config.resolution)
-        except ValueError as error:
-            raise ArgumentError(f"data.{error}") from error
     listed = [path for path in (lists.train, lists.val, lists.test) if path]
     parts = [config.split.val, config.split.test]
     if made.train > 0:
@@ -49,6 +47,11 @@ def check_data(config: DataConfig) -> None:
             raise ArgumentError(
                 "data.generated: expected train 0 where data.folders, data.file or data.lists name other data, got "
                 f"train {made.train}; add --data.generated.train 0"
+            )
+        if not inputs.plain:
+            raise ArgumentError(
+                "data.channels: expected 3, without bands and value_range, where data.generated makes scenes of 8-bit "
+                f"RGB, got {shown(inputs.changed())}; leave them out"
             )
         if made.val < 1:
             raise ArgumentError(f"data.generated.val: expected at least 1, to validate on, got {made.val}")
@@ -106,8 +109,7 @@ def open_files(config: DataConfig, split: str, *, extra: bool = False, strict: b
     check_data(config)
     datasets = _open(config, split, extra, strict)
     for dataset in datasets:
-        dataset.exif, dataset.accept = config.exif, list(config.accept)
-        dataset.extent, dataset.resolution = config.extent, config.resolution or None
+        dataset.exif, dataset.accept, dataset.inputs = config.exif, list(config.accept), config.inputs
     return datasets
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from magnet.data.labelled_files import LabelledFiles
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
-from magnet.images.large import read_fitting
+from magnet.images.rasters.read_input import read_input
 from magnet.images.rasters.tiles import row_boxes
 from magnet.images.read import CorruptImageError
 from magnet.notices import gathered
@@ -65,7 +65,7 @@ def leave_out_unreadable(dataset: LabelledFiles) -> list[str]:
                 if dataset.by_parts(index):
                     share_without_value(dataset, index)
                 else:
-                    read_fitting(dataset.pairs[index].image)
+                    read_input(dataset.pairs[index].image, dataset.inputs)
             dataset.count_labels(index)
         except CorruptImageError as error:
             return str(error)

@@ -15,6 +15,9 @@ from magnet.data.labelled_raster import LabelledRaster
 from magnet.distributed import is_main
 from magnet.evaluation.modes import WALKS, density, patches_of, predict_pixels
 from magnet.images.label_files.blocks import NO_ANSWER, Blocks
+from magnet.images.rasters.channels import Channels
+from magnet.images.rasters.input_settings import InputSettings
+from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.resolution import as_resolution, ratio_of
 from magnet.model.magnet import MagNet
 from magnet.model.raster_walk import RasterWalk
@@ -33,7 +36,7 @@ def predict_ground(
     opened: LabelledRaster,
     mode: str,
     n_patches: int | Sequence[int | None],
-    resolution: str | None,
+    inputs: InputSettings,
 ) -> Iterator[Blocks]:
     """Segment a raster in one of the modes, and lend its labels, 255 where the image holds no value.
 
@@ -44,17 +47,17 @@ def predict_ground(
         opened: the raster.
         mode: as of ``magnet.evaluation.evaluate``, but "full".
         n_patches: of "fast".
-        resolution: side of a pixel of the last scale; None: what the model was saved with, else that of the raster.
+        inputs: how the networks see the raster, as ``seen_by`` made them of data and model.
 
     Raises:
         MagNetError: the raster is damaged, its bands or resolution do not fit, or the model has ``compat="official"``.
     """
     raster = opened.raster
-    ratio = _ratio(model, opened, resolution)
+    ratio, channels = _ratio(model, raster, inputs), Channels(inputs.bands, inputs.value_range)
     settings = model.settings.changed(n_patches=patches_of(mode, n_patches) if mode in WALKS else 0)
     with (
         tempfile.TemporaryDirectory(prefix="magnet-eval-") as folder,
-        RasterWalk(model, raster, settings, folder, [mode], ratio=ratio) as walk,
+        RasterWalk(model, raster, settings, folder, [mode], channels=channels, ratio=ratio) as walk,
     ):
         fields = iter(walk) if mode in WALKS else _each(model, opened, mode, walk)
         hidden = None if is_main() else True
@@ -63,11 +66,11 @@ def predict_ground(
         yield walk.labels
 
 
-def _ratio(model: MagNet, opened: LabelledRaster, resolution: str | None) -> float:
+def _ratio(model: MagNet, raster: Raster, inputs: InputSettings) -> float:
     """How many pixels of the raster one of the last scale spans; 1 where nobody says how large those are."""
-    raster = opened.raster
+    resolution = inputs.resolution
     if resolution is None and raster.resolution is not None:
-        resolution = (model.info or {}).get("resolution")
+        resolution = (model.info or {}).get("resolution")  # where models kept it before
     return 1.0 if resolution is None else ratio_of(as_resolution(resolution), raster.resolution, raster.name)
 
 

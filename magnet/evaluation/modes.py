@@ -13,6 +13,7 @@ from torch import Tensor
 from magnet.bounds import Size
 from magnet.conventions import Finite
 from magnet.evaluation.meter import free_memory, peak_memory, reset_peak_memory
+from magnet.images.rasters.read_input import InputImage
 from magnet.images.tensors import normalize, resize, to_tensor
 from magnet.model.image_walk import ImageWalk
 from magnet.model.magnet import MagNet
@@ -47,11 +48,12 @@ def walk(model: MagNet, image: np.ndarray, mode: str, n_patches: int | Sequence[
 
     Args:
         model: a MagNet.
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, C) as the networks see it, uint8 or float32 in [0, 1].
         mode: "magnet": every patch of every scale; "fast": ``n_patches`` of each scale.
         n_patches: of "fast".
     """
-    return model.walk(image, probabilities=False, n_patches=patches_of(mode, n_patches), progress=False)
+    seen = InputImage(image, None, (image.shape[0], image.shape[1]), 1)
+    return model.walk(seen, probabilities=False, n_patches=patches_of(mode, n_patches), progress=False)
 
 
 def patches_of(mode: str, n_patches: int | Sequence[int | None]) -> int | Sequence[int | None] | None:
@@ -64,7 +66,7 @@ def predict(model: MagNet, image: np.ndarray, mode: str) -> Tensor:
 
     Args:
         model: in evaluation mode.
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, C) as the networks see it, uint8 or float32 in [0, 1].
         mode: "coarse": the first scale alone; "sliding": the network on patches of the last scale, as it sees them
             there, overlaps averaged, without refinement; "full": the same magnification in one pass over the whole
             image.
@@ -147,7 +149,7 @@ def foresee_memory(model: MagNet, size: Size) -> None:
     share = times**2 * h * w / (height * width)
     if share > 0.25:
         return  # not much larger than what the network has seen
-    image = torch.zeros(1, 3, h * times, w * times)
+    image = torch.zeros(1, model.inputs.channels, h * times, w * times)
     reset_peak_memory(image.device)
     before = peak_memory(image.device)
     model.segment(image)

@@ -17,6 +17,7 @@ from magnet.evaluation.pictures import change_sheet, confusion_picture
 from magnet.evaluation.run import Evaluation
 from magnet.files.atomic import save_image
 from magnet.files.outputs import Outputs
+from magnet.images.picture import as_picture
 from magnet_kernels import __version__
 
 __all__ = ["ReportFolder", "content_of", "markdown", "table", "to_json", "write_folder"]
@@ -249,7 +250,7 @@ def _draw(
     image, truth = dataset.load(extreme.index)
     shown, gain = dataset.name(extreme.index), f"{100 * extreme.gain:+.2f}"
     sheet = change_sheet(
-        image,
+        as_picture(image),
         truth,
         extreme.coarse,
         extreme.refined,

@@ -20,6 +20,7 @@ from magnet.evaluation.boundary import check_boundary_width
 from magnet.evaluation.extremes import Extreme, Extremes, pick_extremes
 from magnet.evaluation.modes import ALL_MODES, MODES, WALKS
 from magnet.evaluation.scores import percent
+from magnet.evaluation.seen import seen_by
 from magnet.evaluation.work import Work
 from magnet.model.magnet import MagNet
 
@@ -66,7 +67,7 @@ def evaluate(
 
     Args:
         model: a ``magnet.MagNet``.
-        dataset: labelled images.
+        dataset: labelled images; files are read by the settings of the model's input.
         modes: of "coarse" (the first scale alone), "sliding" (the same network on patches of the last scale, without
             refinement), "magnet" (every patch of every scale), "fast" (``n_patches`` a scale) and "full" (the same
             network on the whole image, magnified as its patches of the last scale are, in one pass).
@@ -96,7 +97,8 @@ def evaluate(
         nor after each scale, and no such image is among ``Evaluation.gained`` and ``lost``.
 
     Raises:
-        MagNetError: the data have other classes than the model, or in another order, or a bad image.
+        MagNetError: the data have other classes than the model, or in another order, images of other channels, or a
+            bad image.
         ValueError: ``boundary_width`` is no such width.
     """
     return run_evaluation(
@@ -133,6 +135,7 @@ def run_evaluation(
     check_boundary_width(boundary_width)
     count = min(limit, len(dataset)) if limit else len(dataset)
     _check(model, dataset, modes, count)
+    dataset = seen_by(model, dataset)
     refined = next((mode for mode in WALKS if mode in modes and "coarse" in modes), None)
     keep = ("coarse", refined) if refined and extremes else ()
     ground = _ground(model, dataset, count)

@@ -113,7 +113,7 @@ class Work:
                 continue
             with self.dataset.open(index) as opened:  # anew: what one mode has read would be at hand for the next
                 self.meter.start()
-                with predict_ground(self.model, opened, mode, self.n_patches, self.dataset.resolution) as predicted:
+                with predict_ground(self.model, opened, mode, self.n_patches, self.dataset.inputs) as predicted:
                     self.meter.stop()
                     seconds = self.meter.seconds
                     counts = self.scorer.count_windows(opened.size, opened.read_labels, predicted)

@@ -12,6 +12,7 @@ from torch import Tensor
 from magnet.devices import send
 from magnet.images.rasters.arrays import ArrayRaster
 from magnet.images.rasters.input_settings import InputSettings
+from magnet.images.rasters.read_input import InputImage
 from magnet.images.read import rgb_array
 from magnet.images.tensors import to_tensor
 
@@ -34,11 +35,13 @@ def check_images(images: Any, channels: int = 3) -> None:
 
 
 def pixels_of(image: Any, inputs: InputSettings) -> np.ndarray | Tensor:
-    """What ``MagNet.predict`` takes, paths aside, as networks see it.
+    """What ``MagNet.predict`` takes, paths aside, as networks see it; an :class:`InputImage` is that already.
 
     Returns:
         (H, W, C) uint8, or a (C, H, W) float tensor in [0, 1].
     """
+    if isinstance(image, InputImage):
+        return image.pixels if image.pixels.dtype == np.uint8 else to_tensor(image.pixels)
     if isinstance(image, Image.Image):
         if inputs.plain:
             return rgb_array(image)

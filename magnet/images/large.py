@@ -46,9 +46,8 @@ __all__ = [
     "fitting_size",
     "large_head",
     "open_image",
-    "read_fitting",
+    "past_limit",
     "read_fitting_labels",
-    "read_fitting_turned",
     "read_nearest",
 ]
 
@@ -184,6 +183,11 @@ def read_nearest(path: str | os.PathLike[str], size: Size) -> np.ndarray:
     return _LargeFile(path).nearest(size)
 
 
+def past_limit(size: Size) -> bool:
+    """Whether an image of (H, W) is past Pillow's size limit."""
+    return Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS
+
+
 def fitting_size(size: Size) -> Size:
     """An image's size divided by the smallest whole number that brings it within Pillow's size limit.
 
@@ -192,21 +196,6 @@ def fitting_size(size: Size) -> Size:
     limit = size[0] * size[1] if Image.MAX_IMAGE_PIXELS is None else max(Image.MAX_IMAGE_PIXELS, 1)
     divisor = math.ceil(math.sqrt(size[0] * size[1] / limit))
     return max(size[0] // divisor, 1), max(size[1] // divisor, 1)
-
-
-def read_fitting(path: str | os.PathLike[str]) -> np.ndarray:
-    """As ``magnet.images.read.read_image``; past Pillow's size limit at the :func:`fitting_size`.
-
-    Raises:
-        CorruptImageError, MagNetError: as :func:`open_image`.
-    """
-    return read_fitting_turned(path)[0]
-
-
-def read_fitting_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[np.ndarray, int]:
-    """As :func:`read_fitting`, upright or as stored, and the orientation tag of the file (1: none)."""
-    image = open_image(path, upright=upright)
-    return image.at_most(fitting_size(image.size)), image.turned
 
 
 def read_fitting_labels(path: str | os.PathLike[str]) -> np.ndarray | None:

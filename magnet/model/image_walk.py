@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 
 from magnet.images.inputs import floats_of, pixels_of, size_of
-from magnet.images.rasters.read_input import read_input
-from magnet.images.tensors import normalize, to_tensor
+from magnet.images.rasters.read_input import InputImage, read_input
+from magnet.images.tensors import normalize
 from magnet.model.prediction import Prediction
 from magnet.model.walker import Walker
 from magnet.walk.maps import labels_at, upsample
@@ -42,16 +43,19 @@ class ImageWalk:
     def __init__(self, model: Walker, settings: WalkSettings, image: Any, probabilities: bool) -> None:
         self._model = model
         self._settings, self._probabilities = settings, probabilities
-        image_size = None
         if isinstance(image, (str, os.PathLike)):
-            read = read_input(image, model.inputs, fitting=lambda size: plan_walk(settings, size).scales[-1])
-            image, image_size = read.pixels, read.size
-            self._pixels: np.ndarray | Tensor | None = image if image.dtype == np.uint8 else to_tensor(image)
-        else:
-            self._pixels = pixels_of(image, model.inputs)
+            image = read_input(image, model.inputs, fitting=lambda size: plan_walk(settings, size).scales[-1])
+        self._pixels: np.ndarray | Tensor | None = pixels_of(image, model.inputs)
         self.size = size_of(self._pixels)
         self.plan = plan_walk(settings, self.size)
-        self._image_size = image_size or self.size
+        if model.inputs.extent == "ground" and self.size != self.plan.scales[-1]:
+            warnings.warn(
+                f"extent: expected an image of the last scale, {self.plan.scales[-1]} (H, W), as the model was trained "
+                f"on ground at a fixed size of its pixels, got {self.size}, which is resized whole; use "
+                "predict_raster(), or from_pretrained(folder, extent='scene')",
+                stacklevel=3,
+            )
+        self._image_size = image.size if isinstance(image, InputImage) else self.size
         self._prediction: Prediction | None = None
 
     @property

@@ -27,6 +27,7 @@ from magnet.images.match_colours import match_channels
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.input_settings import INPUTS, InputSettings
 from magnet.images.rasters.raster import Resolution
+from magnet.images.rasters.read_input import InputImage
 from magnet.images.tensors import mean_and_std, normalize
 from magnet.model.image_walk import ImageWalk, predictions
 from magnet.model.looks import check_class_names, check_colours
@@ -272,7 +273,7 @@ class MagNet(Networks):
 
     def predict(
         self,
-        image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor,
+        image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | InputImage,
         *,
         return_stages: bool = False,
         probabilities: bool = True,
@@ -372,7 +373,7 @@ class MagNet(Networks):
 
     def walk(
         self,
-        image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor,
+        image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | InputImage,
         *,
         probabilities: bool = True,
         **changes: Unpack[SettingsGiven],

@@ -36,13 +36,12 @@ def save_model(config: TrainConfig, dataset: Dataset, train: Sequence[ScaleCache
         list(refiners),
         class_names=dataset.class_names,
         colours=colours_of(dataset),
+        **asdict(config.data.inputs),
         **asdict(settings),
     )
     mapping = label_mapping(dataset)  # for predictions with the ids of the data set
     kept = {} if mapping is None else {MAPPING: mapping}
     info = {**kept, **config.info, "recipe": config.name, "seed": config.seed}
-    if config.data.resolution:  # rasters are seen at it from then on
-        info["resolution"] = config.data.resolution
     model.save_pretrained(folder / "model", half=config.half, info=info, overwrite=config.overwrite)
 
 

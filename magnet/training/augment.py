@@ -7,16 +7,15 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from magnet.data import IGNORE_INDEX
-from magnet.images.tensors import IMAGENET_MEAN, normalize, to_tensor
+from magnet.images.resize_pixels import resize_pixels
+from magnet.images.tensors import normalization, normalize, to_tensor
 from magnet.training.config import AugmentConfig
 
 __all__ = ["ColourChange", "cut", "magnified", "random_sample"]
 
-_MEAN_COLOUR = [round(value * 255) for value in IMAGENET_MEAN]
 _TRIES = 4  # other places, where one has next to nothing to learn from
 
 
@@ -38,14 +37,16 @@ class ColourChange:
         self._changes = any(amount != 0 for amount in amounts)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(3, H, W) in [0, 1] -> the same, changed."""
+        """(C, H, W) in [0, 1] -> the same, changed. Saturation and tint are of colours: of three channels alone."""
         if not self._changes:
             return image
         image = image.clamp(0, 1).pow(self.gamma)
-        grey = image.mean(dim=0, keepdim=True)
-        image = grey + (image - grey) * self.saturation
+        coloured = image.shape[0] == 3  # what else tells classes apart is the ratio of bands
+        if coloured:
+            grey = image.mean(dim=0, keepdim=True)
+            image = grey + (image - grey) * self.saturation
         # contrast turns around a fixed grey, so that every crop of an image changes alike
-        image = (0.4 + (image - 0.4) * self.contrast) * (self.tint * self.brightness)
+        image = (0.4 + (image - 0.4) * self.contrast) * (self.tint * self.brightness if coloured else self.brightness)
         if self.noise > 0:
             generator = torch.Generator().manual_seed(self.noise_seed)
             image = image + self.noise * torch.randn(image.shape, generator=generator)
@@ -64,7 +65,7 @@ def cut(
 ) -> tuple[Tensor, Tensor]:
     """Cut ``size`` (H, W) pixels around ``centre`` (y, x), turned by ``angle`` radians and magnified by ``zoom``.
 
-    Returns the image (3, H, W) in [0, 1] and the labels (H, W) int64, ignored where there is no image. ``flip`` is
+    Returns the image (C, H, W) in [0, 1] and the labels (H, W) int64, ignored where there is no image. ``flip`` is
     (upside down, left-right).
     """
     h, w = size
@@ -97,7 +98,7 @@ def magnified(
     """A window of an image resized to ``whole`` (H, W), of which only the window is made.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, C) uint8, or float32 in [0, 1].
         labels: (H, W) uint8.
         whole: size (H, W) that the image is resized to.
         corner: (y, x) of the window there, which may lie outside.
@@ -105,20 +106,20 @@ def magnified(
 
     Returns:
         The window of the image, antialiased where it shrinks, and of the labels, by nearest pixel. Outside, the image
-        is ImageNet's mean colour, which is 0 for the network, and the labels are ignored.
+        is the mean that it is normalised with, which is 0 for the network, and the labels are ignored.
     """
     (height, width), (h, w), (y0, x0) = labels.shape, size, corner
     top, left, bottom, right = max(y0, 0), max(x0, 0), min(y0 + h, whole[0]), min(x0 + w, whole[1])
-    pixels = np.empty((h, w, 3), np.uint8)
-    pixels[:] = _MEAN_COLOUR
+    mean = np.array(normalization(image.shape[2])[0])
+    pixels = np.empty((h, w, image.shape[2]), image.dtype)
+    pixels[:] = np.rint(mean * 255) if image.dtype == np.uint8 else mean
     target = np.full(size, IGNORE_INDEX, np.uint8)
     if bottom <= top or right <= left:
         return pixels, target
     ratio_y, ratio_x = height / whole[0], width / whole[1]
     box = (left * ratio_x, top * ratio_y, min(right * ratio_x, width), min(bottom * ratio_y, height))
     inside = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
-    shown = Image.fromarray(image).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
-    pixels[inside] = np.asarray(shown)
+    pixels[inside] = resize_pixels(image, (bottom - top, right - left), box)
     rows = ((np.arange(top, bottom) + 0.5) * ratio_y).astype(np.int64)
     columns = ((np.arange(left, right) + 0.5) * ratio_x).astype(np.int64)
     target[inside] = labels[rows[:, None], columns[None, :]]
@@ -168,7 +169,7 @@ def random_sample(
 
     Args:
         rng: everything random comes from here.
-        image: (H, W, 3) uint8.
+        image: (H, W, C) uint8, or float32 in [0, 1].
         labels: (H, W) uint8.
         size: (H, W) of the patch.
         config: what is changed, and how the patch is placed.
@@ -176,7 +177,7 @@ def random_sample(
             so that what is magnified keeps its detail. None: the image's own.
 
     Returns:
-        A normalised image (3, H, W) and labels (H, W) int64.
+        A normalised image (C, H, W) and labels (H, W) int64.
     """
     if config.crop == "random":
         pixels, target = _cut_from_magnified(

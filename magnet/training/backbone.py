@@ -48,6 +48,9 @@ def _backbone_keys(network: nn.Module) -> dict[str, str]:
 def load_backbone(network: nn.Module, path: str | os.PathLike[str]) -> LoadReport:
     """Copy ImageNet weights into the backbone of a segmenter; its heads stay as they are.
 
+    For images of other than three channels the first convolution takes the mean of its weights over R, G and B in each
+    channel, times 3 over their number: its answer to an image that is grey in all channels stays the same.
+
     Args:
         network: from ``build_segmenter``: "hrnet18+ocr", "hrnet48+ocr" (files in HRNet's layout), "fpn" (torchvision's
             ResNet-50) or "psp" (torchvision's ResNet-101).
@@ -85,8 +88,15 @@ def load_backbone(network: nn.Module, path: str | os.PathLike[str]) -> LoadRepor
     for name in expected.values():
         if name not in given and not name.endswith(_COUNTER):
             own.pop(name)
+    adapted = ""
+    channels, first = getattr(network, "in_channels", 3), given.get(expected["conv1.weight"])
+    if channels != 3 and first is not None and first.ndim == 4 and first.shape[1] == 3:
+        mean = first.float().mean(dim=1, keepdim=True) * (3 / channels)
+        given[expected["conv1.weight"]] = mean.expand(-1, channels, -1, -1).to(first.dtype).contiguous()
+        adapted = f"; the first convolution, of RGB, is adapted to {channels} channels by its mean"
     load_state(network, {**own, **given}, source=path)
     left = f"; left out: {', '.join(ignored[:_SHOWN])}" if ignored else ""
     more = f" and {len(ignored) - _SHOWN} more" if len(ignored) > _SHOWN else ""
-    tqdm.write(f"segmenter.weights: {len(given)} of {len(expected)} backbone tensors from '{path}'{left}{more}")
+    told = f"{len(given)} of {len(expected)} backbone tensors from '{path}'{adapted}{left}{more}"
+    tqdm.write(f"segmenter.weights: {told}")
     return LoadReport(str(path), prefix, tuple(given), tuple(ignored))

@@ -23,7 +23,7 @@ __all__ = ["Chain", "ChainBatch", "ChainSamples", "cropped", "draw_chain"]
 class Chain(NamedTuple):
     """One patch of each scale, each inside the one before; the first is the whole image.
 
-    images: (S, 3, h, w) normalised, flipped as ``flip`` (upside down, left-right) says; labels: (S, h, w) uint8, not
+    images: (S, C, h, w) normalised, flipped as ``flip`` (upside down, left-right) says; labels: (S, h, w) uint8, not
     flipped; origins: (y, x) of each patch in pixels of its scale; crops: (y, x), in each patch after the first, of the
     part that the loss is taken on, or nothing; name: of the image.
     """

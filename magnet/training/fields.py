@@ -8,10 +8,9 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from magnet.bounds import Box, Size
-from magnet.data.dataset import IGNORE_INDEX, Colour, Dataset, colours_of
+from magnet.data.dataset import IGNORE_INDEX, Colour, Dataset, colours_of, label_mapping
 from magnet.data.extent import field_size
 from magnet.data.labelled_files import LabelledFiles
 from magnet.data.labelled_raster import LabelledRaster
@@ -20,6 +19,7 @@ from magnet.data.unreadable import each
 from magnet.distributed import is_main
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.tiles import TiledRaster
+from magnet.images.resize_pixels import resize_pixels
 from magnet.walk.field_views import read_box
 from magnet.walk.fields import lay_out
 
@@ -58,7 +58,7 @@ def as_fields(dataset: Dataset, sizes: list[Size], scale: Size) -> Dataset:
     ground = each(lambda index: dataset.is_ground(index, scale), len(dataset), f"opening {dataset.split}")
     if any(ground):
         return Fields(dataset, list(ground), sizes, scale)
-    if dataset.resolution is not None and is_main():
+    if dataset.inputs.resolution is not None and is_main():
         _LOG.warning(
             f"data.resolution: none of the images of the split '{dataset.split}' of '{dataset.place}' is ground, which "
             "is seen at it; scenes are resized whole, or set data.extent to ground"
@@ -90,6 +90,7 @@ class Fields:
         self._process = os.getpid()
         self.class_names = files.class_names
         self.colours: list[Colour] | None = colours_of(files)
+        self.inputs, self.mapping = files.inputs, label_mapping(files)
         self.varies = files.varies
         found = each(lambda i: self._of(i) if ground[i] else [_Item(i)], len(files), f"laying out {files.split}")
         items = [item for part in found for item in part]
@@ -189,7 +190,7 @@ class Fields:
         """The fields of a raster that hold a labelled pixel."""
         with self._files.open(index) as opened:
             raster = opened.raster
-            size = field_size(raster, self._scale, self._files.resolution)
+            size = field_size(raster, self._scale, self._files.inputs.resolution)
             step = min(self._step(raster, size[0], 0), self._step(raster, size[1], 1))
             fields = lay_out(raster.size, size, overlap=0, step=step)
             labelled = np.zeros(len(fields), bool)
@@ -213,23 +214,23 @@ class FieldView:
         self._opened, self._box, self._labels = opened, box, labels
 
     def at(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
-        """Image (h, w, 3) uint8 RGB, of the level of the file that serves ``size`` (h, w), and labels (h, w) uint8 by
-        nearest pixel, 255 where the image holds no value."""
+        """Image (h, w, C), as the data set gives it, of the level of the file that serves ``size`` (h, w), and labels
+        (h, w) uint8 by nearest pixel, 255 where the image holds no value."""
         image, valid = self._image(size)
         labels = resize_labels(self._labels, size)
         return image, labels if valid.all() else np.where(valid, labels, np.uint8(IGNORE_INDEX))
 
     def seen(self, size: Size) -> np.ndarray:
-        """(1, n, 3) uint8 RGB: the pixels of the image at ``size`` (h, w) that hold a value."""
+        """(1, n, C): the pixels of the image at ``size`` (h, w) that hold a value."""
         image, valid = self._image(size)
         return image[valid][None]
 
     def _image(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
-        """Image (h, w, 3) uint8 RGB, and (h, w) bool, whether the pixel at the centre of each holds a value."""
+        """Image (h, w, C), and (h, w) bool, whether the pixel at the centre of each holds a value."""
         pixels, valid = read_box(self._opened.raster, self._box, size)
-        image = self._opened.to_bytes(pixels, valid)
+        image = self._opened.to_tensor.seen(pixels, valid)
         if image.shape[:2] != tuple(size):
-            image = np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+            image = resize_pixels(image, size)
         return image, resize_labels(valid, size)
 
     def labelled(self, size: Size) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from magnet.data import Dataset, colours_of
 from magnet.images.draw import Colours, default_colours, label_picture
-from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD
+from magnet.images.picture import as_picture
+from magnet.images.resize_pixels import resize_pixels
+from magnet.images.tensors import mean_and_std
 
 __all__ = ["PICTURES", "class_colours", "rgb", "sheet"]
 
@@ -26,19 +27,21 @@ def class_colours(dataset: Dataset) -> Colours:
 
 
 def rgb(image: Tensor) -> np.ndarray:
-    """A normalised image (3, H, W) -> (H, W, 3) uint8."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return (image * std + mean).clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    """A normalised image (C, H, W) -> (H, W, 3) uint8: three of its channels."""
+    mean, std = mean_and_std(image)
+    return as_picture((image * std + mean).permute(1, 2, 0).numpy())
 
 
 def sheet(image: np.ndarray, labels: Sequence[np.ndarray], colours: Colours) -> np.ndarray:
-    """An image (H, W, 3) uint8 and maps of classes (h, w), each shown at the image's size (at most 512 high), in a row.
+    """An image and maps of classes (h, w), each shown at the image's size (at most 512 high), in a row.
+
+    The image is (H, W, C), uint8 or float32 in [0, 1], of which three channels are shown.
 
     Returns (H, columns * (W + gap) - gap, 3) uint8.
     """
     height = min(image.shape[0], _HEIGHT)
     width = max(1, round(image.shape[1] * height / image.shape[0]))
-    tiles = [np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))]
+    tiles = [resize_pixels(as_picture(image), (height, width))]
     for classes in labels:
         picture = Image.fromarray(label_picture(classes, colours))
         tiles.append(np.asarray(picture.resize((width, height), Image.Resampling.NEAREST)))

@@ -140,7 +140,7 @@ class RefinerTask:
 
 def load_segmenter(config: TrainConfig, num_classes: int, path: Path, device: torch.device) -> nn.Module:
     """The trained segmenter, frozen."""
-    network = build_segmenter(config.segmenter.network, num_classes, weights=path)
+    network = build_segmenter(config.segmenter.network, num_classes, channels=config.data.channels, weights=path)
     return to_device(network, device).eval().requires_grad_(False)
 
 

@@ -20,6 +20,7 @@ from magnet.training.assemble import save_model
 from magnet.training.board import check_tensorboard
 from magnet.training.checks import check_config
 from magnet.training.config import TrainConfig, with_steps
+from magnet.training.declare import declared
 from magnet.training.fields import as_fields
 from magnet.training.loop import check_parts
 from magnet.training.losses import Loss
@@ -88,10 +89,11 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     sizes = config.network_sizes
     trained_on, validated = open_split(config.data, "train", extra=True), open_split(config.data, "val")[0]
     check_same("data", [len(dataset) for dataset in [*trained_on, validated]])
+    go_on = config.resume or stage == "refiner"
+    config = declared(config, trained_on, validated, folder, go_on=go_on)
     for name in stages:  # before the data are read, and above all before a first stage of hours
         Loss.of(getattr(config, name), validated.num_classes, device)
         check_parts(getattr(config, name), name)
-    go_on = config.resume or stage == "refiner"
     counted = check_labels(trained_on, validated, folder, go_on=go_on)
     *train, val = (
         ScaleCache(as_fields(dataset, sizes, config.walk.scales[-1]), sizes, config.data.cache_mb)

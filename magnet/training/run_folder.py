@@ -54,7 +54,7 @@ def check_run_folder(folder: Path, stages: Sequence[str], config: TrainConfig) -
     if "refiner" in stages:
         check_model_folder(folder / "model", argument="--out")
     anew = [stage for stage in stages if not (config.resume and (folder / stage / STATE).is_file())]
-    if not anew or (config.resume and before == _settings(_values(config))):
+    if not anew or (config.resume and before == _settings(_values(config), before)):
         return
     # a refiner belongs to its segmenter
     concerned = ["segmenter", "refiner"] if "segmenter" in anew else anew
@@ -90,9 +90,11 @@ def _stored(path: Path) -> dict[str, Any] | None:
     return _settings(values)
 
 
-def _settings(values: dict[str, Any]) -> dict[str, Any]:
-    """Without what may differ between a run and its continuation."""
+def _settings(values: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Without what may differ between a run and its continuation; what was measured is as ``before``."""
     kept = {key: value for key, value in values.items() if not free_to_change(key)}
     if isinstance(kept.get("data"), dict):
         kept["data"] = {key: value for key, value in kept["data"].items() if not free_to_change(f"data.{key}")}
+        if kept["data"].get("value_range") == "percentile" and before is not None:
+            kept["data"]["value_range"] = before["data"].get("value_range")
     return kept

@@ -38,8 +38,8 @@ __all__ = ["SampleSource", "SegmenterTask", "train_segmenter", "validate_segment
 class DrawnImage(NamedTuple):
     """An image to cut a sample from.
 
-    image: (H, W, 3) uint8; labels: (H, W) uint8; base: the size (H, W) that the sample is drawn at, where that is not
-    the image's own; name: of the image.
+    image: (H, W, C) uint8, or float32 in [0, 1]; labels: (H, W) uint8; base: the size (H, W) that the sample is drawn
+    at, where that is not the image's own; name: of the image.
     """
 
     image: np.ndarray
@@ -141,7 +141,7 @@ def start_from(network: nn.Module, model: str, class_names: Sequence[str] | None
 
 
 class SegmenterSample(NamedTuple):
-    """image: (3, h, w) normalised; labels: (h, w) uint8; name: of the image that it was cut from."""
+    """image: (C, h, w) normalised; labels: (h, w) uint8; name: of the image that it was cut from."""
 
     image: Tensor
     labels: Tensor
@@ -149,7 +149,7 @@ class SegmenterSample(NamedTuple):
 
 
 class SegmenterBatch(NamedTuple):
-    """images: (N, 3, h, w) normalised; labels: (N, h, w) uint8; names: of the images that they were cut from."""
+    """images: (N, C, h, w) normalised; labels: (N, h, w) uint8; names: of the images that they were cut from."""
 
     images: Tensor
     labels: Tensor
@@ -247,7 +247,7 @@ def train_segmenter(
     """
     stage = config.segmenter
     seed_everything(config.seed)
-    network = build_segmenter(stage.network, val.dataset.num_classes)
+    network = build_segmenter(stage.network, val.dataset.num_classes, channels=config.data.channels)
     if stage.weights:
         load_backbone(network, stage.weights)
     if stage.init:

@@ -27,6 +27,7 @@ from magnet.evaluation.metrics import confusion_matrix
 from magnet.evaluation.modes import predict
 from magnet.evaluation.scores import Scorer, figures
 from magnet.images.label_files.blocks import NO_ANSWER
+from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.tensors import normalize, to_tensor
 from magnet.networks import RefinementModule, build_segmenter
 from magnet.walk.fields import lay_out
@@ -185,7 +186,7 @@ def test_the_resolution_of_data_or_model_counts(tmp_path: Path, folder: Path) ->
     model = build(**EXACT)
     confusion = {}
     for name in ("none", "data", "model", "both"):
-        data.resolution = "1m" if name in ("data", "both") else None
+        data.inputs = InputSettings(resolution="1m" if name in ("data", "both") else None)
         model.info = {"resolution": {"model": "1m", "both": "0.5m"}.get(name)} if name in ("model", "both") else None
         confusion[name] = run_evaluation(model, data, modes=["magnet"]).confusion["magnet"]
     total = torch.zeros(3, 3, dtype=torch.int64)

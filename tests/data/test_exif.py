@@ -19,7 +19,9 @@ from magnet.data.labels import read_labels
 from magnet.data.open import open_files
 from magnet.data.sizes import image_size
 from magnet.errors import MagNetError
-from magnet.images.large import open_image, read_fitting_turned
+from magnet.images.large import open_image
+from magnet.images.rasters.input_settings import InputSettings
+from magnet.images.rasters.read_input import read_input
 from magnet.images.read import read_image
 from magnet.notices import sum_up
 
@@ -61,7 +63,7 @@ def test_as_stored(tmp_path: Path, orientation: int, suffix: str, monkeypatch: p
     large = open_image(path, upright=False)
     assert large.large and large.turned == orientation and large.size == SIZE
     assert np.array_equal(large.read((3, 5, 20, 9)), pixels[5:9, 3:20])
-    small, turned = read_fitting_turned(path, upright=False)
+    small, _, _, turned = read_input(path, InputSettings(), upright=False)
     assert small.shape == (15, 20, 3) == (*image_size(path, upright=False), 3) and turned == orientation
     assert image_size(path) == ((20, 15) if orientation >= 5 else (15, 20))
 

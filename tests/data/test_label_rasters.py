@@ -18,6 +18,7 @@ from magnet.data.labelled_files import LabelledFiles
 from magnet.data.labels import ClassColours, ClassIds, open_labels
 from magnet.data.unreadable import leave_out_unreadable
 from magnet.errors import MagNetError
+from magnet.images.rasters.input_settings import InputSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 
@@ -222,7 +223,7 @@ def test_turned_pictures_are_opened_as_they_are_loaded(tmp_path: Path, exif: str
     with files.open(0) as opened:
         height, width = opened.size
         stored, valid = opened.raster.read_level(0, (0, 0, width, height))
-        np.testing.assert_array_equal(opened.to_bytes(stored, valid), image)
+        np.testing.assert_array_equal(opened.to_tensor.seen(stored, valid), image)
         np.testing.assert_array_equal(opened.read_labels((0, 0, width, height)), labels)
 
 
@@ -306,9 +307,9 @@ def test_ground_are_rasters_with_a_place_that_are_larger_than_the_last_scale(
     Image.fromarray(ids(80, 100)).save(tmp_path / "l.png")
     files = data(tmp_path, name, "l.png")
     assert files.is_ground(0, scale) is ground
-    files.extent = "ground"
+    files.inputs = InputSettings(extent="ground")
     assert files.is_ground(0, scale)
-    files.extent = "scene"
+    files.inputs = InputSettings(extent="scene")
     assert not files.is_ground(0, scale)
 
 
@@ -320,7 +321,7 @@ def test_larger_is_meant_at_the_resolution(tmp_path: Path, resolution: str, grou
     Image.fromarray(ids(80, 100)).save(tmp_path / "l.png")
     files = data(tmp_path, "a.tif", "l.png")
     assert files.is_ground(0, (80, 100), resolution) is ground
-    files.resolution = resolution
+    files.inputs = InputSettings(resolution=resolution)
     assert files.is_ground(0, (80, 100)) is ground
 
 

@@ -351,6 +351,15 @@ def test_colours_of_all_channels_are_matched() -> None:
     assert torch.allclose(by_forward[0], model.predict(image[0]).probabilities, atol=1e-5)
 
 
+def test_batches_and_graphs_of_five_channels() -> None:
+    model = model_of(5)
+    images = torch.randn(2, 5, 64, 96).clamp(-2, 2)
+    both = model(images)
+    assert torch.equal(both[1:], model(images[1:]))  # batch_size=1
+    exported = torch.export.export(model, (images,)).module()
+    assert torch.allclose(exported(images), both, atol=1e-5)
+
+
 def test_the_resolution_of_the_model_counts(tmp_path: Path) -> None:
     path = write_tiff(
         tmp_path / "map.tif", smooth(128, 192, 3), crs="EPSG:32632", transform=(0.5, 0, 5e5, 0, -0.5, 5e6)

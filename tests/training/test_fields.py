@@ -23,6 +23,7 @@ from magnet.cli.config import parse_config
 from magnet.data import DataFolder, ScaleCache, open_split
 from magnet.data.config import DataConfig
 from magnet.errors import ArgumentError, MagNetError
+from magnet.images.rasters.input_settings import InputSettings
 from magnet.model.magnet import MagNet
 from magnet.training import fields as fields_module
 from magnet.training.chains import ChainSamples
@@ -51,8 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fields_of(folder: Path, split: str = "train", **settings: Any) -> Fields:
     files = DataFolder(folder, split)
-    for name, value in settings.items():
-        setattr(files, name, value)
+    files.inputs = InputSettings(**settings)
     found = as_fields(files, SIZES, SCALE)
     assert isinstance(found, Fields)
     return found
@@ -74,7 +74,7 @@ def test_scenes_stay_the_data_set_that_they_are(tmp_path: Path, folder: Path) ->
     assert as_fields(scenes, SIZES, SCALE) is scenes
     maps = DataFolder(folder, "train")
     assert as_fields(maps, SIZES, (400, 500)) is maps  # all of them are smaller
-    maps.extent = "scene"
+    maps.inputs = InputSettings(extent="scene")
     assert as_fields(maps, SIZES, SCALE) is maps
 
 
@@ -210,7 +210,7 @@ def test_rasters_of_other_pixels_are_seen_at_the_resolution(folder: Path, resolu
         np.testing.assert_array_equal(labels[there], part[there])
         shown = np.asarray(Image.fromarray(expected[y : y + h, x : x + w]).resize((96, 64), Image.Resampling.BILINEAR))
         assert np.abs(image.astype(int) - shown).mean() < 12  # an overview in between is rounded, and filters differ
-    model = fields._files.resolution
+    model = fields._files.inputs.resolution
     assert model == resolution
 
 
@@ -218,7 +218,7 @@ def test_a_resolution_needs_rasters_that_have_one(tmp_path: Path, folder: Path) 
     with pytest.raises(ArgumentError, match=r"^data\.resolution: expected the side of a pixel as '0\.5m' or"):
         open_split(DataConfig(root=str(folder), resolution="fine"), "train")
     scenes = DataFolder(tiny_folder(tmp_path / "scenes"), "train")
-    scenes.extent, scenes.resolution = "ground", "0.5m"
+    scenes.inputs = InputSettings(extent="ground", resolution="0.5m")
     with pytest.raises(MagNetError, match="resolution: expected a raster whose pixels have a known size"):
         as_fields(scenes, SIZES, SCALE)
 
@@ -227,7 +227,7 @@ def test_a_resolution_that_makes_no_difference_is_told(
     tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scenes = DataFolder(tiny_folder(tmp_path / "scenes"), "train")
-    scenes.resolution = "0.5m"
+    scenes.inputs = InputSettings(resolution="0.5m")
     assert as_fields(scenes, SIZES, SCALE) is scenes
     assert len(caplog.messages) == 1 and "none of the images of the split 'train'" in caplog.messages[0]
     for settings, key in (({"extent": "scene", "resolution": "1m"}, "resolution"), ({"extent": "ground"}, "extent")):
@@ -240,7 +240,7 @@ def test_a_resolution_that_makes_no_difference_is_told(
 def test_pictures_past_pillows_limit_are_no_ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyvips")
     scenes = DataFolder(tiny_folder(tmp_path / "scenes"), "train")
-    scenes.extent = "ground"
+    scenes.inputs = InputSettings(extent="ground")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
     told = r"expected a TIFF, to read a part of an? (image|labels) past Pillow's size limit|read a part of labels past"
     with pytest.raises(MagNetError, match=told):
@@ -332,7 +332,7 @@ def test_a_mixture_is_each_by_itself(tmp_path: Path, folder: Path) -> None:
 
 def test_pictures_may_be_seen_in_fields(tmp_path: Path) -> None:
     scenes = DataFolder(tiny_folder(tmp_path / "scenes", size=(130, 200)), "train")
-    scenes.extent = "ground"
+    scenes.inputs = InputSettings(extent="ground")
     fields = as_fields(scenes, SIZES, SCALE)
     assert isinstance(fields, Fields) and len(fields) > len(scenes)
     for index in range(len(fields)):
@@ -364,7 +364,7 @@ def test_a_run_on_maps_is_the_same_with_any_workers_and_counts_fields_as_images(
     assert counts["train"]["pixels"] == [sum(int((ids == i).sum()) for ids in wanted) for i in (0, 1)]
     assert counts["train"]["undeclared"] == 0
     trained = MagNet.from_pretrained(model)
-    assert trained.info is not None and trained.info["resolution"] == "0.5m"
+    assert trained.inputs.resolution == "0.5m"
     record = trained.predict_raster(folder / "images" / "map0.tif", tmp_path / "out")
     assert record.size == (300, 400)
 

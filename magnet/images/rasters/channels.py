@@ -16,14 +16,18 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.tensors import to_tensor
 from magnet.notices import tell
 
-__all__ = ["Channels", "ToTensor", "coarsest_values"]
+__all__ = ["PERCENTILES", "BandsError", "Channels", "Pair", "ToTensor", "coarsest_values"]
 
 _SAMPLE = 1 << 22  # pixels of the coarsest level that are looked at
-_PERCENTILES = (2, 98)
+PERCENTILES = (2, 98)
 _RGB = ("red", "green", "blue")
 _RANGES = "two numbers (low, high), such a pair for each band, 'dtype' or 'percentile'"
 
 Pair = tuple[float, float]
+
+
+class BandsError(MagNetError):
+    """A raster of other bands or values than a network sees; the message says which it has, and how to choose."""
 
 
 @dataclass(frozen=True)
@@ -103,27 +107,32 @@ class Channels:
         """The conversion of a raster's pixels for a network of ``wanted`` channels, 1 to 16.
 
         Raises:
-            MagNetError: it is not known which bands are meant, there is no such band, or the range of values is not
+            BandsError: it is not known which bands are meant, there is no such band, or the range of values is not
                 known. The message says which bands and values there are.
         """
         if check_count("wanted", wanted) > MAX_CHANNELS:
             raise ValueError(f"wanted: expected 1 to {MAX_CHANNELS} channels, got {wanted}; choose fewer bands")
-        index = self._index(raster, wanted)
+        index = self.index(raster, wanted)
         ranges, stated = self._ranges(raster, index)
         if len(index) < wanted:  # grey for three channels
             index, ranges = index * wanted, None if ranges is None else ranges * wanted
         return ToTensor(index, ranges, raster.name if stated else None)
 
-    def _index(self, raster: Raster, wanted: int) -> tuple[int, ...]:
+    def index(self, raster: Raster, wanted: int = 3) -> tuple[int, ...]:
+        """Channels of a raster, from 0, that a network of ``wanted`` channels sees; one where three see the same grey.
+
+        Raises:
+            BandsError: as :meth:`of`.
+        """
         count = raster.channels
         if self.bands is not None:
             if len(self.bands) != wanted and not (len(self.bands) == 1 and wanted == 3):
-                raise MagNetError(
+                raise BandsError(
                     f"bands: expected {wanted}, as many as the network has channels, got {len(self.bands)}: "
                     f"{shown(self.bands)}; give {wanted} of {_listed(raster)}"
                 )
             if max(self.bands) > count:
-                raise MagNetError(
+                raise BandsError(
                     f"bands: expected numbers from 1 to {count}, got {shown(self.bands)}; '{raster.name}' has "
                     f"{_listed(raster)}"
                 )
@@ -135,12 +144,12 @@ class Channels:
         if count == 1 and wanted == 3:
             return (0,)
         if count < wanted and wanted != 3:  # one band may be given in several places, as grey is for three
-            raise MagNetError(
+            raise BandsError(
                 f"bands: expected {wanted}, as many as the network has channels, but '{raster.name}' has only "
                 f"{_listed(raster)}; choose another file, or a model of {count} channel{'s' if count > 1 else ''}"
             )
         example = ", ".join(str(min(i + 1, count)) for i in range(wanted))
-        raise MagNetError(
+        raise BandsError(
             f"bands: expected to be told which {wanted} of {_listed(raster)} the network sees, as those of "
             f"'{raster.name}' do not say it; give their numbers, as bands=({example}) (--bands)"
         )
@@ -153,14 +162,14 @@ class Channels:
             if not isinstance(given[0], tuple):
                 return (given,) * len(index), False  # type: ignore[return-value]
             if len(given) != len(index):
-                raise MagNetError(
+                raise BandsError(
                     f"value_range: expected one pair, or {len(index)}, one for each band, got {len(given)}; "
                     f"give {_RANGES}"
                 )
             return given, False  # type: ignore[return-value]
         if given == "dtype":
             if raster.dtype.kind == "f":
-                raise MagNetError(
+                raise BandsError(
                     f"value_range: expected numbers, as '{raster.name}' has {raster.dtype} pixels, of which 'dtype' "
                     "is no range; give (low, high) or 'percentile'"
                 )
@@ -173,15 +182,15 @@ class Channels:
         values = coarsest_values(raster, index)
         if given == "percentile":
             if not len(values):
-                raise MagNetError(
+                raise BandsError(
                     f"value_range: expected pixels to take percentiles of, but '{raster.name}' has none that hold "
                     "values at its coarsest level; give (low, high)"
                 )
-            low, high = np.percentile(values.astype(np.float64), _PERCENTILES, axis=0)
+            low, high = np.percentile(values.astype(np.float64), PERCENTILES, axis=0)
             # a band of one value throughout is black
             return tuple((float(a), float(b if b > a else a + 1)) for a, b in zip(low, high, strict=True)), False
         span = f"{values.min():g} to {values.max():g}" if len(values) else "none"
-        raise MagNetError(
+        raise BandsError(
             f"value_range: expected to be told which values are black and white, as '{raster.name}' has {raster.dtype} "
             f"pixels, whose values at its coarsest level are {span}; give value_range=(low, high), 'dtype' or "
             "'percentile' (--value-range)"
@@ -227,7 +236,7 @@ def _check_reach(given: Sequence[Any], raster: Raster) -> None:
     most = float(np.iinfo(raster.dtype).max)
     for low, high in given if isinstance(given[0], tuple) else [given]:
         if most < low + (high - low) / 6:
-            raise MagNetError(
+            raise BandsError(
                 f"value_range: expected pixels of up to {high:g}, but '{raster.name}' has {raster.dtype} pixels, of at "
                 f"most {most:g}, which would be nearly black; leave the file out, or give the range that it has"
             )

@@ -89,7 +89,7 @@ class InputSettings:
         """The conversion of a raster's pixels to what the networks see.
 
         Raises:
-            MagNetError: the raster has other bands or values. The message says which, and how to choose.
+            BandsError: the raster has other bands or values. The message says which, and how to choose.
         """
         return Channels(self.bands, self.value_range).of(raster, self.channels)
 

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from magnet.bounds import Size
-from magnet.images.large import fitting_size, open_image
+from magnet.images.large import fitting_size, open_image, past_limit
 from magnet.images.rasters.arrays import ArrayRaster
 from magnet.images.rasters.channels import ToTensor
 from magnet.images.rasters.input_settings import InputSettings
@@ -60,7 +59,7 @@ def read_input(
 
     Raises:
         CorruptImageError: the file is damaged, or no image.
-        MagNetError: it does not exist, or has other bands or values than ``inputs`` say.
+        BandsError: it has other bands or values than ``inputs`` say. MagNetError: it does not exist.
     """
     if inputs.plain:
         image = open_image(path, upright=upright)
@@ -70,7 +69,7 @@ def read_input(
         convert = inputs.of(raster)
         height, width = raster.size
         box = (0, 0, width, height)
-        if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
+        if past_limit(raster.size):
             pixels, valid = raster.read(box, fitting(raster.size))
         else:
             pixels, valid = raster.read_level(0, box)

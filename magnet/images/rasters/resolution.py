@@ -63,7 +63,7 @@ def as_resolution(value: Any) -> Resolution:
 
 def resolution_text(value: Resolution) -> str:
     """What :func:`as_resolution` reads as this resolution, as "0.5m"."""
-    return f"{value.value!r}{value.unit}"
+    return f"{value.value!r}".removesuffix(".0") + value.unit
 
 
 def ratio_of(wanted: Resolution, raster: Resolution | None, name: str) -> float:

@@ -16,7 +16,7 @@ from PIL import Image
 
 PAGES = ROOT / "docs" / "tutorials"
 
-pytestmark = pytest.mark.usefixtures("restore_threads")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

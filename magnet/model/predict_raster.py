@@ -19,7 +19,7 @@ from magnet.images import draw
 from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.label_files.chosen import confident, of_classes
 from magnet.images.rasters.channels import Channels
-from magnet.images.rasters.identity import raster_mark
+from magnet.images.rasters.identity import is_stored, raster_mark
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster, Resolution
 from magnet.images.rasters.resolution import as_resolution, ratio_of
@@ -162,7 +162,7 @@ def predict_raster(
         stem = _stem(source, raster, name)
         outputs = stack.enter_context(Outputs(out, "predict_raster", overwrite=overwrite, argument="out"))
         mark = raster_mark(source, raster)
-        told = f"'{Path(raster.name).resolve()}'" if Path(raster.name).is_file() else mark
+        told = f"'{Path(raster.name).resolve()}'" if is_stored(source, raster) else mark
         targets = raster_targets(raster, stem, outputs.folder, options.save)
         inputs = [Path(raster.name)] if Path(raster.name).exists() else []
         outputs.check(((path, told) for path in targets.values()), inputs)

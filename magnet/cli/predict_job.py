@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from magnet.cli.predict_inputs import Input
 from magnet.cli.predict_parts import AUTO, auto_part, share_out
-from magnet.cli.predict_rasters import RASTER_SUFFIXES
+from magnet.cli.predict_rasters import may_be_placed
 from magnet.files.manifest import Manifest
 from magnet.files.parts import Part
 from magnet.files.reading import sha256
@@ -94,11 +94,7 @@ def _states(inputs: Sequence[Input], *, ground: bool) -> dict[Path, Mapping[str,
     Seen before anything is read: what changes while it is read is done again by the next run.
     """
     folders: dict[Path, dict[str, list[Path]]] = {}
-    return {one.path: _state(one.path, folders, ground or _is_raster(one.path)) for one in inputs}
-
-
-def _is_raster(path: Path) -> bool:
-    return path.suffix.lower() in RASTER_SUFFIXES
+    return {one.path: _state(one.path, folders, ground or may_be_placed(one.path)) for one in inputs}
 
 
 def _state(path: Path, folders: dict[Path, dict[str, list[Path]]], is_raster: bool) -> Mapping[str, Any] | None:

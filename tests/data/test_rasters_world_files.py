@@ -127,3 +127,13 @@ def test_a_place_needs_rasterio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_world(tmp_path / "a.pgw")
     with pytest.raises(MagNetError, match=r"the world file beside .*a.png.* needs a package .*pip install 'rasterio"):
         open_raster(path)
+
+
+def test_a_world_file(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "x.tif", noise(8, 8))
+    (tmp_path / "x.tfw").write_text("0.5\n0\n0\n-0.5\n500000.25\n4999999.75\n")
+    with open_raster(path) as raster:
+        assert raster.place == (None, (0.5, 0.0, 500000.0, 0.0, -0.5, 5000000.0))
+    (tmp_path / "x.tfw").write_text("0.5 0 0 -0.5 500000.25")
+    with pytest.raises(MagNetError, match="six numbers in the world file"):
+        open_raster(path)

@@ -14,6 +14,7 @@ import shapely
 from PIL import Image
 from raster_files import noise, smooth, write_slide, write_tiff
 from rasterio import Affine
+from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.warp import transform_geom
 from walked import build
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 EXACT: dict = {"scales": [(12, 16), (24, 32), (48, 64)], "patch_size": (12, 16), "batch_size": 4}
 SIZE = (150, 180)
+DEGREES = {"crs": "EPSG:4326", "transform": Affine(1e-5, 0, 13.377, 0, -1e-5, 52.516)}
 UTM = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 4e5, 0, -0.5, 5.8e6)}
 
 
@@ -146,6 +148,18 @@ def test_a_mask_without_a_place_has_the_size_or_the_aspect(tmp_path: Path, size:
     assert np.array_equal(found, expected) and found.any()
 
 
+@pytest.mark.parametrize("code", [4326, 3035, 32633])
+def test_the_same_crs_in_other_words_is_no_other(tmp_path: Path, code: int) -> None:
+    place = DEGREES["transform"] if code == 4326 else UTM["transform"]
+    path = write_tiff(tmp_path / "a.tif", pixels_of(60, 80), crs=f"EPSG:{code}", transform=place)
+    stored = ellipse((60, 80), (30, 30), (20, 25))
+    Image.fromarray(stored.astype(np.uint8)).save(tmp_path / "m.png")
+    a, b, c, d, e, f = place[:6]
+    (tmp_path / "m.pgw").write_text(f"{a} {d} {b} {e} {c + a / 2} {f + e / 2}")
+    (tmp_path / "m.prj").write_text(CRS.from_epsg(code).to_wkt(version="WKT1_ESRI"))
+    assert np.array_equal(wanted_of(path, tmp_path / "m.png"), stored)
+
+
 def test_what_holds_no_value_in_a_mask_is_not_wanted(tmp_path: Path) -> None:
     stored = np.full((60, 80, 1), 7, np.uint8)
     stored[:20], stored[20:30] = 9, 0
@@ -197,6 +211,7 @@ def test_polygons_that_were_written_here_give_their_pixels_back_as_a_mask(tmp_pa
     for source, folder in (
         (write_tiff(tmp_path / "placed.tif", pixels_of(100, 130), **UTM), "placed"),
         (write_tiff(tmp_path / "plain.tif", pixels_of(100, 130)), "plain"),
+        (write_tiff(tmp_path / "degrees.tif", pixels_of(100, 130), **DEGREES), "degrees"),
     ):
         record = model.predict_raster(source, tmp_path / folder, save=("labels", "polygons"), classes=[1], name="a")
         assert np.array_equal(wanted_of(source, record.outputs["polygons"]), labels_of(record.outputs["labels"]) == 1)

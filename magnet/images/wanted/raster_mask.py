@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from magnet.bounds import Box
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, shown
 from magnet.images.label_files.place import crs_of
 from magnet.images.rasters.raster import Place, Raster, Transform
 from magnet.images.rasters.transforms import combined, inverse
@@ -106,7 +106,20 @@ def _alignment(mask: Raster, raster: Raster) -> Transform:
 
 
 def _same_crs(one: Place, other: Place) -> bool:
-    return one.crs == other.crs or (None not in (one.crs, other.crs) and crs_of(one) == crs_of(other))
+    if one.crs == other.crs:
+        return True
+    first: Any = crs_of(one)
+    second: Any = crs_of(other)
+    if first is None or second is None:
+        return False
+    # what ESRI writes has longitude before latitude, as all transforms here have, but is then not equal to EPSG's
+    return bool(first == second or (_code(first) is not None and _code(first) == _code(second)))
+
+
+def _code(crs: Any) -> tuple[str, str] | None:
+    if crs == type(crs).from_user_input("OGC:CRS84"):
+        return "EPSG", "4326"
+    return crs.to_authority(confidence_threshold=90)  # type: ignore[no-any-return]
 
 
 def _told(place: Place) -> str:
@@ -114,7 +127,7 @@ def _told(place: Place) -> str:
     if crs is None:
         return "none"
     code = crs.to_authority()
-    return ":".join(code) if code else str(place.crs)[:60]
+    return ":".join(code) if code else shown(place.crs)
 
 
 def _overlap(from_raster: Transform, mask: Raster, raster: Raster) -> bool:

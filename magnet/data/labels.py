@@ -14,6 +14,7 @@ from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.errors import MagNetError
 from magnet.images.deflate import check_pieces
 from magnet.images.large import read_fitting_labels
+from magnet.images.lossy import lossy_format
 from magnet.images.opening import FORMATS, CorruptImageError, quiet
 from magnet.images.read import checked_head, unturned
 from magnet.images.tiff import mend_palette
@@ -232,7 +233,7 @@ def _read(
             raise MagNetError(
                 f"labels: expected {kind}, got {got}: '{path}'; past Pillow's size limit a palette is read as colours"
             )
-        return large, _lossy(path), None
+        return large, lossy_format(path), None
     try:
         with quiet(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in modes:
@@ -246,7 +247,7 @@ def _read(
             if head and head.deflated:
                 as_stored = image.mode == "RGB" or not convert
                 check_pieces(path, head.deflated, values if as_stored else unturned(np.asarray(image), turned))
-            lossy = _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
+            lossy = lossy_format(path)
             return values // step, lossy, _palette(image)
     except PermissionError as error:
         raise MagNetError(f"labels: '{path}' cannot be read ({error.strerror}); change its permissions") from error
@@ -285,19 +286,6 @@ def _fix(image: Image.Image) -> str:
     if image.mode in ("L", "1"):
         return "save the classes' colours, or read ids with another data.format"
     return "save the class ids as 8-bit values"
-
-
-def _lossy(path: str | os.PathLike[str]) -> str:
-    """The lossy format of a file, by its first bytes; empty: none that is known."""
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    # JPEG 2000 says in its coding style (COD) by which wavelet: 0 is the irreversible one
-    style = head.find(b"\xff\x52")
-    if (head.startswith(b"\xff\x4f") or head[4:8] == b"jP  ") and head[style + 13 : style + 14] == b"\0":
-        return "JPEG 2000"
-    return "WebP" if head[8:12] == b"WEBP" and b"VP8L" not in head else ""
 
 
 def lossy_message(decoded: Decoded) -> str:

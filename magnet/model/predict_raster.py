@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -164,7 +165,8 @@ def predict_raster(
         mark = raster_mark(source, raster)
         told = f"'{Path(raster.name).resolve()}'" if is_stored(source, raster) else mark
         targets = raster_targets(raster, stem, outputs.folder, options.save)
-        inputs = [Path(raster.name)] if Path(raster.name).exists() else []
+        read = [raster.name, *([options.mask] if isinstance(options.mask, str | os.PathLike) else [])]
+        inputs = [Path(one) for one in read if Path(one).exists()]
         outputs.check(((path, told) for path in targets.values()), inputs)
         return segment_raster(model, raster, settings, options, outputs, stem, told, mark)
 

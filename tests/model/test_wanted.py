@@ -105,11 +105,12 @@ PLACES = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-@pytest.mark.parametrize("window_bytes", [1 << 26, 500])
+@pytest.mark.parametrize("most", [1 << 24, 500])
 def test_a_mask_is_brought_over_by_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, window_bytes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, most: int
 ) -> None:
-    monkeypatch.setattr(raster_mask, "_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(raster_mask, "_WINDOW_BYTES", most)
+    monkeypatch.setattr(raster_mask, "_TURNED_PIXELS", most)
     size = (60, 80)
     path = write_tiff(tmp_path / "a.tif", pixels_of(*size), **UTM)
     stored = np.where(ellipse((90, 110), (40, 60), (33, 41)), 3, 0).astype(np.int16)[..., None]
@@ -331,6 +332,15 @@ def cut_short(tmp_path: Path) -> Path:
     return path
 
 
+def jpeg(tmp_path: Path) -> Path:
+    Image.fromarray(np.zeros((60, 80), np.uint8)).save(tmp_path / "m.jpg")
+    return tmp_path / "m.jpg"
+
+
+def jpeg_tiff(tmp_path: Path) -> Path:
+    return write_tiff(tmp_path / "m.tif", np.ones((60, 80, 1), np.uint8), compress="jpeg", **UTM)
+
+
 def text(content: str) -> Any:
     def write(tmp_path: Path) -> Path:
         (tmp_path / "m.geojson").write_text(content)
@@ -353,6 +363,8 @@ NAMED = '{"type": "FeatureCollection", "crs": {"type": "name", "properties": {"n
         (lambda _: np.ones((60, 80), complex), "mask: expected integers or floats"),
         (with_palette, "mask: expected grey .* has a palette"),
         (png_palette, "mask: expected grey .* has a palette"),
+        (jpeg, "mask: expected values as they were, but .* is JPEG"),
+        (jpeg_tiff, "mask: expected values as they were, but .* is JPEG"),
         (cut_short, "mask: expected a readable image"),
         (lambda tmp: tmp / "none.tif", "mask: expected a file, but .* does not exist"),
         (lambda tmp: tmp / "none.geojson", "mask: expected a file, but .* does not exist"),
@@ -371,6 +383,16 @@ def test_masks_that_cannot_be_are_refused_and_nothing_is_left(tmp_path: Path, ma
     with pytest.raises((MagNetError, ValueError), match=message):
         build(**EXACT).predict_raster(path, tmp_path / "out", mask=mask(tmp_path))
     assert not list(tmp_path.rglob("*_labels*")) and not list(tmp_path.rglob("*.blocks"))
+
+
+def test_no_result_replaces_the_mask(tmp_path: Path) -> None:
+    model, path = build(**EXACT), write_tiff(tmp_path / "a.tif", pixels_of(60, 80), **UTM)
+    mask = model.predict_raster(path, tmp_path / "out", save=("labels", "ids")).outputs["ids"]
+    before = mask.read_bytes()
+    with pytest.raises(MagNetError, match=r"a_ids\.tif"):
+        model.predict_raster(path, tmp_path / "out", save=("labels", "ids"), mask=mask)
+    assert mask.read_bytes() == before
+    model.predict_raster(path, tmp_path / "other", save=("labels", "ids"), mask=mask)
 
 
 def test_polygons_with_a_crs_are_no_pixels(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class TiledRaster(Raster):
 
     Attributes:
         tiles: (h, w) of the tiles of each level; those at the right and at the bottom may be smaller.
+        cache_bytes: of decoded tiles that are kept.
     """
 
     def __init__(self, name: str, levels: tuple[Size, ...], channels: int, dtype: np.dtype, **more: Any) -> None:
@@ -47,6 +48,7 @@ class TiledRaster(Raster):
         self.tiles: tuple[Size, ...] = levels
         self._kept: OrderedDict[tuple[int, int, int], Tile] = OrderedDict()
         self._kept_bytes = 0
+        self.cache_bytes = _CACHE_BYTES
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -92,7 +94,7 @@ class TiledRaster(Raster):
             if not self._closed and key not in self._kept:
                 self._kept[key] = tile
                 self._kept_bytes += _bytes(tile)
-                while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
+                while self._kept_bytes > self.cache_bytes and len(self._kept) > 1:
                     self._kept_bytes -= _bytes(self._kept.popitem(last=False)[1])
         return tile
 

@@ -15,7 +15,8 @@ from magnet.images.wanted.wanted import mask_errors
 
 __all__ = ["RasterMask"]
 
-_WINDOW_BYTES = 1 << 26  # of the mask, read at a time
+_WINDOW_BYTES = 1 << 24  # of the mask, read at a time
+_TURNED_PIXELS = 1 << 18  # whose places are found one by one at a time, where the mask is turned
 _NOISE = 1e-6  # of a pixel: where centres lie on the side between two pixels, the second is taken
 
 
@@ -52,6 +53,8 @@ class RasterMask:
     def read(self, box: Box) -> np.ndarray:
         x0, y0, x1, y1 = box
         a, b, c, d, e, f = self._from_raster
+        if (b or d) and (y1 - y0) * (x1 - x0) > _TURNED_PIXELS:
+            return self._read_halves(box)
         xs, ys = np.arange(x0, x1) + 0.5, np.arange(y0, y1)[:, None] + 0.5
         columns, rows = a * xs + c, e * ys + f
         if b or d:

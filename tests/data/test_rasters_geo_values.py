@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from raster_files import at, noise, whole, write_tiff
+from rasterio.warp import transform
 from tiff_files import write_strips
 
 import magnet
@@ -171,8 +172,13 @@ def test_resolutions(tmp_path: Path) -> None:
     # metres of the web's map are those of the equator
     y = 6378137 * math.asinh(math.tan(math.radians(60)))
     assert of("EPSG:3857", 2, 0, 0, 0, -2, y + 32)[0].value == pytest.approx(1.0, rel=1e-4)
+    # and so are Mercator's own, which used to be taken for metres on the ground
+    _, (y,) = transform("EPSG:4326", "EPSG:3395", [0], [60])
+    stretched = 0.5 / math.sqrt(1 - 0.0066943799901 * 0.75)  # cos(60 degrees) on the ellipsoid
+    assert of("EPSG:3395", 2, 0, 0, 0, -2, y + 32)[0].value == pytest.approx(2 * stretched, rel=1e-4)
     with gathered() as notices:
+        assert of("EPSG:4087", 1, 0, 0, 0, -1, 6679170)[0] is None  # half as wide as high at 60 degrees
         assert of("EPSG:32632", 0.5, 0, 0, 0, -0.51, 0)[0] is None
         assert of("EPSG:32632", 0.5, 0, 0, 0, -0.503, 0)[0].value == pytest.approx(math.sqrt(0.5 * 0.503))
         assert of("EPSG:4326", 1e-5, 0, 10, 0, -1e-5, 60)[0] is None
-    assert ["not square" in str(one) for one in notices] == [True, True]
+    assert ["not square" in str(one) for one in notices] == [True, True, True]

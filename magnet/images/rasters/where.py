@@ -6,9 +6,12 @@ import math
 import os
 from typing import Any
 
+import numpy as np
+
 from magnet.bounds import Size
 from magnet.errors import MagNetError
 from magnet.extras import needed
+from magnet.images.rasters.ground import ground_sides, unit_metres
 from magnet.images.rasters.raster import Place, Resolution, Transform
 from magnet.images.rasters.resolution import degree_lengths, square
 from magnet.images.rasters.sidecars import projection_file, world_file
@@ -67,11 +70,15 @@ def place_and_resolution(
     y = d * size[1] / 2 + e * size[0] / 2 + f  # of the centre
     if crs.is_geographic:
         north, east = degree_lengths(min(max(y, -90.0), 90.0))
-    elif crs.is_projected:
-        north = east = float(crs.linear_units_factor[1])
-        if crs.to_epsg() == _PSEUDO_MERCATOR:  # whose metres are those of the equator
-            north = east = east / math.cosh(y / 6378137.0)
+    elif crs.is_projected and crs.to_epsg() == _PSEUDO_MERCATOR:  # whose metres are those of the equator
+        north = east = float(crs.linear_units_factor[1]) / math.cosh(y / 6378137.0)
+    elif crs.is_projected and (metres := unit_metres(crs)):
+        north = east = metres
     else:
-        return Place(crs.wkt, transform), None
+        sides = ground_sides(crs, transform, (size[1] - 1) / 2, [(size[0] - 1) / 2]) if crs.is_projected else None
+        if sides is None:
+            return Place(crs.wkt, transform), None
+        width, height = np.hypot(*sides).ravel().tolist()
+        return Place(crs.wkt, transform), square(height, width, "m", name)
     height, width = math.hypot(b * east, e * north), math.hypot(a * east, d * north)
     return Place(crs.wkt, transform), square(height, width, "m", name)

@@ -147,10 +147,7 @@ class RasterWalk:
 
     def _do(self, field: Field) -> None:
         own = _common(field.own, self._roi)
-        valid = valid_in(self._raster, own)
-        if self._wanted is not None:
-            wanted = self._wanted.read(own)
-            valid = wanted if valid is None else valid & wanted
+        valid = self._valid_in(own)
         if valid is None or valid.any():
             with self._turns.computing(), torch.inference_mode():
                 labels, sure = self._walk(field)
@@ -163,6 +160,14 @@ class RasterWalk:
                 self.confidence.flush()
             self.labels.flush()
         self._journal.add(field.number)
+
+    def _valid_in(self, box: tuple[int, int, int, int]) -> np.ndarray | None:
+        """(h, w) bool, the pixels of a box that hold a value and are wanted; None: all are."""
+        valid = valid_in(self._raster, box)
+        if self._wanted is None:
+            return valid
+        wanted = self._wanted.read(box)
+        return wanted if valid is None else valid & wanted
 
     def _walk(self, field: Field) -> tuple[np.ndarray, np.ndarray | None]:
         """Labels (h, w) uint8 of a field, and their confidence where it is wanted."""

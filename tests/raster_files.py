@@ -32,6 +32,19 @@ def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
     return np.stack(bands, axis=2).astype(np.uint8)
 
 
+def whole(raster: Raster, level: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """All of a level, and its valid pixels."""
+    height, width = raster.levels[level]
+    return raster.read_level(level, (0, 0, width, height))
+
+
+def at(*values: float) -> Any:
+    """The transform as rasterio takes it."""
+    from affine import Affine
+
+    return Affine(*values)
+
+
 def quiet_gdal() -> Any:
     """Without the warning of files that lie nowhere."""
     import warnings

@@ -316,7 +316,7 @@ def _check_results(
 
     What other parts write is not looked at: they may be writing it now, and see to it themselves.
     """
-    images = [one.path for one in job.inputs]
+    images = [one.path for one in job.inputs] + ([Path(args.mask)] if args.mask is not None else [])
     targets = {
         one: done[one.path] if one.path in done else _targets(one, outputs.folder / one.folder, args)
         for one in job.inputs

@@ -1,4 +1,4 @@
-"""The inputs of ``magnet predict``: files, and the images in folders."""
+"""The inputs of ``magnet predict``: files, and the images in folders. The folder of a zarr array is one image."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from magnet.cli.predict_rasters import RASTER_SUFFIXES
 from magnet.errors import ArgumentError, MagNetError
 from magnet.files.outputs import results_in
+from magnet.images.rasters.zarrs import is_zarr_folder
 from magnet.images.read import IMAGE_SUFFIXES
 
 __all__ = ["Input", "find_inputs"]
@@ -20,9 +21,9 @@ _NAMED = 5  # folders in a message
 
 
 class Input(NamedTuple):
-    """A file to segment.
+    """A file to segment, or the folder of a zarr array.
 
-    path: of the file. name: relative to its root, which is the folder that was given, or that of a file that was, with
+    path: of it. name: relative to its root, which is the folder that was given, or that of a file that was, with
     "/" between folders; results lie in the same folders below that of all results.
     """
 
@@ -52,14 +53,14 @@ def find_inputs(paths: Iterable[str], out: Path, *, recursive: bool = False) -> 
     found: dict[Path, Input] = {}
     for text in paths:
         path = Path(text)
-        if path.is_dir():
+        if path.is_dir() and not is_zarr_folder(path):
             inside = _images_below(path, out) if recursive else _images_in(path, path, results_in(path))
             if not inside:
                 told = ", and neither do the folders in it; check the path" if recursive else _below(path)
                 raise MagNetError(f"image: the folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}){told}")
             for one in inside:
                 found.setdefault(one.path, one)
-        elif path.is_file():
+        elif path.is_file() or path.is_dir():
             found.setdefault(path, Input(path, path.name))
         else:
             kind = "is a pipe, a socket or a device" if path.exists() else "does not exist"
@@ -105,6 +106,7 @@ def _folders_below(root: Path, out: Path) -> Iterator[Path]:
         seen.add(_identity(folder))
         yield folder
         inside = [one for one in sorted(folder.iterdir()) if not one.name.startswith(".") and one.is_dir()]
+        inside = [one for one in inside if not is_zarr_folder(one)]
         folders += reversed([one for one in inside if not one.is_symlink()])
         links += [one for one in inside if one.is_symlink()]
 
@@ -140,6 +142,8 @@ def _has_suffix(path: Path) -> bool:
 
 
 def _is_image(path: Path) -> bool:
+    if path.is_dir():
+        return not path.name.startswith(".") and is_zarr_folder(path)
     return _has_suffix(path) and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 

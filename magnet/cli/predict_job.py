@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from magnet.cli.predict_inputs import Input
 from magnet.cli.predict_parts import AUTO, auto_part, share_out
-from magnet.cli.predict_rasters import RASTER_SUFFIXES
+from magnet.cli.predict_rasters import may_be_placed
 from magnet.files.manifest import Manifest
 from magnet.files.parts import Part
 from magnet.files.reading import sha256
+from magnet.files.trees import tree_mark
 from magnet.model.pretrained import CONFIG, WEIGHTS
 
 __all__ = ["Job", "job_hash", "summary", "take_part", "what_is_done"]
@@ -82,7 +83,7 @@ def summary(job: Job, done: int) -> str:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return tree_mark(path)[1] if path.is_dir() else path.stat().st_size
     except OSError:  # told when its turn comes
         return 0
 
@@ -93,16 +94,15 @@ def _states(inputs: Sequence[Input], *, ground: bool) -> dict[Path, Mapping[str,
     Seen before anything is read: what changes while it is read is done again by the next run.
     """
     folders: dict[Path, dict[str, list[Path]]] = {}
-    return {one.path: _state(one.path, folders, ground or _is_raster(one.path)) for one in inputs}
-
-
-def _is_raster(path: Path) -> bool:
-    return path.suffix.lower() in RASTER_SUFFIXES
+    return {one.path: _state(one.path, folders, ground or may_be_placed(one.path)) for one in inputs}
 
 
 def _state(path: Path, folders: dict[Path, dict[str, list[Path]]], is_raster: bool) -> Mapping[str, Any] | None:
     try:
         status = path.stat()
+        if path.is_dir():  # of zarr
+            mark, size = tree_mark(path)
+            return {"size": size, "time": status.st_mtime, "tree": mark}
         state: dict[str, Any] = {"size": status.st_size, "time": status.st_mtime}
         if not is_raster:
             return state

@@ -11,12 +11,14 @@ from magnet.errors import ArgumentError
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.sidecars import world_file_path
+from magnet.images.rasters.zarrs import is_zarr_folder
 from magnet.model.predict_raster import RasterOptions
 from magnet.model.raster_results import KINDS
 from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 
-__all__ = ["RASTER_SUFFIXES", "add_raster_options", "check_kinds", "open_ground", "raster_options"]
+__all__ = ["RASTER_SUFFIXES", "add_raster_options", "check_kinds", "may_be_placed", "open_ground", "raster_options"]
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 # options that say nothing of a scene, and their defaults
@@ -57,6 +59,11 @@ def _value_range(text: str) -> str | tuple[float, float]:
             f"expected LOW,HIGH, dtype or percentile, got '{text}'; give the values that are black and white"
         ) from None
     return low, high
+
+
+def may_be_placed(path: Path) -> bool:
+    """Whether a file is called a raster, or a world file lies beside it."""
+    return path.suffix.lower() in RASTER_SUFFIXES or world_file_path(path) is not None
 
 
 def add_raster_options(parser: Parser) -> None:
@@ -141,10 +148,17 @@ def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
     """A file opened as a raster, where it is to be segmented field by field; None: it is a scene.
 
     Raises:
-        ArgumentError: an option of rasters is given for a scene.
+        ArgumentError: an option of rasters is given for a scene; an array is to be a scene.
         MagNetError: it is a raster, or called one, and cannot be opened.
     """
-    if args.extent != "scene" and (args.extent == "ground" or path.suffix.lower() in RASTER_SUFFIXES):
+    is_zarr = is_zarr_folder(path)
+    if (is_zarr and args.extent == "scene") or (path.suffix.lower() == ".npy" and args.extent != "ground"):
+        raise ArgumentError(
+            f"--extent: expected ground, as '{path}' is an array, which is laid out in fields; give --extent ground"
+        )
+    if is_zarr:
+        return open_raster(path, page=args.page)
+    if args.extent != "scene" and (args.extent == "ground" or may_be_placed(path)):
         raster = open_raster(path, page=args.page)
         if args.extent == "ground" or raster.place is not None or raster.resolution is not None:
             return raster

@@ -17,6 +17,7 @@ from magnet.data.label_raster import LabelRaster, Samples, needs_raster, open_la
 from magnet.errors import MagNetError
 from magnet.images.deflate import check_pieces
 from magnet.images.large import fitting_size, read_fitting_labels
+from magnet.images.lossy import lossy_format
 from magnet.images.opening import FORMATS, CorruptImageError, failures, quiet
 from magnet.images.rasters.tiles import row_boxes
 from magnet.images.read import checked_head, is_large, unturned
@@ -303,7 +304,7 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
             raise MagNetError(
                 f"labels: expected {kind}, got {got}: '{path}'; past Pillow's size limit a palette is read as colours"
             )
-        return Samples(large, _lossy(path))
+        return Samples(large, lossy_format(path))
     try:
         with quiet(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in modes:
@@ -317,8 +318,7 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
             if head and head.deflated:
                 as_stored = image.mode == "RGB" or not convert
                 check_pieces(path, head.deflated, values if as_stored else unturned(np.asarray(image), turned))
-            lossy = _lossy(path) or ("JPEG" if "jpeg" in str(image.info.get("compression")) else "")
-            return Samples(values // step, lossy, _palette(image))
+            return Samples(values // step, lossy_format(path), _palette(image))
     except PermissionError as error:
         raise MagNetError(f"labels: '{path}' cannot be read ({error.strerror}); change its permissions") from error
     except (MagNetError, MemoryError):
@@ -338,7 +338,7 @@ def _check_there(path: str | os.PathLike[str]) -> None:
 
 def _read_raster(path: str | os.PathLike[str], *, colours: bool) -> Samples:
     """All of a TIFF that Pillow does not read as it is meant; past Pillow's size limit as other label files are."""
-    raster = open_label_raster(path, _lossy(path))
+    raster = open_label_raster(path, lossy_format(path))
     assert raster is not None  # it is a TIFF
     try:
         height, width = raster.size
@@ -364,7 +364,7 @@ def open_labels(path: str | os.PathLike[str]) -> LabelRaster | None:
         MagNetError: it is missing, or past Pillow's size limit and can be decoded by no part.
     """
     _check_there(path)
-    raster = open_label_raster(path, _lossy(path))
+    raster = open_label_raster(path, lossy_format(path))
     if raster is None and is_large(path):
         raise MagNetError(
             f"labels: expected a TIFF, to read a part of labels past Pillow's size limit, got '{path}'; save it as a "
@@ -419,19 +419,6 @@ def _fix(image: Image.Image) -> str:
     if image.mode in ("L", "1"):
         return "save the classes' colours, or read ids with another data.format"
     return "save the class ids as 8-bit values"
-
-
-def _lossy(path: str | os.PathLike[str]) -> str:
-    """The lossy format of a file, by its first bytes; empty: none that is known."""
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    # JPEG 2000 says in its coding style (COD) by which wavelet: 0 is the irreversible one
-    style = head.find(b"\xff\x52")
-    if (head.startswith(b"\xff\x4f") or head[4:8] == b"jP  ") and head[style + 13 : style + 14] == b"\0":
-        return "JPEG 2000"
-    return "WebP" if head[8:12] == b"WEBP" and b"VP8L" not in head else ""
 
 
 def lossy_message(decoded: Decoded) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from magnet.images import draw
 from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.label_files.chosen import confident, of_classes
 from magnet.images.rasters.channels import Channels
-from magnet.images.rasters.identity import raster_mark
+from magnet.images.rasters.identity import is_stored, raster_mark
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster, Resolution
@@ -168,9 +169,10 @@ def predict_raster(
         stem = _stem(source, raster, name)
         outputs = stack.enter_context(Outputs(out, "predict_raster", overwrite=overwrite, argument="out"))
         mark = raster_mark(source, raster)
-        told = f"'{Path(raster.name).resolve()}'" if Path(raster.name).is_file() else mark
+        told = f"'{Path(raster.name).resolve()}'" if is_stored(source, raster) else mark
         targets = raster_targets(raster, stem, outputs.folder, options.save)
-        inputs = [Path(raster.name)] if Path(raster.name).exists() else []
+        read = [raster.name, *([options.mask] if isinstance(options.mask, str | os.PathLike) else [])]
+        inputs = [Path(one) for one in read if Path(one).exists()]
         outputs.check(((path, told) for path in targets.values()), inputs)
         return segment_raster(model, raster, settings, options, outputs, stem, told, mark)
 

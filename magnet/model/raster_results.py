@@ -94,7 +94,7 @@ def raster_writers(
         "confidence": write_sure,
         "ids": lambda path: write_ids(labels, path, ids, place, pyramid),
         "polygons": write_outlines,
-        "areas": lambda path: write_areas(labels, path, names, pixel_area(place, resolution), pixels),
+        "areas": lambda path: write_areas(labels, path, names, pixel_area(place, resolution, raster.size), pixels),
     }
 
 

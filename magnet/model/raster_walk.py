@@ -166,6 +166,14 @@ class RasterWalk:
                 for group in groups:
                     yield from group
 
+    def _valid_in(self, box: Box) -> np.ndarray | None:
+        """(h, w) bool, the pixels of a box that hold a value and are wanted; None: all are."""
+        valid = valid_in(self._raster, box)
+        if self._wanted is None:
+            return valid
+        wanted = self._wanted.read(box)
+        return wanted if valid is None else valid & wanted
+
     def _open(self, field: Field, pool: Executor, turns: Turns) -> _Opened:
         """A field, what its walk begins with being read."""
         model, settings, own = self._model, self._settings, _common(field.own, self._roi)
@@ -176,10 +184,7 @@ class RasterWalk:
         views = FieldViews(self._raster, self._to_tensor, field.box, convert, model.device, pool, turns.result)
 
         def begin() -> np.ndarray | None:
-            valid = valid_in(self._raster, own)
-            if self._wanted is not None:
-                wanted = self._wanted.read(own)
-                valid = wanted if valid is None else valid & wanted
+            valid = self._valid_in(own)
             if valid is None or valid.any():
                 views.read_whole(self._plan)
             return valid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from PIL import Image
 from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
+from rasterio.warp import transform
 
 from magnet.errors import MagNetError
 from magnet.files.atomic import atomic_path
@@ -190,6 +192,39 @@ def test_the_area_of_a_pixel_at_a_place(caplog: pytest.LogCaptureFixture, code: 
     found = pixel_area(Place(CRS.from_epsg(code).to_wkt(), UP))
     assert found == (pytest.approx(area[0]), area[1])
     assert ("area: the coordinate reference system does not keep areas" in caplog.text) == (area[1] == "pixels")
+
+
+def sphere_band(south: float, north: float) -> float:
+    """Square metres of a degree of longitude between two latitudes of WGS 84, by its formula."""
+    flattening = 1 / 298.257223563
+    e = math.sqrt(flattening * (2 - flattening))
+
+    def upto(latitude: float) -> float:
+        s = math.sin(math.radians(latitude))
+        return s / (2 * (1 - e * e * s * s)) + math.atanh(e * s) / (2 * e)
+
+    return math.radians(1) * (6378137 * math.sqrt(1 - e * e)) ** 2 * (upto(north) - upto(south))
+
+
+@pytest.mark.parametrize("code", [4326, 3857, 3395, 4087])
+@pytest.mark.parametrize("latitude", [0, 52, -70])
+def test_areas_are_those_on_the_ground_where_a_crs_stretches_them(code: int, latitude: float) -> None:
+    lon, lat = [10, 10.02], [latitude - 0.01, latitude + 0.01]
+    (left, right), (bottom, top) = transform(CRS.from_epsg(4326), CRS.from_epsg(code), lon, lat)
+    height, width = 200, 100
+    place = ((right - left) / width, 0.0, left, 0.0, (bottom - top) / height, top)
+    found = pixel_area(Place(CRS.from_epsg(code).to_wkt(), place), None, (height, width))
+    assert found.unit == "m2"
+    assert found.value * height * width == pytest.approx(0.02 * sphere_band(*lat), rel=2e-3)
+
+
+@pytest.mark.parametrize("place", [(0.7, 0.0, -180.0, 0.0, -0.7, 90.0), (0.1, 0.0, 0.0, 0.0, -0.1, 60.0)])
+def test_no_one_area_stands_for_all_latitudes(
+    caplog: pytest.LogCaptureFixture, place: tuple[float, float, float, float, float, float]
+) -> None:
+    """The pixels of a map of the world were all taken to be as large as those at the equator."""
+    found = pixel_area(Place(CRS.from_epsg(4326).to_wkt(), place), Resolution(78009, "m"), (100, 200))
+    assert found == (1.0, "pixels") and "area: the coordinate reference system does not keep areas" in caplog.text
 
 
 def test_a_place_that_is_none(tmp_path: Path) -> None:

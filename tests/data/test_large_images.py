@@ -104,7 +104,7 @@ def test_windows_hold_the_pixels_that_pillow_reads(
     # what Pillow multiplies out of the colours and in again is rounded twice
     tolerance = 2 if kind == "alpha multiplied in.tif" else 0
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr("magnet.images.large._STRIP_PIXELS", 700)
+    monkeypatch.setattr("magnet.images.vips_file._STRIP_PIXELS", 700)
     image = open_image(path)
     assert image.large and image.size == whole.shape[:2]
     height, width = image.size
@@ -126,7 +126,7 @@ def test_strips_are_resized_as_the_whole_would_be(
     assert np.array_equal(open_image(path).resized(size), expected)  # as a whole
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     for rows in (1, 2, 7, 64, 1000):
-        monkeypatch.setattr("magnet.images.large._STRIP_PIXELS", rows * SIZE[1])
+        monkeypatch.setattr("magnet.images.vips_file._STRIP_PIXELS", rows * SIZE[1])
         difference = open_image(path).resized(size).astype(int) - expected
         # Pillow rounds between the two directions, and takes them in the order that is faster
         assert np.abs(difference).max() <= 1 and abs(difference.mean()) < 0.05
@@ -206,7 +206,7 @@ def test_without_libvips_the_extra_is_named(
 
 
 def test_labels_keep_their_values(tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magnet.images.large._STRIP_PIXELS", 5 * SIZE[1])
+    monkeypatch.setattr("magnet.images.vips_file._STRIP_PIXELS", 5 * SIZE[1])
     labels = picture[..., 0] // 32
     rows, columns = ((np.arange(n) + 0.5) * full / n for n, full in zip((31, 57), SIZE, strict=True))
     at = np.ix_(rows.astype(int), columns.astype(int))

@@ -14,6 +14,7 @@ import shapely
 from PIL import Image
 from raster_files import noise, smooth, write_slide, write_tiff
 from rasterio import Affine
+from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.warp import transform_geom
 from walked import build
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 EXACT: dict = {"scales": [(12, 16), (24, 32), (48, 64)], "patch_size": (12, 16), "batch_size": 4}
 SIZE = (150, 180)
+DEGREES = {"crs": "EPSG:4326", "transform": Affine(1e-5, 0, 13.377, 0, -1e-5, 52.516)}
 UTM = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 4e5, 0, -0.5, 5.8e6)}
 
 
@@ -103,11 +105,12 @@ PLACES = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-@pytest.mark.parametrize("window_bytes", [1 << 26, 500])
+@pytest.mark.parametrize("most", [1 << 24, 500])
 def test_a_mask_is_brought_over_by_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, window_bytes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, most: int
 ) -> None:
-    monkeypatch.setattr(raster_mask, "_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(raster_mask, "_WINDOW_BYTES", most)
+    monkeypatch.setattr(raster_mask, "_TURNED_PIXELS", most)
     size = (60, 80)
     path = write_tiff(tmp_path / "a.tif", pixels_of(*size), **UTM)
     stored = np.where(ellipse((90, 110), (40, 60), (33, 41)), 3, 0).astype(np.int16)[..., None]
@@ -144,6 +147,18 @@ def test_a_mask_without_a_place_has_the_size_or_the_aspect(tmp_path: Path, size:
             expected[y, x] = stored[int(row + 1e-6), int(column + 1e-6)]
     found = wanted_of(pixels_of(60, 80), tmp_path / "m.png")
     assert np.array_equal(found, expected) and found.any()
+
+
+@pytest.mark.parametrize("code", [4326, 3035, 32633])
+def test_the_same_crs_in_other_words_is_no_other(tmp_path: Path, code: int) -> None:
+    place = DEGREES["transform"] if code == 4326 else UTM["transform"]
+    path = write_tiff(tmp_path / "a.tif", pixels_of(60, 80), crs=f"EPSG:{code}", transform=place)
+    stored = ellipse((60, 80), (30, 30), (20, 25))
+    Image.fromarray(stored.astype(np.uint8)).save(tmp_path / "m.png")
+    a, b, c, d, e, f = place[:6]
+    (tmp_path / "m.pgw").write_text(f"{a} {d} {b} {e} {c + a / 2} {f + e / 2}")
+    (tmp_path / "m.prj").write_text(CRS.from_epsg(code).to_wkt(version="WKT1_ESRI"))
+    assert np.array_equal(wanted_of(path, tmp_path / "m.png"), stored)
 
 
 def test_what_holds_no_value_in_a_mask_is_not_wanted(tmp_path: Path) -> None:
@@ -197,6 +212,7 @@ def test_polygons_that_were_written_here_give_their_pixels_back_as_a_mask(tmp_pa
     for source, folder in (
         (write_tiff(tmp_path / "placed.tif", pixels_of(100, 130), **UTM), "placed"),
         (write_tiff(tmp_path / "plain.tif", pixels_of(100, 130)), "plain"),
+        (write_tiff(tmp_path / "degrees.tif", pixels_of(100, 130), **DEGREES), "degrees"),
     ):
         record = model.predict_raster(source, tmp_path / folder, save=("labels", "polygons"), classes=[1], name="a")
         assert np.array_equal(wanted_of(source, record.outputs["polygons"]), labels_of(record.outputs["labels"]) == 1)
@@ -316,6 +332,15 @@ def cut_short(tmp_path: Path) -> Path:
     return path
 
 
+def jpeg(tmp_path: Path) -> Path:
+    Image.fromarray(np.zeros((60, 80), np.uint8)).save(tmp_path / "m.jpg")
+    return tmp_path / "m.jpg"
+
+
+def jpeg_tiff(tmp_path: Path) -> Path:
+    return write_tiff(tmp_path / "m.tif", np.ones((60, 80, 1), np.uint8), compress="jpeg", **UTM)
+
+
 def text(content: str) -> Any:
     def write(tmp_path: Path) -> Path:
         (tmp_path / "m.geojson").write_text(content)
@@ -338,6 +363,8 @@ NAMED = '{"type": "FeatureCollection", "crs": {"type": "name", "properties": {"n
         (lambda _: np.ones((60, 80), complex), "mask: expected integers or floats"),
         (with_palette, "mask: expected grey .* has a palette"),
         (png_palette, "mask: expected grey .* has a palette"),
+        (jpeg, "mask: expected values as they were, but .* is JPEG"),
+        (jpeg_tiff, "mask: expected values as they were, but .* is JPEG"),
         (cut_short, "mask: expected a readable image"),
         (lambda tmp: tmp / "none.tif", "mask: expected a file, but .* does not exist"),
         (lambda tmp: tmp / "none.geojson", "mask: expected a file, but .* does not exist"),
@@ -356,6 +383,16 @@ def test_masks_that_cannot_be_are_refused_and_nothing_is_left(tmp_path: Path, ma
     with pytest.raises((MagNetError, ValueError), match=message):
         build(**EXACT).predict_raster(path, tmp_path / "out", mask=mask(tmp_path))
     assert not list(tmp_path.rglob("*_labels*")) and not list(tmp_path.rglob("*.blocks"))
+
+
+def test_no_result_replaces_the_mask(tmp_path: Path) -> None:
+    model, path = build(**EXACT), write_tiff(tmp_path / "a.tif", pixels_of(60, 80), **UTM)
+    mask = model.predict_raster(path, tmp_path / "out", save=("labels", "ids")).outputs["ids"]
+    before = mask.read_bytes()
+    with pytest.raises(MagNetError, match=r"a_ids\.tif"):
+        model.predict_raster(path, tmp_path / "out", save=("labels", "ids"), mask=mask)
+    assert mask.read_bytes() == before
+    model.predict_raster(path, tmp_path / "other", save=("labels", "ids"), mask=mask)
 
 
 def test_polygons_with_a_crs_are_no_pixels(tmp_path: Path) -> None:

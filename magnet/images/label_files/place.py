@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import NamedTuple
 
+import numpy as np
+
+from magnet.bounds import Size
 from magnet.extras import need
-from magnet.images.rasters.raster import Place, Resolution
+from magnet.images.rasters.ground import ground_sides, unit_metres
+from magnet.images.rasters.raster import Place, Resolution, Transform
 
 __all__ = ["PixelArea", "crs_of", "pixel_area"]
 
-# names of projections: those whose areas grow with the latitude, and those that only sound like them
-_STRETCHING = re.compile("Mercator|Cylindrical|Plate Carr", re.IGNORECASE)
-_KEEPING = re.compile("Transverse|Oblique|Equal Area", re.IGNORECASE)
+_ALIKE = 1.05  # of the areas of pixels
 _LOG = logging.getLogger("magnet")
 
 
@@ -42,43 +43,44 @@ def crs_of(place: Place) -> object | None:
         ) from error
 
 
-def pixel_area(place: Place | None = None, resolution: Resolution | None = None) -> PixelArea:
-    """The area of a pixel: by the transform where the CRS measures in units of length, else by the resolution.
+def pixel_area(place: Place | None = None, resolution: Resolution | None = None, size: Size | None = None) -> PixelArea:
+    """The area of a pixel: by the transform where the CRS measures in units of length; without a CRS by the resolution.
 
     A degree is no fixed length, and Mercator's and other cylindrical projections stretch areas by the latitude (2.6
-    times at 52 degrees); there the resolution counts, and where that is not known either, areas are counted in pixels,
-    with a warning. Other projections are taken to be used where they are meant to be.
+    times at 52 degrees). There the area is that on the ground in the middle of the raster. Where pixels at the top or
+    the bottom differ from it too much (largest and smallest by 5%), or ``size`` (H, W) is not known, areas are counted
+    in pixels, with a warning. Other projections are taken to be used where they are meant to be.
 
     Raises:
         MagNetError: there is a CRS, and rasterio is not installed.
         ValueError: a resolution of another unit, or not above 0.
     """
     crs: object | None = crs_of(place) if place is not None else None
-    if place is not None and crs is not None and (metres := _metres(crs)):
+    if place is not None and crs is not None and (metres := unit_metres(crs)):
         a, b, _, d, e, _ = place.transform
         return PixelArea(abs(a * e - b * d) * metres**2, "m2")
+    if place is not None and crs is not None:
+        areas = _ground_areas(crs, place.transform, size) if size is not None else [0.0]
+        if 0 < max(areas) <= _ALIKE * min(areas):
+            return PixelArea(areas[len(areas) // 2], "m2")
+        _LOG.warning(
+            "area: the coordinate reference system does not keep areas, and pixels differ from top to bottom, so that "
+            "they are counted; reproject the raster to an equal-area one or to UTM for square metres"
+        )
+        return PixelArea(1.0, "pixels")
     if resolution is not None:
         if resolution.unit not in ("um", "m") or not resolution.value > 0:
             raise ValueError(
                 f"resolution: expected above 0 um or m, got {resolution.value} {resolution.unit}; convert it"
             )
         return PixelArea(resolution.value**2, f"{resolution.unit}2")
-    if crs is not None:
-        _LOG.warning(
-            "area: the coordinate reference system does not keep areas, so they are counted in pixels; reproject the "
-            "raster to an equal-area one or to UTM for square metres"
-        )
     return PixelArea(1.0, "pixels")
 
 
-def _metres(crs: object) -> float:
-    """Metres of a unit of the CRS; 0 where that says nothing about areas."""
-    if not crs.is_projected:  # type: ignore[attr-defined]
-        return 0.0
-    described = crs.to_dict(projjson=True)  # type: ignore[attr-defined]
-    while "conversion" not in described and ("components" in described or "source_crs" in described):
-        described = described["components"][0] if "components" in described else described["source_crs"]
-    method = str(described.get("conversion", {}).get("method", {}).get("name", ""))
-    if _STRETCHING.search(method) and not _KEEPING.search(method):
-        return 0.0
-    return float(crs.linear_units_factor[1])  # type: ignore[attr-defined]
+def _ground_areas(crs: object, transform: Transform, size: Size) -> list[float]:
+    """Square metres on the ground of pixels at the top, in the middle and at the bottom; 0 where that is not known."""
+    found = ground_sides(crs, transform, size[1] / 2, [0, (size[0] - 1) / 2, size[0] - 1])
+    if found is None:
+        return [0.0]
+    east, north = found
+    return np.abs(east[0] * north[1] - east[1] * north[0]).tolist()  # type: ignore[no-any-return]

@@ -73,7 +73,7 @@ def write_polygons(
         head["crs"] = {"type": "name", "properties": {"name": name}}
     writer = _Writer(
         _PIXELS if place is None else place.transform,
-        pixel_area(place, resolution),
+        pixel_area(place, resolution, labels.size),
         class_names or (),
         (colours or ()) if place is None else None,
         confidence is not None,

@@ -13,17 +13,15 @@ from magnet.images.opening import CorruptImageError, unreadable
 from magnet.images.rasters.arrays import invalid_numbers
 from magnet.images.rasters.blocks import check_deflate, lacks_blocks, missing_blocks
 from magnet.images.rasters.gdal import WARNINGS, Handles, Source, named_errors
-from magnet.images.rasters.raster import Box, Place, Resolution
-from magnet.images.rasters.resolution import degree_lengths, square
+from magnet.images.rasters.raster import Box, Place, Resolution, Transform
 from magnet.images.rasters.sidecars import world_file
 from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile
+from magnet.images.rasters.where import IDENTITY, crs_beside, place_and_resolution
 from magnet.images.tiff import TiffHead
 from magnet.notices import tell
 
 __all__ = ["GeoRaster"]
 
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-_PSEUDO_MERCATOR = 3857
 _MOST_BYTES = 1 << 31  # of a strip or a tile
 _KNOWN = ("red", "green", "blue", "nir")
 
@@ -152,10 +150,11 @@ class GeoRaster(TiledRaster):
 
     def _where(self, file: Any) -> tuple[Place | None, Resolution | None]:
         """Place and resolution."""
-        transform = tuple(float(v) for v in file.transform[:6])
-        if transform == _IDENTITY:
+        a, b, c, d, e, f = (float(v) for v in file.transform[:6])
+        transform: Transform = (a, b, c, d, e, f)
+        if transform == IDENTITY:
             transform = world_file(self._path) or transform
-        if transform == _IDENTITY and file.gcps[0]:
+        if transform == IDENTITY and file.gcps[0]:
             tell(
                 "are placed by control points, which are not used",
                 self._path,
@@ -163,22 +162,9 @@ class GeoRaster(TiledRaster):
                 "make it a raster with a transform, as gdalwarp does",
             )
         crs = file.crs
-        if crs is None or not crs.wkt:
-            return (None if transform == _IDENTITY else Place(None, transform)), None  # type: ignore[arg-type]
-        if transform == _IDENTITY:
-            return Place(crs.wkt, _IDENTITY), None
-        a, b, _, d, e, f = transform
-        y = d * file.width / 2 + e * file.height / 2 + f  # of the centre
-        if crs.is_geographic:
-            north, east = degree_lengths(min(max(y, -90.0), 90.0))
-        elif crs.is_projected:
-            north = east = float(crs.linear_units_factor[1])
-            if crs.to_epsg() == _PSEUDO_MERCATOR:  # whose metres are those of the equator
-                north = east = east / math.cosh(y / 6378137.0)
-        else:
-            return Place(crs.wkt, transform), None  # type: ignore[arg-type]
-        height, width = math.hypot(b * east, e * north), math.hypot(a * east, d * north)
-        return Place(crs.wkt, transform), square(height, width, "m", str(self._path))  # type: ignore[arg-type]
+        if (crs is None or not crs.wkt) and transform != IDENTITY:
+            crs = crs_beside(self._path)
+        return place_and_resolution(transform, crs, (file.height, file.width), str(self._path))
 
     def _close(self) -> None:
         super()._close()

@@ -13,7 +13,7 @@ from magnet.files.trees import tree_mark
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.zarrs import is_zarr_folder
 
-__all__ = ["file_mark", "raster_mark"]
+__all__ = ["file_mark", "is_stored", "raster_mark"]
 
 _OF_SEVERAL = (".mrxs", ".vms", ".vmu", ".dcm")  # slides whose pixels lie in other files
 
@@ -28,10 +28,16 @@ def raster_mark(source: Any, raster: Raster) -> str:
             digest.update(np.ascontiguousarray(row).tobytes())
         return f"an array of SHA-256 {digest.hexdigest()}"
     if is_zarr_folder(path):
-        return f"'{path.resolve()}' {tree_mark(path)}"
+        return f"'{path.resolve()}' {tree_mark(path)[0]}"
     if not path.is_file() or path.suffix.lower() in _OF_SEVERAL:
         return f"'{raster.name}' of job {uuid.uuid4()}"
     return file_mark(path)
+
+
+def is_stored(source: Any, raster: Raster) -> bool:
+    """Whether a raster's name is the path that it lies at."""
+    path = Path(raster.name)
+    return not isinstance(source, np.ndarray) and (path.is_file() or is_zarr_folder(path))
 
 
 def file_mark(path: Path) -> str:

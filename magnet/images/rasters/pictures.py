@@ -1,4 +1,7 @@
-"""What Pillow reads, as 8-bit RGB by the rules of :mod:`magnet.images.read`: one level, transparent pixels invalid."""
+"""What Pillow reads, as 8-bit RGB by the rules of :mod:`magnet.images.read`: one level, transparent pixels invalid.
+
+Its place is that of the world file and the .prj beside it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import threading
 import numpy as np
 
 from magnet.images.large import open_image
-from magnet.images.opening import LargeImageError, opened
+from magnet.images.opening import CorruptImageError, LargeImageError, opened
 from magnet.images.rasters.raster import Box, Raster
+from magnet.images.rasters.where import place_beside
 
 __all__ = ["PictureRaster"]
 
@@ -28,7 +32,21 @@ class PictureRaster(Raster):
         self.turned, self.large = self._image.turned, self._image.large
         self.has_palette = _has_palette(path)
         self._alpha = threading.Lock()  # which is read once, when a window is first asked for
-        super().__init__(os.fspath(path), (self._image.size,), 3, np.dtype(np.uint8), colours=("red", "green", "blue"))
+        place, resolution = place_beside(path, self._image.size)
+        if place is not None and self._image.turned != 1:
+            raise CorruptImageError(
+                f"image: expected rows as they are stored, where a world file says their place, but '{path}' has an "
+                f"orientation tag ({self._image.turned}); save it anew without one, or remove the world file"
+            )
+        super().__init__(
+            os.fspath(path),
+            (self._image.size,),
+            3,
+            np.dtype(np.uint8),
+            resolution=resolution,
+            place=place,
+            colours=("red", "green", "blue"),
+        )
 
     def _close(self) -> None:
         if hasattr(self, "_image"):

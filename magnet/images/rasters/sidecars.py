@@ -1,4 +1,4 @@
-"""Files beside a TIFF that belong to it: overviews (.ovr), masks (.msk) and world files (.tfw).
+"""Files beside an image that belong to it: overviews (.ovr), masks (.msk), world files (.tfw) and .prj.
 
 They are found here and not by GDAL, which takes more for a file's companions: files of any of its formats, such as
 those that refer to other files or to the network.
@@ -13,9 +13,10 @@ from pathlib import Path
 from magnet.errors import MagNetError
 from magnet.files import reading
 from magnet.images.opening import CorruptImageError, failures
+from magnet.images.rasters.raster import Transform
 from magnet.images.tiff import TIFF_MAGIC
 
-__all__ = ["companion", "world_file"]
+__all__ = ["companion", "projection_file", "world_file", "world_file_path"]
 
 
 def companion(path: str | os.PathLike[str], suffix: str) -> Path | None:
@@ -37,27 +38,50 @@ def companion(path: str | os.PathLike[str], suffix: str) -> Path | None:
     )
 
 
-def world_file(path: str | os.PathLike[str]) -> tuple[float, float, float, float, float, float] | None:
+def world_file_path(path: str | os.PathLike[str]) -> Path | None:
+    """The world file beside an image: of a .png the .pgw, or .pngw, or .wld; None: there is none."""
+    suffix = Path(path).suffix.lower()
+    names = [suffix[:2] + suffix[-1:] + "w", suffix + "w", ".wld"] if len(suffix) > 2 else [".wld"]
+    return _beside(path, names)
+
+
+def world_file(path: str | os.PathLike[str]) -> Transform | None:
     """The transform of pixel corners that the world file beside an image says, or None where there is no such file.
 
     Raises:
         MagNetError: it does not hold six numbers.
     """
-    suffix = Path(path).suffix.lower()
-    # .tif: .tfw; .tiff: .tiffw, too
-    names = [suffix[:2] + suffix[-1:] + "w", suffix + "w", ".wld"] if len(suffix) > 2 else [".wld"]
-    for name in dict.fromkeys(names):
-        for candidate in (Path(path).with_suffix(name), Path(path).with_suffix(name.upper())):
-            if not candidate.is_file():
-                continue
-            try:
-                a, d, b, e, x, y = map(float, reading.read_text(candidate, "image", "a world file").split())
-                if not (all(map(math.isfinite, (a, b, d, e, x, y))) and a * e != b * d):
-                    raise ValueError
-            except ValueError as error:
-                raise MagNetError(
-                    f"image: expected six numbers in the world file '{candidate}', got others; mend or remove it"
-                ) from error
-            # world files name the centre of the first pixel
-            return a, b, x - (a + b) / 2, d, e, y - (d + e) / 2
-    return None
+    found = world_file_path(path)
+    if found is None:
+        return None
+    try:
+        a, d, b, e, x, y = map(float, reading.read_text(found, "image", "a world file").split())
+        if not (all(map(math.isfinite, (a, b, d, e, x, y))) and a * e != b * d):
+            raise ValueError
+    except ValueError as error:
+        raise MagNetError(
+            f"image: expected six numbers in the world file '{found}', got others; mend or remove it"
+        ) from error
+    # world files name the centre of the first pixel
+    return a, b, x - (a + b) / 2, d, e, y - (d + e) / 2
+
+
+def projection_file(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
+    """The .prj beside an image, which names its coordinate reference system, and its text; None: there is none.
+
+    Raises:
+        MagNetError: it is no text.
+    """
+    found = _beside(path, [".prj"])
+    if found is None:
+        return None
+    try:
+        return found, reading.read_text(found, "image", "a .prj of WKT")
+    except ValueError as error:
+        raise MagNetError(f"image: expected WKT in '{found}', which is no UTF-8 text; mend or remove it") from error
+
+
+def _beside(path: str | os.PathLike[str], suffixes: list[str]) -> Path | None:
+    """The first file of one of these suffixes, in lower or upper case."""
+    names = (Path(path).with_suffix(case) for one in dict.fromkeys(suffixes) for case in (one, one.upper()))
+    return next((one for one in names if one.is_file()), None)

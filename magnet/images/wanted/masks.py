@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from magnet.images.opening import check_file
+from magnet.errors import MagNetError
+from magnet.images.lossy import lossy_format
+from magnet.images.opening import check_file, failures
 from magnet.images.rasters.identity import file_mark, raster_mark
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.wanted.polygon_mask import PolygonMask
 from magnet.images.wanted.raster_mask import RasterMask
 from magnet.images.wanted.tissue import Tissue
@@ -22,6 +25,7 @@ from magnet.images.wanted.wanted import AllOf, Wanted, mask_errors
 __all__ = ["open_wanted"]
 
 _GEOJSON = (".geojson", ".json")
+_CACHE_BYTES = 1 << 25  # of decoded tiles of a mask that are kept
 
 
 @contextmanager
@@ -51,7 +55,19 @@ def _open_mask(raster: Raster, mask: Any, stack: ExitStack) -> Wanted:
         path = Path(mask)
         check_file(path)
         return PolygonMask(path, raster, file_mark(path))
+    if isinstance(mask, str | os.PathLike) and Path(mask).is_file():
+        with failures(mask):
+            lossy = lossy_format(mask)
+        if lossy:
+            raise MagNetError(
+                f"mask: expected values as they were, but '{mask}' is {lossy}, in which 0 beside others is not quite "
+                "0; save it as PNG or as a TIFF without losses"
+            )
     if isinstance(mask, np.ndarray) and mask.dtype == bool:
         mask = mask.astype(np.uint8)
-    opened = mask if isinstance(mask, Raster) else stack.enter_context(open_raster(mask))
+    opened = mask
+    if not isinstance(mask, Raster):
+        opened = stack.enter_context(open_raster(mask))
+        if isinstance(opened, TiledRaster):  # it is read once, from the top
+            opened.cache_bytes = _CACHE_BYTES
     return RasterMask(opened, raster, raster_mark(mask, opened))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from magnet.bounds import Box
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, shown
 from magnet.images.label_files.place import crs_of
 from magnet.images.rasters.raster import Place, Raster, Transform
 from magnet.images.rasters.transforms import combined, inverse
@@ -15,7 +15,8 @@ from magnet.images.wanted.wanted import mask_errors
 
 __all__ = ["RasterMask"]
 
-_WINDOW_BYTES = 1 << 26  # of the mask, read at a time
+_WINDOW_BYTES = 1 << 24  # of the mask, read at a time
+_TURNED_PIXELS = 1 << 18  # whose places are found one by one at a time, where the mask is turned
 _NOISE = 1e-6  # of a pixel: where centres lie on the side between two pixels, the second is taken
 
 
@@ -52,6 +53,8 @@ class RasterMask:
     def read(self, box: Box) -> np.ndarray:
         x0, y0, x1, y1 = box
         a, b, c, d, e, f = self._from_raster
+        if (b or d) and (y1 - y0) * (x1 - x0) > _TURNED_PIXELS:
+            return self._read_halves(box)
         xs, ys = np.arange(x0, x1) + 0.5, np.arange(y0, y1)[:, None] + 0.5
         columns, rows = a * xs + c, e * ys + f
         if b or d:
@@ -106,7 +109,20 @@ def _alignment(mask: Raster, raster: Raster) -> Transform:
 
 
 def _same_crs(one: Place, other: Place) -> bool:
-    return one.crs == other.crs or (None not in (one.crs, other.crs) and crs_of(one) == crs_of(other))
+    if one.crs == other.crs:
+        return True
+    first: Any = crs_of(one)
+    second: Any = crs_of(other)
+    if first is None or second is None:
+        return False
+    # what ESRI writes has longitude before latitude, as all transforms here have, but is then not equal to EPSG's
+    return bool(first == second or (_code(first) is not None and _code(first) == _code(second)))
+
+
+def _code(crs: Any) -> tuple[str, str] | None:
+    if crs == type(crs).from_user_input("OGC:CRS84"):
+        return "EPSG", "4326"
+    return crs.to_authority(confidence_threshold=90)  # type: ignore[no-any-return]
 
 
 def _told(place: Place) -> str:
@@ -114,7 +130,7 @@ def _told(place: Place) -> str:
     if crs is None:
         return "none"
     code = crs.to_authority()
-    return ":".join(code) if code else str(place.crs)[:60]
+    return ":".join(code) if code else shown(place.crs)
 
 
 def _overlap(from_raster: Transform, mask: Raster, raster: Raster) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from raster_files import write_tiff
 from torch import Tensor
 from walked import EXACT, FIELD, build, pixels_of
 
@@ -22,9 +23,10 @@ from magnet import open_raster
 from magnet.images.label_files.block_file import BlockFile
 from magnet.images.rasters import Channels
 from magnet.images.rasters.arrays import ArrayRaster
+from magnet.images.tensors import resize
 from magnet.model.raster_walk import RasterWalk
 from magnet.walk.ahead import READERS, Ahead, readers
-from magnet.walk.field_views import FieldViews
+from magnet.walk.field_views import FieldViews, read_box
 from magnet.walk.field_walk import Turns
 from magnet.walk.plan import images_per_pass, plan_walk
 from magnet.walk.views import JoinedViews, TensorViews
@@ -300,3 +302,42 @@ def test_views_of_several_images_are_those_of_each() -> None:
         return torch.cat([views.patches(FIELD, some, (12, 16)) for some in boxes.split(4)])
 
     assert torch.equal(parts(joined), parts(batch))
+
+
+@pytest.mark.parametrize("factors", [(2, 4), (4,), (3,), (2,), ()])
+@pytest.mark.parametrize("start", [(0, 0), (4, 8), (2, 6)])
+def test_patches_of_a_scale_that_no_level_has_are_those_of_the_whole_field(
+    tmp_path: Path, factors: tuple[int, ...], start: tuple[int, int]
+) -> None:
+    """Bit for bit, from whichever level they are made, in the middle and at the border of a field."""
+    pixels = pixels_of(3 * 48, 3 * 64)
+    path = write_tiff(tmp_path / "a.tif", pixels, overviews=factors, blockxsize=16, blockysize=16)
+    y, x = start
+    plan = plan_walk(build(**EXACT).settings, FIELD)
+    with open_raster(path) as raster:
+        views = FieldViews(
+            raster, Channels().of(raster), (x, y, x + 64, y + 48), lambda images, seen: images, torch.device("cpu")
+        )
+        views.whole(plan)
+        for scale in ((12, 16), (24, 32), FIELD):
+            stored, _ = read_box(raster, (x, y, x + 64, y + 48), scale)
+            whole = resize(torch.from_numpy(stored).permute(2, 0, 1)[None] / 255, scale)
+            corners = [(0, 0), (scale[1] - 9, scale[0] - 7), (3, 4), (1, 0)]
+            boxes = torch.tensor([(0, a, b, a + 9, b + 7) for a, b in corners], dtype=torch.float32)
+            views.expect(scale, boxes, (7, 9))
+            got = torch.cat([views.patches(scale, some, (7, 9)) for some in boxes.split(3)])
+            expected = torch.cat([whole[..., b : b + 7, a : a + 9] for a, b in corners])
+            assert torch.equal(got, expected)
+
+
+def test_a_scale_between_two_levels_reads_only_what_is_looked_at(tmp_path: Path) -> None:
+    """With levels of a quarter each the middle of three scales is made of the finest level."""
+    pixels = np.tile(pixels_of(*FIELD), (6, 6, 1))
+    path = write_tiff(tmp_path / "a.tif", pixels, overviews=(4,), blockxsize=16, blockysize=16)
+    model = build(**{**EXACT, "patch_size": (6, 8)})
+    with open_raster(path) as raster:
+        settings = model.settings.changed(n_patches=[1, 0])  # of 16, at the scale between
+        with RasterWalk(model, raster, settings, tmp_path / "w", ["a"]) as walk:
+            list(walk)
+        every = -(-pixels.shape[0] // 16) * -(-pixels.shape[1] // 16)
+        assert 0 < raster.tiles_read[0] < every * 0.75  # all, where fields are read as a whole

@@ -23,6 +23,7 @@ from magnet.images.label_files.block_file import BlockFile
 from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.tensors import normalize, resize
 from magnet.model.walker import Walker
 from magnet.walk.ahead import readers
@@ -100,7 +101,11 @@ class RasterWalk:
         self._plan = plan_walk(settings.changed(follow_image=False), settings.scales[-1])
         height, width = settings.scales[-1]
         self._field = field = max(round(height * ratio), 1), max(round(width * ratio), 1)
-        every = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
+        step, tile = (
+            _step(raster, field, self._plan.scales),
+            raster.tiles[0] if isinstance(raster, TiledRaster) else (1, 1),
+        )
+        every = lay_out(raster.size, field, overlap=overlap, step=step, tile=tile)
         self.fields = [one for one in every if _meets(one.own, self._roi)]
         together = fields_per_pass or images_per_pass(settings, self._plan, model.device)
         with ExitStack() as stack:

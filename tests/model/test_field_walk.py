@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import torch
 from raster_files import write_tiff
 from torch import Tensor
+from tqdm import tqdm
 from walked import EXACT, FIELD, build, pixels_of
 
 from magnet import open_raster
@@ -24,6 +26,7 @@ from magnet.images.label_files.block_file import BlockFile
 from magnet.images.rasters import Channels
 from magnet.images.rasters.arrays import ArrayRaster
 from magnet.images.tensors import resize
+from magnet.model import predict_raster
 from magnet.model.raster_walk import RasterWalk
 from magnet.walk.ahead import READERS, Ahead, readers
 from magnet.walk.field_views import FieldViews, read_box
@@ -341,3 +344,34 @@ def test_a_scale_between_two_levels_reads_only_what_is_looked_at(tmp_path: Path)
             list(walk)
         every = -(-pixels.shape[0] // 16) * -(-pixels.shape[1] // 16)
         assert 0 < raster.tiles_read[0] < every * 0.75  # all, where fields are read as a whole
+
+
+def test_the_bar_counts_fields_and_those_of_an_earlier_run_have_no_part_in_the_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, pixels = build(**EXACT), pixels_of(150, 180)
+    np.save(tmp_path / "a.npy", pixels)
+    calls = [0]
+    plain = BlockFile.flush
+
+    def stop(self: BlockFile) -> None:
+        plain(self)
+        calls[0] += 1
+        if calls[0] == 4:
+            raise Told("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockFile, "flush", stop)
+        with pytest.raises(Told):
+            model.predict_raster(tmp_path / "a.npy", tmp_path / "out", workers=1, progress=False)
+    bars: list[Any] = []
+    monkeypatch.setattr(predict_raster, "tqdm", lambda *given, **more: bars.append(tqdm(*given, **more)) or bars[-1])
+    capsys.readouterr()
+    record = model.predict_raster(tmp_path / "a.npy", tmp_path / "out", progress=True)
+    told = capsys.readouterr().err
+    assert 3 <= record.resumed < record.fields
+    assert f" {record.resumed}/{record.fields} [" in told and f" {record.fields}/{record.fields} [" in told
+    assert re.search(r"\[\d\d:\d\d<\d\d:\d\d, +[\d.]+(field/s|s/field)\]", told)  # time taken, time left, rate
+    (bar,) = bars
+    state = bar.format_dict
+    assert (state["initial"], state["n"], state["total"]) == (record.resumed, record.fields, record.fields)

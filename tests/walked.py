@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from raster_files import noise, smooth
 from seeded import rand, seed_module
 from torch import Tensor, nn
 
@@ -11,6 +13,8 @@ from magnet import MagNet, RefinementModule
 from magnet.images.tensors import normalize
 
 SCALES = [(12, 16), (24, 32), (50, 62)]
+FIELD = (48, 64)
+EXACT: dict = {"scales": [(12, 16), (24, 32), FIELD], "patch_size": (12, 16), "batch_size": 4}  # whole pixels of levels
 
 
 class Local(nn.Module):
@@ -42,3 +46,8 @@ def unit(images: Tensor) -> Tensor:
     """Undo the normalisation: (3, H, W) in [0, 1]."""
     zero, one = normalize(torch.zeros(1, 3, 1, 1)), normalize(torch.ones(1, 3, 1, 1))
     return ((images - zero) / (one - zero))[0].clamp(0, 1)
+
+
+def pixels_of(height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8, smooth with grain."""
+    return (smooth(height, width).astype(np.float64) * 0.6 + noise(height, width) * 0.4).astype(np.uint8)

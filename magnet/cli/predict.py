@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +49,7 @@ from magnet.model.prediction import Prediction
 from magnet.model.pretrained import find_model, read_inputs
 from magnet.model.raster_results import KINDS, raster_targets
 from magnet.notices import sum_up
+from magnet.walk.ahead import Ahead, readers
 
 __all__ = ["SAVE", "main", "save_prediction", "targets_of"]
 
@@ -412,6 +414,14 @@ def _predict_scene(
     return list(targets.values())
 
 
+def _open(model: MagNet, path: Path, args: argparse.Namespace) -> Raster | InputImage:
+    """An input opened as a raster, or read as a scene."""
+    raster = open_ground(path, args)
+    if raster is not None:
+        return raster
+    return read_input(path, model.inputs, fitting=lambda size: model.plan(size).scales[-1])
+
+
 def _predict(
     model: MagNet,
     inputs: list[Input],
@@ -421,28 +431,30 @@ def _predict(
     sources: Mapping[Path, str],
     args: argparse.Namespace,
 ) -> int:
-    """All inputs that are left, one after the other; returns the exit code."""
+    """All inputs that are left, one after the other, the next one being read meanwhile; returns the exit code."""
     several, count = len(inputs) > 1, len(job.own)
     failed = corrupt = 0
-    for one in tqdm(inputs, desc="predicting", unit="image", disable=None if several else True):
-        path, source, start = one.path, sources[one.path], time.perf_counter()
-        try:
-            raster = open_ground(path, args)
-            if raster is not None:
-                written = _predict_ground(model, raster, one, outputs, source, args, len(job.inputs) > 1)
-            else:
-                scene = read_input(path, model.inputs, fitting=lambda size: model.plan(size).scales[-1])
-        except MagNetError as error:
-            skipped = args.corrupt == "skip" and isinstance(error, CorruptImageError)
-            failed, corrupt = failed + (not skipped), corrupt + skipped
-            tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {printable(error, 2000)}", file=sys.stderr)
-            continue
-        if raster is None:
-            progress = False if several else None  # one bar is enough
-            written = _predict_scene(model, scene, one, outputs, source, args, progress)
-        state = job.states[path]
-        if state is not None:
-            manifest.add(one.name, state, written, time.perf_counter() - start)
+    bar = tqdm(inputs, desc="predicting", unit="image", disable=None if several else True)
+    with readers(1) as pool:
+        opened = Ahead(pool, (partial(_open, model, one.path, args) for one in inputs), 1)
+        for one, read in zip(bar, opened, strict=True):
+            path, source, start = one.path, sources[one.path], time.perf_counter()
+            try:
+                found = read.result()
+                if isinstance(found, Raster):
+                    written = _predict_ground(model, found, one, outputs, source, args, len(job.inputs) > 1)
+            except MagNetError as error:
+                skipped = args.corrupt == "skip" and isinstance(error, CorruptImageError)
+                failed, corrupt = failed + (not skipped), corrupt + skipped
+                tqdm.write(f"magnet: {'skipped' if skipped else 'error'}: {printable(error, 2000)}", file=sys.stderr)
+                continue
+            if not isinstance(found, Raster):
+                progress = False if several else None  # one bar is enough
+                written = _predict_scene(model, found, one, outputs, source, args, progress)
+            state = job.states[path]
+            if state is not None:
+                manifest.add(one.name, state, written, time.perf_counter() - start)
+            del found  # while the next one is read
     sum_up()
     if failed and count > 1:
         print(f"magnet: error: {failed} of {count} images could not be read", file=sys.stderr)

@@ -31,7 +31,7 @@ def check_many(settings: WalkSettings, sources: Any, on_error: Any, together: An
     if isinstance(sources, str | os.PathLike) or not isinstance(sources, Iterable):
         raise TypeError(f"sources: expected a list or an iterator of images, got {shown(sources)}; for one use predict")
     if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error: expected 'raise' or 'skip', got {shown(on_error)}")
+        raise ValueError(f"on_error: expected 'raise' or 'skip', got {shown(on_error)}; give one of the two")
     if together is not None and check_count("images_per_pass", together) > 1 and settings.compat == "official":
         raise ValueError(f"images_per_pass: expected 1 with compat='official', got {together}; use compat='paper'")
 
@@ -67,7 +67,7 @@ def _groups(opened: Iterable[Future[ImageWalk]], most: int, on_error: str) -> It
     """Images that follow each other and have one plan, None for those that are skipped. Errors are raised in turn."""
     group: list[ImageWalk | None] = []
     plan, count = None, 0
-    for future in opened:
+    for number, future in enumerate(opened):
         walk, error = None, None
         try:
             walk = future.result()
@@ -78,7 +78,7 @@ def _groups(opened: Iterable[Future[ImageWalk]], most: int, on_error: str) -> It
             yield group
             group, plan, count = [], None, 0
         if skipped:
-            _LOG.warning(f"skipped: {error}")
+            _LOG.warning(f"sources[{number}]: skipped: {error}")
         elif error is not None:
             raise error
         group.append(walk)

@@ -23,6 +23,7 @@ from magnet.images.label_files.block_file import BlockFile
 from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.tensors import normalize, resize
 from magnet.images.wanted.wanted import Wanted
 from magnet.model.walker import Walker
@@ -106,7 +107,9 @@ class RasterWalk:
         self._plan = plan_walk(settings.changed(follow_image=False), settings.scales[-1])
         height, width = settings.scales[-1]
         self._field = field = max(round(height * ratio), 1), max(round(width * ratio), 1)
-        every = lay_out(raster.size, field, overlap=overlap, step=_step(raster, field, self._plan.scales))
+        step = _step(raster, field, self._plan.scales)
+        tile = raster.tiles[0] if isinstance(raster, TiledRaster) else (1, 1)
+        every = lay_out(raster.size, field, overlap=overlap, step=step, tile=tile)
         within = {one: _common(one.own, self._roi) for one in every if _meets(one.own, self._roi)}
         self._wanted = wanted
         counts = {one: _count(wanted, box) for one, box in within.items()}

@@ -62,7 +62,7 @@ class FieldViews:
         self._convert, self._device, self._pool, self._result = convert, device, pool, result
         self._seen: Tensor | None = None  # of the whole field, in [0, 1]
         self._first: Tensor | None = None  # the whole field, as it is read
-        self._resized: Tensor | None = None  # the whole field at a scale whose patches cannot be read alone
+        self._resized: Tensor | None = None  # the field at a scale, or the part of it that was read last
         self._coming: Ahead[Tensor] | None = None
 
     def read_whole(self, plan: Plan) -> None:
@@ -84,12 +84,14 @@ class FieldViews:
         boxes = boxes.cpu()
         self._resized = None
         reads: list[Callable[[], Tensor]]
-        if self._is_exact(scale):
+        if (ratio := self._ratio(scale)) is not None:
             x, y = self._box[:2]
             rows, columns = self._pitch(scale)
-            corners = [[int(v) for v in box] for _, *box in boxes.tolist()]
-            places = [(x + a * columns, y + b * rows, x + c * columns, y + d * rows) for a, b, c, d in corners]
-            reads = [partial(self._patch, place, patch_size) for place in places]
+            read = [_widened(box, scale, ratio) for box in _corners(boxes)]
+            places = [(x + a * columns, y + b * rows, x + c * columns, y + d * rows) for a, b, c, d in read]
+            reads = [
+                partial(self._patch, place, (d - b, c - a)) for place, (a, b, c, d) in zip(places, read, strict=True)
+            ]
         else:
             reads = [partial(self._patch, self._box, scale)] if len(boxes) else []
         patch = 4 * 3 * patch_size[0] * patch_size[1]
@@ -98,26 +100,39 @@ class FieldViews:
 
     def patches(self, scale: Size, boxes: Tensor, patch_size: Size) -> Tensor:
         assert self._coming is not None  # they are expected
-        if self._is_exact(scale):
+        ratio = self._ratio(scale)
+        if ratio == (1, 1):
             return send(torch.cat([self._result(next(self._coming)) for _ in range(len(boxes))]), self._device)
-        if self._resized is None:
-            self._resized = resize(send(self._result(next(self._coming)), self._device), scale)
-        corners = [[int(v) for v in box] for _, *box in boxes.tolist()]
-        return torch.cat([self._resized[..., y0:y1, x0:x1] for x0, y0, x1, y1 in corners])
+        found = []
+        for x0, y0, x1, y1 in _corners(boxes):
+            left, top, right, bottom = (0, 0, scale[1], scale[0])
+            if ratio is not None:
+                left, top, right, bottom = _widened((x0, y0, x1, y1), scale, ratio)
+            if ratio is not None or self._resized is None:
+                read = send(self._result(next(self._coming)), self._device)
+                self._resized = resize(read, (bottom - top, right - left))
+            found.append(self._resized[..., y0 - top : y1 - top, x0 - left : x1 - left])
+        return torch.cat(found)
 
     def _pitch(self, size: Size) -> tuple[int, int]:
         """Pixels of the finest level that one of ``size`` spans, where these are whole numbers; else rounded down."""
         x0, y0, x1, y1 = self._box
         return (y1 - y0) // size[0], (x1 - x0) // size[1]
 
-    def _is_exact(self, size: Size) -> bool:
-        """Whether the pixels of ``size`` are those of a level, so that a patch can be read by itself."""
+    def _ratio(self, size: Size) -> Size | None:
+        """How many pixels of a level one of ``size`` spans, (rows, columns), where a patch can be read by itself.
+
+        That is so where these are whole numbers: a pixel is then made of the same pixels with the same weights, bit for
+        bit, whatever else is resized with it.
+        """
         x0, y0, x1, y1 = self._box
         rows, columns = self._pitch(size)
         if (y1 - y0, x1 - x0) != (size[0] * rows, size[1] * columns):
-            return False
-        level = choose_level(self._raster.factors, (rows, columns))
-        return self._raster.factors[level] == (rows, columns) and x0 % columns == 0 and y0 % rows == 0
+            return None
+        across, along = self._raster.factors[choose_level(self._raster.factors, (rows, columns))]
+        if rows % across or columns % along or x0 % along or y0 % across:
+            return None
+        return int(rows / across), int(columns / along)
 
     def _read(self, box: Box, size: Size) -> tuple[Tensor, np.ndarray]:
         """(1, 3, h, w) in [0, 1] and (h, w) bool: the box in the pixels of the level that serves ``size``, or at it."""
@@ -167,6 +182,17 @@ def valid_in(raster: Raster, box: Box) -> np.ndarray | None:
     xs = np.minimum((np.arange(box[0], box[2]) / columns).astype(np.int64), width - 1)
     valid = raster.read_level(level, (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1))[1]
     return valid[np.ix_(ys - ys[0], xs - xs[0])]
+
+
+def _corners(boxes: Tensor) -> list[Box]:
+    return [(int(x0), int(y0), int(x1), int(y1)) for _, x0, y0, x1, y1 in boxes.tolist()]
+
+
+def _widened(box: Box, scale: Size, ratio: Size) -> Box:
+    """A box with the pixel beside it along each axis that is resized, which its border is made of, too."""
+    (rows, columns), (height, width) = (int(one > 1) for one in ratio), scale
+    x0, y0, x1, y1 = box
+    return max(x0 - columns, 0), max(y0 - rows, 0), min(x1 + columns, width), min(y1 + rows, height)
 
 
 def _larger(one: Size, other: Size) -> Size:

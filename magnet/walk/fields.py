@@ -7,7 +7,7 @@ taken lies as far from a field's border as it can: a partition of the raster int
 from __future__ import annotations
 
 from itertools import pairwise
-from math import ceil
+from math import ceil, lcm
 from typing import NamedTuple
 
 from magnet.bounds import Size
@@ -32,23 +32,27 @@ class Field(NamedTuple):
     own: Box
 
 
-def lay_out(size: Size, field: Size, *, overlap: float, step: int = 1) -> list[Field]:
-    """Fields that cover a raster.
+def lay_out(size: Size, field: Size, *, overlap: float, step: int = 1, tile: Size = (1, 1)) -> list[Field]:
+    """Fields that cover a raster, the fewest.
 
     Args:
         size: (H, W) of the raster.
         field: (H, W) of each field.
         overlap: the least share of a field, along each axis, that it has in common with the next; 0 to 0.5.
         step: fields begin at multiples of it, as coarser levels have pixels there; the last ones end at the border.
+        tile: (h, w) of the tiles that the raster is stored in. Fields begin with a tile, so that patches touch few of
+            them, where that takes no more fields.
 
     Raises:
         ValueError: a size is not positive, or the overlap not in its range.
     """
-    if min(*size, *field, step) < 1:
-        raise ValueError(f"size, field, step: expected at least 1, got {tuple(size)}, {tuple(field)}, {step}")
+    if min(*size, *field, *tile, step) < 1:
+        raise ValueError(
+            f"size, field, step, tile: expected at least 1, got {tuple(size)}, {tuple(field)}, {step}, {tuple(tile)}"
+        )
     if not 0 <= overlap <= 0.5:
         raise ValueError(f"overlap: expected 0 to 0.5 of a field, got {overlap}; neighbours share that much")
-    rows, columns = (_spans(*both, overlap, step) for both in zip(size, field, strict=True))
+    rows, columns = (_spans(*all_three, overlap, step) for all_three in zip(size, field, tile, strict=True))
     return [
         Field(i, (x.start, y.start, x.end, y.end), (x.first, y.first, x.last, y.last))
         for i, (y, x) in enumerate((y, x) for y in rows for x in columns)
@@ -62,16 +66,25 @@ class _Span(NamedTuple):
     last: int
 
 
-def _spans(length: int, field: int, overlap: float, step: int) -> list[_Span]:
+def _spans(length: int, field: int, tile: int, overlap: float, step: int) -> list[_Span]:
     """Fields along one axis; ``first`` to ``last`` is what is taken from each."""
     if length <= field:
         return [_Span(0, field, 0, length)]
     if step > field // 4:
         step = 1
-    # what is left of it when starts are rounded down is the overlap
-    shared = min(ceil(field * overlap) + step - 1, field - 1)
-    count = ceil((length - shared) / (field - shared))
-    last = length - field
-    starts = [*(i * last // (count - 1) // step * step for i in range(count - 1)), last]
+    starts, aligned = (_starts(length, field, overlap, one) for one in (step, lcm(step, tile)))
+    if aligned and len(aligned) <= len(starts):
+        starts = aligned
     edges = [0, *((b + a + field) // 2 for a, b in pairwise(starts)), length]
     return [_Span(s, s + field, *edge) for s, edge in zip(starts, pairwise(edges), strict=True)]
+
+
+def _starts(length: int, field: int, overlap: float, step: int) -> list[int]:
+    """Where fields begin: at multiples of ``step``, evenly spread, the last at the border; [] where it is too large."""
+    stride = (field - min(ceil(field * overlap), field - 1)) // step * step
+    if stride == 0:
+        return []
+    last = length - field
+    steps = -(-last // step)  # to the first multiple that is not before the last field
+    count = -(-steps * step // stride)
+    return [*(i * steps // count * step for i in range(count)), last]

@@ -26,6 +26,7 @@ from magnet.walk.grid import Box, as_boxes, patch_grid
 from magnet.walk.maps import upsample
 from magnet.walk.memory import check_memory
 from magnet.walk.networks import Networks
+from magnet.walk.passes import in_passes
 from magnet.walk.plan import Plan
 from magnet.walk.settings import WalkSettings
 from magnet.walk.stage import WalkStage
@@ -56,7 +57,7 @@ def official_walk(
     first = patch_grid(plan.scales[0], plan.patch_size, flush=False)[:1]
     finite = Finite(networks)
     seen = _network_input(networks, plan, _resize(image, plan.scales[0]), first)
-    coarse = networks.segment(seen, settings.precision)
+    coarse = in_passes(networks, plan.input_size, lambda some: networks.segment(some, settings.precision), seen)
     finite.look(coarse, "scales[0]", plan.scales[0])
     check_memory(settings, plan, coarse)
     if _ends(settings, plan, 0):
@@ -96,12 +97,13 @@ def _step(
     order = mean.argsort(stable=True)[:n_patches].tolist()
     chosen = [grid[i] for i in order]
 
-    patches = []
-    for first in range(0, len(order), per_pass):
-        batch = order[first : first + per_pass]
-        early = networks.segment(_network_input(networks, plan, image, [grid[i] for i in batch]), settings.precision)
-        crops = crop_patches(coarse, boxes[batch], plan.input_size, aligned=False)
-        patches.append(networks.merge(early, crops, scale, settings.precision))
+    def refined(batch: Tensor) -> Tensor:
+        seen = _network_input(networks, plan, image, [grid[i] for i in batch.tolist()])
+        crops = crop_patches(coarse, boxes[batch.to(boxes.device)], plan.input_size, aligned=False)
+        return networks.merge(networks.segment(seen, settings.precision), crops, scale, settings.precision)
+
+    passes = torch.tensor(order).split(per_pass)
+    patches = [in_passes(networks, plan.input_size, refined, batch) for batch in passes]
     looked_at = torch.cat(patches)
     finite.look(looked_at, f"scales[{scale}]", size)
     fine, covered = stitch(looked_at, chosen, size)

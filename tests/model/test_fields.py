@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import ceil, lcm
 
 import numpy as np
 import pytest
@@ -66,3 +67,42 @@ def test_neighbours_share_what_was_asked_for_with_the_fewest_fields(
 def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lay_out(**{"size": (10, 10), "field": (4, 4), **arguments})
+
+
+@given(
+    length=st.integers(1, 3000),
+    field=st.integers(8, 200),
+    overlap=st.floats(0, 0.5),
+    step=st.sampled_from([1, 2, 8]),
+    tile=st.sampled_from([1, 16, 48, 50, 64]),
+)
+def test_fields_begin_with_tiles_where_that_takes_no_more_of_them(
+    length: int, field: int, overlap: float, step: int, tile: int
+) -> None:
+    def starts(**more: object) -> list[int]:
+        laid = lay_out((length, 1), (field, 1), overlap=overlap, step=step, **more)  # type: ignore[arg-type]
+        assert laid[0].own[1] == 0 and laid[-1].own[3] == length
+        assert all(a.own[3] == b.own[1] for a, b in pairwise(laid))
+        return [one.box[1] for one in laid]
+
+    plain, aligned = starts(), starts(tile=(tile, 1))
+    assert len(plain) == len(aligned)
+    assert all(a + field - b >= field * overlap - 1e-9 for a, b in pairwise(aligned))
+    if len(plain) == 1:
+        return
+    multiple = lcm(step if step <= field // 4 else 1, tile)
+    stride = (field - ceil(field * overlap)) // multiple * multiple
+    fits = stride > 0 and 1 + ceil(ceil((length - field) / multiple) * multiple / stride) <= len(plain)
+    assert aligned == plain or fits
+    assert not fits or all(start % multiple == 0 for start in aligned[:-1])
+
+
+def test_the_fewest_fields_are_laid_out() -> None:
+    for step in (1, 2, 4, 8):  # a field of 2048 and a stride of 1536, which 4 strides of a raster of 8192 are
+        assert [one.box[0] for one in lay_out((1, 8192), (1, 2048), overlap=0.25, step=step)] == [
+            0,
+            1536,
+            3072,
+            4608,
+            6144,
+        ]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from raster_files import noise, smooth, write_tiff
+from raster_files import write_tiff
 from rasterio import Affine
-from walked import build
+from walked import EXACT, FIELD, build, pixels_of
 
 from magnet import MagNet, open_raster
 from magnet.errors import MagNetError
@@ -28,13 +28,6 @@ from magnet.walk.fields import lay_out
 from magnet.walk.plan import plan_walk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-FIELD = (48, 64)
-EXACT: dict = {"scales": [(12, 16), (24, 32), FIELD], "patch_size": (12, 16), "batch_size": 4}
-
-
-def pixels_of(height: int, width: int) -> np.ndarray:
-    return (smooth(height, width).astype(np.float64) * 0.6 + noise(height, width) * 0.4).astype(np.uint8)
 
 
 def labels_of(path: Path) -> np.ndarray:
@@ -197,8 +190,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import numpy as np, torch
 torch.set_num_threads(1)
-from test_predict_raster import EXACT, pixels_of
-from walked import build
+from walked import EXACT, build
 build(**EXACT).predict_raster(Path(sys.argv[4]), Path(sys.argv[1]), name="k", progress=False)
 """
 

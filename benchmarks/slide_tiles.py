@@ -1,0 +1,112 @@
+"""How many tiles of a slide are decoded: of its finest level, with few patches looked at, or little tissue.
+
+    python benchmarks/slide_tiles.py [--side 32768] [--tissue 0.1] [--n-patches 3] [--factor 2] [--file slide.svs]
+
+Writes a whole slide as scanners do (tiles of 256 in JPEG, levels by ``--factor``; where there is no tissue nothing was
+scanned), of few tiles over and over, segments it with a network too small to take time, and prints one line of JSON.
+The model has three scales of 512, 1024 and 2048 pixels and patches of 512, so that of the last scale there are 16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+TILE = 256
+_COARSEST = 512
+
+
+def write_slide(path: Path, side: int, tissue: float, factor: int) -> None:
+    """An SVS of ``side`` x ``side`` pixels, of which a disc holds ``tissue``; other tiles are not in the file."""
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    kinds = [_jpeg(rng.integers(0, 256, (8, 8, 3)), rng) for _ in range(16)]
+
+    def tiles(length: int) -> Iterator[bytes]:
+        count = -(-length // TILE)
+        centres = (np.arange(count) + 0.5) / count - 0.5
+        inside = np.hypot(centres[:, None], centres) <= np.sqrt(tissue / np.pi) if tissue < 1 else np.ones((count,) * 2)
+        for row in range(count):
+            for column in range(count):
+                yield kinds[(row * 7 + column * 3) % len(kinds)] if inside[row, column] else b""
+
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        length = side
+        while length >= _COARSEST:
+            file.write(
+                tiles(length),
+                shape=(length, length, 3),
+                dtype=np.uint8,
+                photometric="rgb",
+                tile=(TILE, TILE),
+                extratags=[(530, "H", 2, (2, 2), True)],
+                metadata=None,
+                description=f"Aperio Image Library v11.2.1 \r\n{length}x{length} ({TILE}x{TILE}) Q=70|MPP = 0.25",
+            )
+            length //= factor
+    with tifffile.TiffFile(path, mode="r+") as written:  # tifffile itself writes JPEG by a further package alone
+        for page in written.pages:
+            page.tags["Compression"].overwrite(7)  # type: ignore[union-attr]
+            page.tags["PhotometricInterpretation"].overwrite(6)  # type: ignore[union-attr]
+
+
+def _jpeg(shapes: np.ndarray, rng: np.random.Generator) -> bytes:
+    pixels = shapes.repeat(TILE // 8, 0).repeat(TILE // 8, 1) * 0.8 + rng.integers(0, 50, (TILE, TILE, 3))
+    content = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(content, "JPEG", quality=70, subsampling=2)
+    return content.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=32768)
+    parser.add_argument("--tissue", type=float, default=0.1, help="share of the slide; 1: all of it")
+    parser.add_argument("--n-patches", type=int, help="of 16 in a field at the last scale")
+    parser.add_argument("--factor", type=int, default=2, choices=(2, 4), help="from level to level")
+    parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument("--file", type=Path, help="an existing one, or where to keep it")
+    args = parser.parse_args()
+
+    import torch
+
+    from magnet import MagNet, open_raster
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Conv2d(3, 2, 1), torch.nn.Upsample(scale_factor=16))
+    network.num_classes = 2  # type: ignore[assignment]
+    model = MagNet(
+        network, None, scales=[(512, 512), (1024, 1024), (2048, 2048)], patch_size=(512, 512), n_points=0.5
+    ).eval()
+    n_patches = None if args.n_patches is None else [-(-args.n_patches // 4), args.n_patches]  # as many of each scale
+    with tempfile.TemporaryDirectory() as folder:
+        path = args.file or Path(folder) / "slide.svs"
+        if not path.exists():
+            write_slide(path, args.side, args.tissue, args.factor)
+        with open_raster(path) as raster:
+            record = model.predict_raster(
+                raster, folder, name="a", overlap=args.overlap, n_patches=n_patches, save=("areas",), progress=False
+            )
+            stored = sum(-(-height // TILE) * -(-width // TILE) for height, width in raster.levels[:1])
+            print(
+                json.dumps(
+                    {
+                        **{name: value for name, value in vars(args).items() if name != "file"},
+                        "fields": record.fields,
+                        "seconds": round(record.seconds, 1),
+                        "tiles_read": dict(sorted(raster.tiles_read.items())),
+                        "share_of_finest": round(raster.tiles_read[0] / stored, 3),
+                    }
+                )
+            )
+
+
+if __name__ == "__main__":
+    main()

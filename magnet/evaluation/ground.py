@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from magnet.bounds import Box, Size
@@ -15,6 +16,7 @@ from magnet.data.labelled_raster import LabelledRaster
 from magnet.distributed import is_main
 from magnet.evaluation.modes import WALKS, density, patches_of, predict_pixels
 from magnet.images.label_files.blocks import NO_ANSWER, Blocks
+from magnet.images.match_colours import OwnStatistics
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.raster import Raster
@@ -76,24 +78,25 @@ def _ratio(model: MagNet, raster: Raster, inputs: InputSettings) -> float:
 
 def _each(model: MagNet, opened: LabelledRaster, mode: str, walk: RasterWalk) -> Iterator[None]:
     """Each field in a mode that is no walk, its labels written to those of ``walk``."""
+    colours = walk.colours()
     for field in walk.fields:
         x0, y0, x1, y1 = field.own
         valid = valid_in(opened.raster, field.own)
         if valid is None or valid.any():
-            labels = _labels(model, opened, mode, field.box)
+            labels = _labels(model, opened, mode, field.box, colours)
             part = labels[y0 - field.box[1] : y1 - field.box[1], x0 - field.box[0] : x1 - field.box[0]]
             walk.labels.write(field.own, part if valid is None else np.where(valid, part, np.uint8(NO_ANSWER)))
         yield
 
 
-def _labels(model: MagNet, opened: LabelledRaster, mode: str, box: Box) -> np.ndarray:
+def _labels(model: MagNet, opened: LabelledRaster, mode: str, box: Box, colours: OwnStatistics | None) -> np.ndarray:
     """(h, w) uint8 labels of one field, of which the level is read that serves the mode."""
     plan = plan_walk(model.settings.changed(follow_image=False), model.scales[-1])
     size = _larger(plan.scales[0], plan.whole) if mode == "coarse" else density(plan)[0]
     stored, valid = read_box(opened.raster, box, size)
     pixels = opened.to_tensor(stored, valid)[None].to(model.device)
-    seen = pixels
-    if valid.any() and not valid.all():  # colours are judged by what is there
+    seen: Tensor | OwnStatistics = colours or pixels
+    if colours is None and valid.any() and not valid.all():  # colours are judged by what is there
         seen = pixels[..., torch.from_numpy(valid).to(model.device)][:, :, None]
     field = box[3] - box[1], box[2] - box[0]
     labels = predict_pixels(model, model.matched(pixels, seen=seen), mode, plan, field)

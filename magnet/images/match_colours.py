@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-__all__ = ["channel_statistics", "match_channels"]
+__all__ = ["OwnStatistics", "channel_statistics", "match_channels", "own_statistics"]
 
 Statistics = tuple[list[float], list[float]]
+
+
+class OwnStatistics(NamedTuple):
+    """Mean and standard deviation of the channels of N images, (N, C, 1, 1) each."""
+
+    mean: Tensor
+    std: Tensor
 
 
 def channel_statistics(images: Iterable[np.ndarray]) -> Statistics:
@@ -27,17 +35,22 @@ def channel_statistics(images: Iterable[np.ndarray]) -> Statistics:
     return [round(float(v), 4) for v in mean], [round(float(v), 4) for v in std]
 
 
-def match_channels(images: Tensor, mean: Sequence[float], std: Sequence[float], seen: Tensor | None = None) -> Tensor:
+def own_statistics(images: Tensor) -> OwnStatistics:
+    """Those of images (N, C, H, W)."""
+    return OwnStatistics(images.mean(dim=(2, 3), keepdim=True), images.std(dim=(2, 3), keepdim=True, correction=0))
+
+
+def match_channels(
+    images: Tensor, mean: Sequence[float], std: Sequence[float], seen: Tensor | OwnStatistics | None = None
+) -> Tensor:
     """Each image's channels (N, C, H, W), shifted and scaled to ``mean`` and ``std``; flat ones are only shifted.
 
     Args:
         images: (N, C, H, W).
         mean, std: of each channel, that they are brought to.
-        seen: (N, C, h, w) whose own mean and deviation count, where ``images`` are parts; None: ``images``.
+        seen: (N, C, h, w) whose own mean and deviation count, where ``images`` are parts, or these; None: ``images``.
     """
-    seen = images if seen is None else seen
-    own_mean = seen.mean(dim=(2, 3), keepdim=True)
-    own_std = seen.std(dim=(2, 3), keepdim=True, correction=0)
+    own_mean, own_std = seen if isinstance(seen, OwnStatistics) else own_statistics(images if seen is None else seen)
     target_mean, target_std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (mean, std))
     scale = target_std / own_std
     scale = scale.where(own_std > 1e-4, scale.new_ones(()))

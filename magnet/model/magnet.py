@@ -23,7 +23,7 @@ from magnet.checks import check_size
 from magnet.conventions import check_normalized
 from magnet.errors import MagNetError
 from magnet.images.inputs import check_images
-from magnet.images.match_colours import match_channels
+from magnet.images.match_colours import OwnStatistics, match_channels
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.input_settings import INPUTS, InputSettings
 from magnet.images.rasters.raster import Resolution
@@ -205,10 +205,12 @@ class MagNet(Networks):
         """The sizes that the walk takes for an image of ``size`` (H, W)."""
         return plan_walk(self.settings, check_size("size", size, most=None))
 
-    def matched(self, images: Tensor, settings: WalkSettings | None = None, seen: Tensor | None = None) -> Tensor:
+    def matched(
+        self, images: Tensor, settings: WalkSettings | None = None, seen: Tensor | OwnStatistics | None = None
+    ) -> Tensor:
         """Images (N, C, H, W) in [0, 1] -> the same, in the colours of the training images if ``match_colours``.
 
-        ``seen`` is what the colours are judged by where ``images`` are parts of it.
+        ``seen`` is what the colours are judged by where ``images`` are parts of it, or its statistics.
         """
         settings = settings or self.settings
         if not settings.match_colours or settings.colour_statistics is None:

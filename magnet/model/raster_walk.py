@@ -21,7 +21,8 @@ from magnet.files.atomic import remove_leftovers
 from magnet.files.journal import Journal
 from magnet.images.label_files.block_file import BlockFile
 from magnet.images.label_files.blocks import NO_ANSWER
-from magnet.images.rasters.channels import Channels
+from magnet.images.match_colours import OwnStatistics, own_statistics
+from magnet.images.rasters.channels import Channels, coarsest_values
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.tensors import normalize, resize
@@ -110,6 +111,7 @@ class RasterWalk:
         step = _step(raster, field, self._plan.scales)
         tile = raster.tiles[0] if isinstance(raster, TiledRaster) else (1, 1)
         every = lay_out(raster.size, field, overlap=overlap, step=step, tile=tile)
+        self._one_field = len(every) == 1
         within = {one: _common(one.own, self._roi) for one in every if _meets(one.own, self._roi)}
         self._wanted = wanted
         counts = {one: _count(wanted, box) for one, box in within.items()}
@@ -154,12 +156,12 @@ class RasterWalk:
         self.close()
 
     def __iter__(self) -> Iterator[Field]:
-        turns = Turns()
+        turns, colours = Turns(), self.colours()
         # evaluating once: each walk alone would give the networks back while another uses them
         with self._model.evaluating(), readers() as pool:
             groups = each_group(
                 self._groups,
-                prepare=lambda group: [self._open(field, pool, turns) for field in group],
+                prepare=lambda group: [self._open(field, pool, turns, colours) for field in group],
                 compute=lambda opened: self._compute(opened, turns),
                 write=self._write,
                 workers=self._workers,
@@ -169,6 +171,17 @@ class RasterWalk:
                 for group in groups:
                     yield from group
 
+    def colours(self) -> OwnStatistics | None:
+        """What ``match_colours`` judges the colours by: those of the whole raster, at its coarsest level.
+
+        A field of water alone would be taken for a badly lit one. None: they are not matched, or there is one field,
+        which is judged as the image that it is.
+        """
+        if not self._settings.match_colours or self._one_field:
+            return None
+        values = coarsest_values(self._raster, range(self._raster.channels))
+        return own_statistics(self._to_tensor(values[None])[None]) if len(values) else None
+
     def _valid_in(self, box: Box) -> np.ndarray | None:
         """(h, w) bool, the pixels of a box that hold a value and are wanted; None: all are."""
         valid = valid_in(self._raster, box)
@@ -177,14 +190,15 @@ class RasterWalk:
         wanted = self._wanted.read(box)
         return wanted if valid is None else valid & wanted
 
-    def _open(self, field: Field, pool: Executor, turns: Turns) -> _Opened:
+    def _open(self, field: Field, pool: Executor, turns: Turns, colours: OwnStatistics | None) -> _Opened:
         """A field, what its walk begins with being read."""
         model, settings, own = self._model, self._settings, _common(field.own, self._roi)
 
-        def convert(images: Tensor, seen: Tensor) -> Tensor:
+        def convert(images: Tensor, seen: Tensor | OwnStatistics) -> Tensor:
             return normalize(model.matched(images, settings, seen))
 
-        views = FieldViews(self._raster, self._to_tensor, field.box, convert, model.device, pool, turns.result)
+        reading = model.device, pool, turns.result, colours
+        views = FieldViews(self._raster, self._to_tensor, field.box, convert, *reading)
 
         def begin() -> np.ndarray | None:
             valid = self._valid_in(own)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magnet.images.match_colours import OwnStatistics
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.walk.plan import Plan
 from magnet.walk.settings import WalkSettings
@@ -33,7 +34,9 @@ class Walker(Protocol):
 
     def evaluating(self) -> contextlib.AbstractContextManager[None]: ...
 
-    def matched(self, images: Tensor, settings: WalkSettings | None = None, seen: Tensor | None = None) -> Tensor: ...
+    def matched(
+        self, images: Tensor, settings: WalkSettings | None = None, seen: Tensor | OwnStatistics | None = None
+    ) -> Tensor: ...
 
     def state_dict(self) -> Mapping[str, Any]: ...
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from magnet.bounds import Size
 from magnet.devices import send
+from magnet.images.match_colours import OwnStatistics
 from magnet.images.rasters.channels import ToTensor
 from magnet.images.rasters.levels import choose_level
 from magnet.images.rasters.raster import Raster
@@ -27,7 +28,7 @@ from magnet.walk.plan import Plan
 
 __all__ = ["FieldViews", "read_box", "valid_in"]
 
-Convert = Callable[[Tensor, Tensor], Tensor]
+Convert = Callable[[Tensor, Tensor | OwnStatistics], Tensor]
 _AHEAD, _AHEAD_BYTES = 16, 1 << 25  # patches that are read before they are asked for, and their bytes
 
 
@@ -41,11 +42,12 @@ class FieldViews:
         raster: where it is read from.
         to_tensor: pixels of the raster -> (3, h, w) in [0, 1].
         box: of the field, in pixels of the finest level; may reach beyond the raster, where it is black.
-        convert: (images, seen) (1, 3, h, w) in [0, 1] -> normalised; statistics are those of ``seen``, the valid pixels
-            of the whole field. Called by the readers, on the CPU.
+        convert: (images, seen) (1, C, h, w) in [0, 1] -> normalised; colours are judged by ``seen``. Called by the
+            readers, on the CPU.
         device: of the networks.
         pool: the readers; None: who asks reads.
         result: waits for a reader.
+        colours: what the colours are judged by; None: the valid pixels of the whole field.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class FieldViews:
         device: torch.device,
         pool: Executor | None = None,
         result: Callable[[Future[Tensor]], Tensor] = Future.result,
+        colours: OwnStatistics | None = None,
     ) -> None:
         self._raster, self._to_tensor, self._box = raster, to_tensor, box
         self._convert, self._device, self._pool, self._result = convert, device, pool, result
-        self._seen: Tensor | None = None  # of the whole field, in [0, 1]
+        self._colours = colours
+        self._seen: Tensor | OwnStatistics | None = colours  # of the whole field, in [0, 1]
         self._first: Tensor | None = None  # the whole field, as it is read
         self._resized: Tensor | None = None  # the field at a scale, or the part of it that was read last
         self._coming: Ahead[Tensor] | None = None
@@ -68,9 +72,10 @@ class FieldViews:
     def read_whole(self, plan: Plan) -> None:
         """Read what :meth:`whole` shows, by any thread."""
         pixels, valid = self._read(self._box, _larger(plan.scales[0], plan.whole))
-        self._seen = pixels
-        if valid.any() and not valid.all():  # colours are judged by what is there
-            self._seen = pixels[..., torch.from_numpy(valid)][:, :, None]
+        if self._colours is None:
+            self._seen = pixels
+            if valid.any() and not valid.all():  # colours are judged by what is there
+                self._seen = pixels[..., torch.from_numpy(valid)][:, :, None]
         self._first = self._ready(pixels)
 
     def whole(self, plan: Plan) -> Tensor:
@@ -143,7 +148,7 @@ class FieldViews:
         return self._ready(self._read(box, size)[0])
 
     def _ready(self, pixels: Tensor) -> Tensor:
-        """Pixels in [0, 1], converted by what is seen of the whole field."""
+        """Pixels in [0, 1], converted."""
         assert self._seen is not None  # the whole comes first
         return self._convert(pixels, self._seen)
 

@@ -20,8 +20,10 @@ from walked import EXACT, FIELD, build, pixels_of
 from magnet import MagNet, open_raster
 from magnet.errors import MagNetError
 from magnet.images.label_files.block_file import BlockFile
+from magnet.images.match_colours import OwnStatistics, match_channels, own_statistics
 from magnet.images.rasters import Channels
 from magnet.images.rasters.raster import Raster
+from magnet.images.tensors import normalize, to_tensor
 from magnet.model.raster_walk import RasterWalk
 from magnet.walk.field_views import FieldViews
 from magnet.walk.fields import lay_out
@@ -37,16 +39,26 @@ def labels_of(path: Path) -> np.ndarray:
 def by_hand(model: MagNet, pixels: np.ndarray, size: tuple[int, int] = FIELD, **changes: object) -> np.ndarray:
     """Each field cut out and predicted as an image, and each pixel taken from its field."""
     height, width = pixels.shape[:2]
+    own = own_statistics(to_tensor(pixels)[None]) if changes.get("match_colours") else None
     result = np.full((height, width), 255, np.uint8)
     for field in lay_out((height, width), size, overlap=0.25, step=1):
         x0, y0, x1, y1 = field.box
         image = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
         part = pixels[y0:y1, x0:x1]
         image[: part.shape[0], : part.shape[1]] = part
-        labels = model.predict(image, **changes).labels.numpy()
+        labels = (
+            model.predict(image, **changes).labels.numpy() if own is None else _in_colours(model, image, own, changes)
+        )
         a, b, c, d = field.own
         result[b:d, a:c] = labels[b - y0 : d - y0, a - x0 : c - x0]
     return result
+
+
+def _in_colours(model: MagNet, image: np.ndarray, own: OwnStatistics, changes: dict) -> np.ndarray:
+    """Labels of an image whose colours are judged by those of what it is a part of."""
+    mean, std = model.settings.colour_statistics
+    seen = normalize(match_channels(to_tensor(image)[None], mean, std, own))
+    return model.with_settings(**{**changes, "match_colours": False})(seen)[0].argmax(dim=0).numpy()
 
 
 def test_a_raster_of_one_field_is_predicted_as_the_image_that_it_is(tmp_path: Path) -> None:
@@ -74,6 +86,18 @@ def test_many_fields_are_what_a_loop_over_them_gives(tmp_path: Path, size: tuple
     pixels = pixels_of(*size)
     record = model.predict_raster(pixels, tmp_path, name="many", **changes)
     assert np.array_equal(labels_of(record.outputs["labels"]), by_hand(model, pixels, **changes))
+
+
+def test_colours_are_judged_by_the_whole_raster(tmp_path: Path) -> None:
+    model = build(**EXACT, colour_statistics=([0.4, 0.5, 0.3], [0.2, 0.1, 0.2]), match_colours=True)
+    pixels = pixels_of(96, 150)
+    pixels[:, 75:] = pixels[:, 75:] // 4  # half of it lies in the shade
+    whole = labels_of(model.predict_raster(pixels, tmp_path, name="whole").outputs["labels"])
+    part = labels_of(model.predict_raster(pixels, tmp_path, name="part", roi=(0, 0, 40, 96)).outputs["labels"])
+    assert np.array_equal(part[:, :40], whole[:, :40])
+    one = model.predict_raster(pixels[:48, :64], tmp_path, name="one")  # judged as the image that it is
+    assert np.array_equal(labels_of(one.outputs["labels"]), model.predict(pixels[:48, :64]).labels.numpy())
+    assert not np.array_equal(labels_of(one.outputs["labels"])[:24, :32], whole[:24, :32])
 
 
 @pytest.mark.parametrize(("wanted", "ratio"), [("1m", 2.0), ("0.25m", 0.5), ("0.61m", 1.22), ("610000um", 1.22)])

@@ -11,7 +11,7 @@ from magnet.images.rasters.open import JP2_MAGIC, open_raster
 from magnet.images.rasters.pages import choose_page, read_pages
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.resolution import as_resolution, ratio_of
-from magnet.images.rasters.sidecars import world_file
+from magnet.images.rasters.sidecars import world_file_path
 from magnet.images.rasters.slides import is_slide
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 
@@ -58,12 +58,14 @@ def is_ground(path: str | os.PathLike[str], extent: str | None, scale: Size, res
 
 
 def has_place(path: str | os.PathLike[str]) -> bool:
-    """Whether a TIFF says where it lies; False for other files, and for those that are damaged."""
+    """Whether a TIFF says where it lies, or a world file beside an image; False for those that are damaged, too."""
+    if world_file_path(path) is not None:
+        return True
     try:
         with failures(path), open(path, "rb") as file:
             if not file.read(4).startswith(TIFF_MAGIC):
                 return False
-        return any(page.geo for page in read_pages(path)) or world_file(path) is not None
+        return any(page.geo for page in read_pages(path))
     except DAMAGE:
         return False
 
@@ -73,13 +75,13 @@ def _may_be(path: Path, scale: Size | None) -> bool:
     with failures(path), path.open("rb") as file:
         start = file.read(12)
     if not start.startswith(TIFF_MAGIC):
-        return start.startswith(JP2_MAGIC) or is_slide(path, None)
+        return start.startswith(JP2_MAGIC) or is_slide(path, None) or world_file_path(path) is not None
     with failures(path):
         pages = read_pages(path)
         main = choose_page(pages, None, str(path))
     if scale is not None and not _exceeds(main.head.size, scale):
         return False
-    return main.geo or world_file(path) is not None or is_slide(path, pages[0].description)
+    return main.geo or world_file_path(path) is not None or is_slide(path, pages[0].description)
 
 
 def _exceeds(size: Size, field: Size) -> bool:

@@ -185,6 +185,8 @@ class LabelledFiles:
                 decoded = self.read_labels(index, rng)
                 self._tell(self.check_values(decoded))
                 found, size = decoded.labels, decoded.labels.shape
+                if raster.size == size:
+                    self.check_places(index)
             if raster.size != size:
                 raise MagNetError(self.size_mismatch(index, raster.size, size))
             if isinstance(raster, PictureRaster):

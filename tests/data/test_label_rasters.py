@@ -251,6 +251,21 @@ def test_labels_of_another_place_are_an_error(tmp_path: Path, shift: tuple[float
     assert "lie where their image does" in check_split(files).wrong["places"][0]
 
 
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_world_files_beside_pictures_are_compared_too(tmp_path: Path, shift: float) -> None:
+    Image.fromarray(smooth(80, 100)).save(tmp_path / "a.png")
+    Image.fromarray(ids(80, 100)).save(tmp_path / "l.png")
+    (tmp_path / "a.pgw").write_text("0.5\n0\n0\n-0.5\n100\n200\n")
+    (tmp_path / "l.pgw").write_text(f"0.5\n0\n0\n-0.5\n{100 + shift / 2}\n200\n")
+    for read in ("load", "open"):
+        files = data(tmp_path, "a.png", "l.png")
+        if shift == 0:
+            getattr(files, read)(0)
+            continue
+        with pytest.raises(MagNetError, match=r"'.*l\.png' lies up to 2 pixels from"):
+            getattr(files, read)(0)
+
+
 def test_labels_of_another_pixel_size_are_an_error(tmp_path: Path) -> None:
     write_tiff(tmp_path / "a.tif", smooth(80, 100), **PLACE)
     larger = PLACE["transform"] @ Affine.scale(1.01)  # type: ignore[operator]
@@ -292,18 +307,20 @@ def test_other_sizes_are_an_error(tmp_path: Path) -> None:
         ("plain", (64, 64), False),
         ("world", (64, 64), True),
         ("png", (64, 64), False),
+        ("pgw", (64, 64), True),
+        ("pgw", (80, 100), False),
     ],
 )
 def test_ground_are_rasters_with_a_place_that_are_larger_than_the_last_scale(
     tmp_path: Path, kind: str, scale: tuple[int, int], ground: bool
 ) -> None:
-    name = "a.png" if kind == "png" else "a.tif"
-    if kind == "png":
+    name = "a.tif" if kind in ("geo", "plain", "world") else "a.png"
+    if name == "a.png":
         Image.fromarray(smooth(80, 100)).save(tmp_path / name)
     else:
         write_tiff(tmp_path / name, smooth(80, 100), **(PLACE if kind == "geo" else {}))
-    if kind == "world":
-        (tmp_path / "a.tfw").write_text("0.5\n0\n0\n-0.5\n100\n200\n")
+    if kind in ("world", "pgw"):
+        (tmp_path / ("a.tfw" if kind == "world" else "a.pgw")).write_text("0.5\n0\n0\n-0.5\n100\n200\n")
     Image.fromarray(ids(80, 100)).save(tmp_path / "l.png")
     files = data(tmp_path, name, "l.png")
     assert files.is_ground(0, scale) is ground

@@ -15,11 +15,13 @@ from magnet.images.rasters.read_input import open_input
 __all__ = ["measured_range"]
 
 _IMAGES = 1000  # that are looked at, at most
-_VALUES = 1 << 22  # of each channel, of all images together
+_VALUES = 1 << 21  # of each channel, of all images together
 
 
 def measured_range(datasets: Sequence[LabelledFiles]) -> Pair | tuple[Pair, ...]:
     """Low and high of each channel over data sets: 2% and 98% of the values of their images, each counting alike.
+
+    Of large images those of the coarsest level count, as for a single file.
 
     Args:
         datasets: to train on; their ``inputs`` say which bands. Of more than 1000 images evenly chosen ones count.

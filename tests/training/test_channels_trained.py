@@ -96,7 +96,7 @@ def test_it_learns_what_a_single_band_shows(tmp_path: Path) -> None:
         image.unlink()
     keys = {"data.channels": "4", "data.value_range": "[0, 3000]", "segmenter.iterations": "80"}
     model = run(folder, tmp_path / "out", **keys, **{"segmenter.optim.ema": "0.5"})
-    labels = np.asarray(Image.open(folder / "labels" / f"{images(folder, 'test')[0].stem}.png"))
+    labels = np.array(Image.open(folder / "labels" / f"{images(folder, 'test')[0].stem}.png"))
     found = model.predict(images(folder, "test")[0], n_patches=0).labels.numpy()
     assert iou_per_class(confusion_matrix(torch.from_numpy(found), torch.from_numpy(labels), 2))[1] > 0.6
 

@@ -12,7 +12,7 @@ from magnet.data.labelled_files import LabelledFiles
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
 from magnet.images.rasters.read_input import read_input
-from magnet.images.rasters.tiles import row_boxes
+from magnet.images.rasters.tiles import TiledRaster, row_boxes
 from magnet.images.read import CorruptImageError
 from magnet.notices import gathered
 
@@ -43,6 +43,8 @@ def share_without_value(dataset: LabelledFiles, index: int) -> float:
         CorruptImageError, MagNetError: it is damaged, or cannot be opened.
     """
     with dataset.open_image(index) as raster:
+        if isinstance(raster, TiledRaster):
+            raster.cache_bytes = 0  # no tile is in two boxes
         missing = sum(int((~raster.read_level(0, box)[1]).sum()) for box in row_boxes(raster))
         return missing / (raster.size[0] * raster.size[1])
 

@@ -43,8 +43,9 @@ All figures but seconds and memory are percent. Pixels labelled as ignored count
   contour (chessboard distance; the border of the image is contour, that of ignored regions is not), summed over all
   images, then the mean over the classes.
 - pixel acc.: pixels predicted as labelled; class acc.: its mean over the classes in the labels.
-- s/image: median, from pixels in memory to labels on the device, which is waited for; the first image of each process
-  is not counted where there are more. MiB: highest memory, of the process on a CPU, allocated on a GPU.
+- s/image: median, from pixels in memory to labels on the device, which is waited for (of rasters seen field by field
+  from the file to labels on disc); the first image of each process is not counted where there are more. MiB: highest
+  memory, of the process on a CPU, allocated on a GPU.
 - as the public release defines them: mean IoU counts absent classes as 0 and leaves out a first class called
   "unknown"; its fw IoU is taken of each image, here their mean.
 """

@@ -17,6 +17,7 @@ from magnet.data.labelled_raster import LabelledRaster
 from magnet.data.labels import resize_labels
 from magnet.data.unreadable import each
 from magnet.distributed import is_main
+from magnet.errors import MagNetError
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.resize_pixels import resize_pixels
@@ -94,6 +95,11 @@ class Fields:
         self.varies = files.varies
         found = each(lambda i: self._of(i) if ground[i] else [_Item(i)], len(files), f"laying out {files.split}")
         items = [item for part in found for item in part]
+        if not items:
+            raise MagNetError(
+                f"data: no field of the split '{files.split}' of '{files.place}' has a labelled pixel where its image "
+                "holds a value; mend the labels, or the nodata of images and labels"
+            )
         order = np.random.default_rng(0).permutation(len(items))
         self._items = [items[i] for i in order]
 

@@ -247,6 +247,37 @@ def test_pictures_past_pillows_limit_are_no_ground(tmp_path: Path, monkeypatch: 
         scenes.open(0)
 
 
+def test_jpeg_2000_is_read_by_window_too(tmp_path: Path) -> None:
+    pixels, labels = map_pixels((256, 384))
+    lossless = {"driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES", "BLOCKXSIZE": 64, "BLOCKYSIZE": 64}
+    write_tiff(tmp_path / "a.jp2", pixels, **lossless, **PLACE)
+    write_tiff(tmp_path / "l.jp2", labels[..., None], **lossless, **PLACE)
+    (tmp_path / "train.txt").write_text("a.jp2\tl.jp2\n")
+    config = DataConfig(root=str(tmp_path), format="list", classes=["a", "b"])
+    config.lists.train = "train.txt"
+    fields = as_fields(open_split(config, "train")[0], SIZES, SCALE)
+    assert isinstance(fields, Fields)
+    for index in range(0, len(fields), 4):
+        view = fields.view(index, np.random.default_rng(index))
+        assert view is not None
+        x0, y0, x1, y1 = view._box
+        image, ids = view.at(SCALE)
+        np.testing.assert_array_equal(image, pixels[y0:y1, x0:x1])
+        np.testing.assert_array_equal(ids, labels[y0:y1, x0:x1])
+
+
+def test_maps_without_a_label_where_there_is_an_image_are_an_error(tmp_path: Path) -> None:
+    path = map_folder(tmp_path / "maps", {"train": ((400, 600),)}, overviews=())
+    pixels, labels = map_pixels((400, 600))
+    pixels[:] = 0
+    pixels[:40, :40] = 200
+    labels[:200], labels[200:] = 255, 1
+    write_tiff(path / "images" / "map0.tif", pixels, overviews=(2, 4, 8), nodata=0, **PLACE)
+    write_tiff(path / "labels" / "map0.tif", labels[..., None], nodata=255, **PLACE)
+    with pytest.raises(MagNetError, match=r"data: no field of the split 'train' of '.*maps' has a labelled pixel"):
+        fields_of(path)
+
+
 def test_colour_statistics_are_of_pixels_that_hold_a_value(tmp_path: Path) -> None:
     path = map_folder(tmp_path / "maps", {"train": ((128, 192),)}, overviews=())
     pixels, labels = map_pixels((128, 192))

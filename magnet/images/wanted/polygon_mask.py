@@ -19,7 +19,7 @@ from magnet.images.rasters.transforms import inverse
 
 __all__ = ["PolygonMask"]
 
-_MOST = 1 << 28  # bytes of a file
+_MOST = 1 << 27  # bytes of a file, all of which is in memory while it is parsed, at some ten times its size
 _LONGITUDES = "OGC:CRS84"  # of RFC 7946
 _HOLDERS = {"FeatureCollection": "features", "GeometryCollection": "geometries"}
 
@@ -44,17 +44,14 @@ class PolygonMask:
     def __init__(self, path: Path, raster: Raster, identity: str) -> None:
         self._rasterize = need("rasterio.features", "geo", f"the mask '{path}'").rasterize
         content = _parsed(path)
-        rings = [np.array(ring, float) for polygon in _polygons(content, path) for ring in polygon]
-        counts = [len(polygon) for polygon in _polygons(content, path)]
-        if not rings:
+        polygons = [[np.array(ring) for ring in polygon] for polygon in _polygons(content, path)]
+        if not polygons:
             raise MagNetError(f"mask: expected polygons in '{path}', got none; draw what is wanted as polygons")
-        corners = _in_pixels(np.concatenate(rings), content, path, raster)
-        rings = np.split(corners, np.cumsum([len(ring) for ring in rings])[:-1])
-        self._polygons, self._bounds = [], np.empty((len(counts), 4))
-        for number, count in enumerate(counts):
-            mine, rings = rings[:count], rings[count:]
-            self._polygons.append({"type": "Polygon", "coordinates": [ring.tolist() for ring in mine]})
-            self._bounds[number] = *mine[0].min(axis=0), *mine[0].max(axis=0)
+        corners = _in_pixels(np.concatenate([ring for one in polygons for ring in one]), content, path, raster)
+        ends = np.cumsum([len(ring) for one in polygons for ring in one])
+        rings = iter(np.split(corners, ends[:-1]))
+        self._polygons = [[next(rings) for _ in one] for one in polygons]
+        self._bounds = np.array([(*one[0].min(axis=0), *one[0].max(axis=0)) for one in self._polygons])
         self.identity = f"mask {identity}"
         self.none_wanted = (
             f"mask: expected polygons that hold pixels of '{raster.name}', but those of '{path}' hold none that is "
@@ -68,7 +65,7 @@ class PolygonMask:
         if not len(near):
             return np.zeros((y1 - y0, x1 - x0), bool)
         place = need("rasterio", "geo").Affine(1, 0, x0, 0, 1, y0)
-        shapes = [(self._polygons[number], 1) for number in near]
+        shapes = [({"type": "Polygon", "coordinates": [one.tolist() for one in self._polygons[i]]}, 1) for i in near]
         return self._rasterize(shapes, (y1 - y0, x1 - x0), transform=place, dtype=np.uint8).astype(bool)  # type: ignore[no-any-return]
 
 

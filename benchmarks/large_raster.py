@@ -1,6 +1,7 @@
 """Time, peak memory and decoded tiles of rasters too large for memory.
 
     python benchmarks/large_raster.py --side 16384 [--model scenes] [--n-patches 4] [--share 1.0] [--delay 0.05]
+                                      [--fields-per-pass 4]
 
 Writes a cloud-optimised GeoTIFF of generated scenery (``--share`` of it; nodata elsewhere), segments it in a process of
 its own, and prints one line of JSON.
@@ -79,7 +80,17 @@ def segment(path: Path, args: argparse.Namespace) -> None:
     given = {} if args.n_patches is None else {"n_patches": args.n_patches}
     with tempfile.TemporaryDirectory() as out, open_raster(path) as raster:
         base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        record = model.predict_raster(raster, out, name="a", workers=args.workers, progress=False, **given)
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        record = model.predict_raster(
+            raster,
+            out,
+            name="a",
+            workers=args.workers,
+            fields_per_pass=args.fields_per_pass,
+            progress=False,
+            **given,
+        )
+        after = resource.getrusage(resource.RUSAGE_SELF)
         tiles = dict(sorted(raster.tiles_read.items()))
         number = [-(-h // 512) * -(-w // 512) for h, w in raster.levels]
     print(
@@ -88,6 +99,7 @@ def segment(path: Path, args: argparse.Namespace) -> None:
                 "side": args.side,
                 "seconds": round(record.seconds, 1),
                 "seconds_per_megapixel": round(record.seconds / (args.side**2 / 1e6), 3),
+                "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 "import_mib": base // 1024,
                 "fields": record.fields,
@@ -105,6 +117,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each read takes longer")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--fields-per-pass", type=int)
     parser.add_argument("--file", type=Path, help="an existing one, or where to keep it")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

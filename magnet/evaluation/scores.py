@@ -84,9 +84,12 @@ class Scorer:
         counts = torch.zeros(self.length, dtype=torch.int64, device=self.device)
         for x0, y0, x1, y1 in tiles(size, _WINDOW):
             box = max(x0 - d, 0), max(y0 - d, 0), min(x1 + d, width), min(y1 + d, height)
-            labels, answers = (torch.from_numpy(read(box)).to(self.device) for read in (target, predicted.read))
-            labels.masked_fill_(answers == NO_ANSWER, IGNORE_INDEX)
+            found = predicted.read(box)
+            known = np.where(found == NO_ANSWER, np.uint8(IGNORE_INDEX), target(box))
             inside = slice(y0 - box[1], y1 - box[1]), slice(x0 - box[0], x1 - box[0])
+            if (known[inside] == IGNORE_INDEX).all():  # most of a raster may hold no value
+                continue
+            labels, answers = (torch.from_numpy(values).to(self.device) for values in (known, found))
             counts[: square + 1] += pair_counts(answers[inside], labels[inside], self.num_classes, IGNORE_INDEX)
             if d:
                 border = box[1] == 0, box[3] == height, box[0] == 0, box[2] == width

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -285,6 +287,30 @@ def test_another_reference_system_is_a_warning_and_none_is_nothing(
         assert not caplog.messages
         data(tmp_path, "a.tif", "l.tif").open(0).close()
     assert len(caplog.messages) == 1 and "another coordinate reference system than its image" in caplog.messages[0]
+
+
+def test_without_rasterio_small_maps_are_read_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiff(tmp_path / "a.tif", smooth(80, 100), **PLACE)
+    write_tiff(tmp_path / "l.tif", ids(80, 100)[..., None], **PLACE)
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name.split(".")[0] == "rasterio":
+            raise ImportError("No module named 'rasterio'")
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    files = data(tmp_path, "a.tif", "l.tif")
+    for _ in range(2):
+        image, labels = files.load(0)
+        np.testing.assert_array_equal(image, smooth(80, 100))
+        np.testing.assert_array_equal(labels, ids(80, 100))
+    assert not files.is_ground(0, (80, 100))
+    assert [("without rasterio the two are not compared" in one) for one in caplog.messages] == [True]
+    with pytest.raises(MagNetError, match="pip install 'rasterio"):
+        files.is_ground(0, (64, 64))
 
 
 def test_other_sizes_are_an_error(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from code_blocks import Block, blocks_of, run_python
-from live import ROOT
+from code_blocks import ROOT, Block, blocks_of, run_python
 from PIL import Image
 from torch import Tensor, nn
 

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from live import ROOT, environment_of_a_program
+from live import environment_of_a_program
+
+ROOT = Path(__file__).resolve().parent.parent  # of the repository: the package may be installed elsewhere
 
 _FENCE = re.compile(
     r"^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL

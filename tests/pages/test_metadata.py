@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import yaml
-from live import ROOT
+from code_blocks import ROOT
 
 import magnet_kernels
 

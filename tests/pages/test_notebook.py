@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from live import ROOT, environment_of_a_program
+from code_blocks import ROOT
+from live import environment_of_a_program
 
 NOTEBOOK = ROOT / "examples" / "first_steps.ipynb"
 _PRINT = "import json; print(json.dumps({**scores, 'changed': changed, 'points': points.shape[1]}))"

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from code_blocks import blocks_of, run_python
-from live import ROOT
+from code_blocks import ROOT, blocks_of, run_python
 from PIL import Image
 from raster_files import smooth, write_tiff
 from tiny_model import save_tiny_model

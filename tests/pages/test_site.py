@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from live import ROOT
+from code_blocks import ROOT
 
 import magnet
 import magnet_kernels

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from code_blocks import run_page
-from live import ROOT, environment_of_a_program
+from code_blocks import ROOT, run_page
+from live import environment_of_a_program
 from PIL import Image
 
 PAGES = ROOT / "docs" / "tutorials"

@@ -66,6 +66,7 @@ def test_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pixels = np.asarray(smooth(150, 170))
     write_tiff(Path("tile.tif"), pixels, crs="EPSG:32632", transform=(0.5, 0, 500000, 0, -0.5, 5400000))
+    write_tiff(Path("scene.tif"), pixels[..., [0, 1, 2, 1, 0]].astype(np.uint16) * 15)
     record = run(ROOT / "docs" / "large.md", {"model": magnet.MagNet.from_pretrained(save_tiny_model(Path("model")))})[
         "record"
     ]

@@ -56,11 +56,9 @@ def images(folder: Path, split: str = "train") -> list[Path]:
 
 def test_five_bands_of_16_bits_from_the_file_to_the_prediction(tmp_path: Path) -> None:
     folder = band_folder(tmp_path / "data")
-    keys = {"data.bands": "[5,4,3,2,1]", "data.extent": "scene", "data.resolution": "0.5m"}
+    keys = {"data.bands": "[5,4,3,2,1]", "data.extent": "scene"}
     model = run(folder, tmp_path / "out", **FIVE, **keys)
-    assert model.inputs == InputSettings(
-        channels=5, bands=(5, 4, 3, 2, 1), value_range=(0, 3000), extent="scene", resolution="0.5m"
-    )
+    assert model.inputs == InputSettings(channels=5, bands=(5, 4, 3, 2, 1), value_range=(0, 3000), extent="scene")
     path = images(folder, "test")[0]
     (pixels,) = read_bands([path])
     seen = torch.from_numpy(np.moveaxis(np.clip(pixels[..., ::-1] / 3000, 0, 1), -1, 0).astype(np.float32).copy())

@@ -377,15 +377,15 @@ def test_a_raster_in_a_folder_below_goes_on_within_itself(
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 400000.0, 0, -0.5, 5800000.0)}
     for folder in (data, data / "x"):
         write_tiff(folder / "tile.tif", noise(200, 150), **place)
-    real, done = RasterWalk._do, []
+    real, done = RasterWalk._write, []
 
-    def do(walk: RasterWalk, field: object) -> None:
+    def write(walk: RasterWalk, group: object) -> None:
         if len(done) == 10:
             raise KeyboardInterrupt
-        done.append(field)
-        real(walk, field)  # type: ignore[arg-type]
+        done.append(group)
+        real(walk, group)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(RasterWalk, "_do", do)
+    monkeypatch.setattr(RasterWalk, "_write", write)
     command = [*words(model, data, out), "--workers", 1]
     assert run(*command) == 130
     assert list(read_manifests(out)) == ["tile.tif"] and (out / "x" / ".tile.fields").is_dir()

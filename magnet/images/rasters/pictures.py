@@ -33,7 +33,7 @@ class PictureRaster(Raster):
         self.has_palette = _has_palette(path)
         self._alpha = threading.Lock()  # which is read once, when a window is first asked for
         place, resolution = place_beside(path, self._image.size)
-        if place is not None and self._image.turned != 1:
+        if place is not None and upright and self._image.turned != 1:
             raise CorruptImageError(
                 f"image: expected rows as they are stored, where a world file says their place, but '{path}' has an "
                 f"orientation tag ({self._image.turned}); save it anew without one, or remove the world file"

@@ -200,9 +200,11 @@ def segment_raster(
     """
     start = time.perf_counter()
     _check_roi(options.roi, raster)
-    _check_classes(options.classes, model.num_classes)
+    assert settings.input_size is not None
+    num_classes = model.count_classes(settings.input_size, model.inputs.channels, settings.precision)
+    _check_classes(options.classes, num_classes)
     check_packages(raster, options.save)
-    ids = _ids(options, model)
+    ids = _ids(options, model.info, num_classes)
     place = folder or outputs.folder
     working = place / f".{stem}.fields"
     targets = raster_targets(raster, stem, place, options.save)
@@ -239,8 +241,7 @@ def segment_raster(
             chosen = confident(chosen, sure, options.min_confidence)
         if options.classes is not None:
             chosen = of_classes(chosen, options.classes)
-        assert model.num_classes is not None  # or the walk would have refused it
-        looks = Looks(model.class_names, model.colours or draw.default_colours(model.num_classes))
+        looks = Looks(model.class_names, model.colours or draw.default_colours(num_classes))
         writers = raster_writers(raster, looks, chosen, sure, pixels=walk.wanted_pixels, ids=ids)
         for kind, target in targets.items():
             with outputs.write(target, told) as temporary:
@@ -266,11 +267,11 @@ def _ratio(options: RasterOptions, model: Walker, raster: Raster) -> float:
     return ratio_of(as_resolution(own), raster.resolution, raster.name)
 
 
-def _ids(options: RasterOptions, model: Walker) -> dict[int, int] | None:
+def _ids(options: RasterOptions, info: Mapping[str, Any] | None, num_classes: int) -> dict[int, int] | None:
     """The id of each class, where they are to be written."""
-    if "ids" not in options.save or model.num_classes is None:
+    if "ids" not in options.save:
         return None
-    ids = class_ids(options.mapping, model.info, model.num_classes)
+    ids = class_ids(options.mapping, info, num_classes)
     if NO_ANSWER in ids.values():
         raise MagNetError(
             f"mapping: expected values below {NO_ANSWER}, which stands for no answer in results of rasters, got it for "
@@ -279,8 +280,8 @@ def _ids(options: RasterOptions, model: Walker) -> dict[int, int] | None:
     return ids
 
 
-def _check_classes(classes: Collection[int] | None, num_classes: int | None) -> None:
-    if classes is not None and num_classes is not None and max(classes) >= num_classes:
+def _check_classes(classes: Collection[int] | None, num_classes: int) -> None:
+    if classes is not None and max(classes) >= num_classes:
         raise MagNetError(
             f"classes: expected some of the model's 0 to {num_classes - 1}, got {sorted(classes)}; leave the others out"
         )

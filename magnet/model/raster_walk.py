@@ -90,11 +90,12 @@ class RasterWalk:
         workers: int = WORKERS,
         fields_per_pass: int | None = None,
     ) -> None:
-        classes = model.num_classes
-        if classes is None or classes > NO_ANSWER:
+        assert settings.input_size is not None
+        classes = model.count_classes(settings.input_size, model.inputs.channels, settings.precision)
+        if classes > NO_ANSWER:
             raise MagNetError(
                 f"model: expected at most {NO_ANSWER} classes to segment a raster, whose labels are bytes, got "
-                f"{classes or 'networks that do not say how many they have (num_classes)'}; set num_classes"
+                f"{classes}; segment images that are one field (predict)"
             )
         if settings.compat != "paper":
             raise MagNetError(

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magnet.bounds import Size
 from magnet.images.match_colours import OwnStatistics
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.walk.plan import Plan
-from magnet.walk.settings import WalkSettings
+from magnet.walk.settings import Precision, WalkSettings
 from magnet.walk.stage import WalkStage
 from magnet.walk.views import Views
 
@@ -31,6 +32,8 @@ class Walker(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    def count_classes(self, size: Size, channels: int, precision: Precision | None = None) -> int: ...
 
     def evaluating(self) -> contextlib.AbstractContextManager[None]: ...
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from magnet.bounds import Size
 from magnet.checks import is_int
 from magnet.conventions import can_look, check_logits
 from magnet.walk.settings import Precision
@@ -72,6 +73,16 @@ class Networks(nn.Module):
         if self._is_first(f"refiner {min(scale, len(self.refiners))}", logits):
             check_logits("refiner", logits)
         return logits.float().softmax(dim=1)
+
+    def count_classes(self, size: Size, channels: int, precision: Precision | None = None) -> int:
+        """``num_classes``; where the networks do not say it, found by a pass over noise of ``size`` (h, w)."""
+        if self.num_classes is None:
+            noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0)).to(self.device)
+            looked_at = self._looked_at
+            with self.evaluating(), torch.inference_mode():
+                self.num_classes = self.segment(noise, precision).shape[1]
+            self._looked_at = looked_at  # it is images that tell whether outputs are logits
+        return self.num_classes
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -116,6 +116,17 @@ def test_a_raster_of_other_pixels_is_seen_at_the_size_of_the_models(tmp_path: Pa
     assert np.array_equal(labels_of(array.outputs["labels"]), by_hand(model, pixels))
 
 
+def test_networks_that_do_not_say_how_many_classes_they_have_are_asked(tmp_path: Path) -> None:
+    model, silent, pixels = build(**EXACT), build(**EXACT), pixels_of(100, 130)
+    silent.num_classes = None
+    made = [one.predict_raster(pixels, tmp_path / str(i), name="a") for i, one in enumerate((model, silent))]
+    assert np.array_equal(*(labels_of(record.outputs["labels"]) for record in made))
+    assert silent.num_classes == model.num_classes
+    silent.num_classes = None
+    with pytest.raises(MagNetError, match=r"^classes: expected some of the model's 0 to"):
+        silent.predict_raster(pixels, tmp_path / "c", name="a", classes=[200])
+
+
 def test_the_result_does_not_depend_on_how_fields_took_turns(tmp_path: Path) -> None:
     model, pixels = build(**EXACT), pixels_of(150, 180)
     made = {

@@ -37,8 +37,8 @@ def look_at_whole(networks: Networks, settings: WalkSettings, plan: Plan, views:
 def choose_boxes(coarse: Tensor, grid: Sequence[Box], count: int) -> Tensor:
     """(N, count, 5) float64 boxes (image, x0, y0, x1, y1) of the grid's most uncertain patches, in the grid's order.
 
-    Ties go to the first of the grid. All of them, and none, are on the CPU; others where ``coarse`` is, (N, C, H, W) of
-    the size of the scale.
+    Ties go to the first of the grid. They are on the CPU, where operators take them without a wait; where the walk is
+    traced, chosen ones are where ``coarse`` is, (N, C, H, W) of the size of the scale.
     """
     n = coarse.shape[0]
     corners = torch.tensor(grid, dtype=torch.float64).expand(n, len(grid), 4)
@@ -46,9 +46,10 @@ def choose_boxes(coarse: Tensor, grid: Sequence[Box], count: int) -> Tensor:
     boxes = torch.cat([image, corners], dim=2)
     if not 0 < count < len(grid):
         return boxes[:, :count]
-    boxes = boxes.to(coarse.device)
+    if torch.compiler.is_compiling():
+        boxes = boxes.to(coarse.device)
     uncertainty = patch_uncertainty(coarse, boxes.float().flatten(0, 1)).view(n, len(grid))
-    chosen = uncertainty.argsort(dim=1, descending=True, stable=True)[:, :count].sort(dim=1).values
+    chosen = uncertainty.argsort(dim=1, descending=True, stable=True)[:, :count].sort(dim=1).values.to(boxes.device)
     return boxes.gather(1, chosen[..., None].expand(n, count, 5))
 
 

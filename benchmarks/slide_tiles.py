@@ -1,11 +1,10 @@
 """How many tiles of a slide are decoded: of its finest level, with few patches looked at, or little tissue.
 
-    python benchmarks/slide_tiles.py [--side 32768] [--tissue 0.1] [--n-patches 3] [--factor 2] [--file slide.svs]
+    python benchmarks/slide_tiles.py [--side 32768] [--tissue 0.1] [--n-patches 3] [--factor 2] [--step 2]
 
 Writes a whole slide as scanners do (tiles of 256 in JPEG, levels by ``--factor``), of few tiles over and over, and
-white where there is no tissue; walks over the fields that tissue is taken from, with a network too small to take time,
-and prints one line of JSON. The model has three scales, of 512, 1024 and 2048 pixels, and patches of 512: of the last
-scale there are 16.
+white where there is no tissue; walks over the tissue with a network too small to take time, and prints one line of
+JSON. The model's scales go from 512 to 2048 pixels by ``--step``, its patches are of 512: of the last scale 16.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ import torch
 from PIL import Image
 
 from magnet import MagNet, open_raster
+from magnet.images.wanted.masks import open_wanted
 from magnet.model.raster_walk import RasterWalk
-from magnet.walk.fields import Field
 
 TILE = 256
 _COARSEST = 512
@@ -78,23 +77,13 @@ def _jpeg(shapes: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def leave_out_white(walk: RasterWalk, side: int, tissue: float) -> None:
-    """Walk over the fields alone that tissue is taken from."""
-
-    def holds_tissue(field: Field) -> bool:
-        x0, y0, x1, y1 = field.own
-        xs, ys = np.linspace(x0, x1, 64), np.linspace(y0, y1, 64)
-        return bool(np.any(is_tissue(xs, ys[:, None], side, tissue)))
-
-    walk._groups = [group for group in walk._groups if any(map(holds_tissue, group))]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=32768)
     parser.add_argument("--tissue", type=float, default=0.1, help="share of the slide; 1: all of it")
     parser.add_argument("--n-patches", type=int, help="of 16 in a field at the last scale")
     parser.add_argument("--factor", type=int, default=2, choices=(2, 4), help="from level to level")
+    parser.add_argument("--step", type=int, default=2, choices=(2, 4), help="from scale to scale of the model")
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument("--file", type=Path, help="an existing one, or where to keep it")
     args = parser.parse_args()
@@ -102,10 +91,11 @@ def main() -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Conv2d(3, 2, 1), torch.nn.Upsample(scale_factor=16))
     network.num_classes = 2  # type: ignore[assignment]
-    model = MagNet(
-        network, None, scales=[(512, 512), (1024, 1024), (2048, 2048)], patch_size=(512, 512), n_points=0.5
-    ).eval()
-    n_patches = None if args.n_patches is None else [-(-args.n_patches // 4), args.n_patches]  # as many of each scale
+    sides = [512, 1024, 2048] if args.step == 2 else [512, 2048]
+    model = MagNet(network, None, scales=[(n, n) for n in sides], patch_size=(512, 512), n_points=0.5).eval()
+    n_patches = None
+    if args.n_patches is not None:  # as large a share of each scale
+        n_patches = [-(-args.n_patches // 4), args.n_patches][-len(sides) + 1 :]
     with tempfile.TemporaryDirectory() as folder:
         path = args.file or Path(folder) / "slide.svs"
         if not path.exists():
@@ -113,9 +103,11 @@ def main() -> None:
         settings, start = model.settings.changed(n_patches=n_patches), time.perf_counter()
         with (
             open_raster(path) as raster,
-            RasterWalk(model, raster, settings, Path(folder) / "fields", [], overlap=args.overlap) as walk,
+            open_wanted(raster, None, tissue=args.tissue < 1) as wanted,
+            RasterWalk(
+                model, raster, settings, Path(folder) / "fields", [], wanted=wanted, overlap=args.overlap
+            ) as walk,
         ):
-            leave_out_white(walk, args.side, args.tissue)
             walked = len(list(walk))
             (height, width), read = raster.levels[0], dict(sorted(raster.tiles_read.items()))
             result = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ from magnet.data import DataFolder
 from magnet.evaluation.metrics import confusion_matrix
 from magnet.images.match_colours import match_channels, own_statistics
 from magnet.images.tensors import normalize, to_tensor
-from magnet.walk.fields import Field, lay_out
+from magnet.walk.fields import Field
 
-OVERLAPS = (0.0, 0.25, 0.5)
+OVERLAPS = (0.0, 0.125, 0.25, 0.5)
 
 
 def smaller(model: MagNet) -> MagNet:
@@ -38,6 +39,20 @@ def smaller(model: MagNet) -> MagNet:
         patch_size=model.settings.patch_size,
         n_points=model.settings.n_points,
     ).eval()
+
+
+def lay_out(size: tuple[int, int], field: tuple[int, int], overlap: float) -> list[Field]:
+    """Fields with just this overlap, but for the last ones, which end at the border.
+
+    ``magnet.walk.fields`` spreads them evenly, so that they often share more than is asked for.
+    """
+    spans = []
+    for length, side in zip(size, field, strict=True):
+        last = length - side
+        starts = [*range(0, last, round(side * (1 - overlap))), last]
+        edges = [0, *((a + b + side) // 2 for a, b in pairwise(starts)), length]
+        spans.append([(start, start + side, *own) for start, own in zip(starts, pairwise(edges), strict=True)])
+    return [Field(0, (x[0], y[0], x[1], y[1]), (x[2], y[2], x[3], y[3])) for y in spans[0] for x in spans[1]]
 
 
 def weights(field: Field, way: str) -> Tensor:
@@ -79,7 +94,7 @@ def main() -> None:
         for colours in ("field", "whole"):
             own = own_statistics(pixels) if colours == "whole" else None
             for overlap in OVERLAPS if colours == "whole" else (0.25,):
-                fields = lay_out(size, model.settings.scales[-1], overlap=overlap)
+                fields = lay_out(size, model.settings.scales[-1], overlap)
                 fields_of[overlap] = len(fields)
                 merged = {way: torch.zeros(classes, *size) for way in ways_of(overlap)}
                 for field in tqdm(fields, desc=f"{dataset.name(index)} {colours} {overlap}", leave=False):

@@ -227,7 +227,8 @@ def test_a_caller_who_stops_ends_all_threads_without_finishing(tmp_path: Path) -
 
 
 INTERRUPTED = """
-import sys, threading, time
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sys.path[:0] = sys.argv[2:4]
 import numpy as np, torch
 torch.set_num_threads(1)

@@ -25,7 +25,7 @@ from magnet.images.match_colours import match_channels, own_statistics
 from magnet.images.tensors import normalize, to_tensor
 from magnet.walk.fields import Field
 
-OVERLAPS = (0.0, 0.125, 0.25, 0.5)
+OVERLAPS = (0.0, 0.125, 0.25)
 
 
 def smaller(model: MagNet) -> MagNet:
@@ -72,6 +72,26 @@ def ways_of(overlap: float) -> tuple[str, ...]:
     return ("nearest",) if overlap == 0 else ("nearest", "linear", "mean")
 
 
+def write(
+    path: Path,
+    name: str,
+    model: MagNet,
+    images: int,
+    counts: dict[tuple[str, float, str], Tensor],
+    fields: dict[float, int],
+    names: list[str],
+) -> None:
+    """The figures of so many images."""
+    rows = []
+    for (colours, overlap, way), confusion in counts.items():
+        hit = confusion.diag().double()
+        iou = 100 * hit / (confusion.sum(0) + confusion.sum(1) - hit)
+        shown = {name: round(float(v), 2) for name, v in zip(names, iou, strict=True)}
+        rows.append({"colours": colours, "overlap": overlap, "merged": way, "fields": fields[overlap], "iou": shown})
+    content = {"model": name, "field": list(model.settings.scales[-1]), "images": images, "rows": rows}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
@@ -108,21 +128,7 @@ def main() -> None:
                     key = colours, overlap, way
                     more = confusion_matrix(map_.argmax(dim=0).numpy().astype(np.uint8), labels, classes)
                     counts[key] = counts.get(key, torch.zeros(classes, classes, dtype=torch.int64)) + more
-    rows = []
-    for (colours, overlap, way), confusion in counts.items():
-        hit = confusion.diag().double()
-        iou = 100 * hit / (confusion.sum(0) + confusion.sum(1) - hit)
-        rows.append(
-            {
-                "colours": colours,
-                "overlap": overlap,
-                "merged": way,
-                "fields": fields_of[overlap],
-                "iou": {name: round(float(v), 2) for name, v in zip(dataset.class_names, iou, strict=True)},
-            }
-        )
-    content = {"model": args.model, "field": list(model.settings.scales[-1]), "images": args.images, "rows": rows}
-    args.out.write_text(json.dumps(content, indent=1) + "\n")
+        write(args.out, args.model, model, index + 1, counts, fields_of, dataset.class_names)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from live import on_emulated_backends
+
+import magnet_kernels as mk
 
 pytestmark = pytest.mark.ptx
 OPERATORS = (
@@ -52,3 +55,26 @@ def test_random_cases_reach_every_kernel_that_selects(backend, operator):
         if not few:
             return
     raise AssertionError(f"not launched twice by 40 cases: {few}")
+
+
+@on_emulated_backends()
+@pytest.mark.parametrize(
+    ("shape", "launches"),
+    [
+        ((1, 2, 128, 128), 4),  # score, median, list_image, replacement
+        ((1, 2, 129, 128), 4),  # score, median, count_candidates, list_tiles with the replacement
+        ((8, 2, 128, 256), 5),  # digit by digit
+        ((64, 2, 130, 128), 4),  # one block an image again
+    ],
+)
+def test_launches_of_refine_step(backend, shape, launches):
+    """As docs/performance.md counts them, and each of them executes something."""
+    from ptx import backends, emulator
+
+    if backend not in backends.CUDA:
+        launches = 8  # Triton: whatever the shape, beside torch's that clears the workspace
+    coarse, fine = (torch.rand(shape, generator=torch.Generator().manual_seed(i)).softmax(1) for i in (0, 1))
+    with emulator.launches() as found:
+        mk.refine_step_(coarse, fine, n_points=100, backend=backend)
+    assert len(found) == launches, found
+    assert all(instructions > 0 for _, instructions in found)

@@ -77,4 +77,7 @@ def test_launches_of_refine_step(backend, shape, launches):
     with emulator.launches() as found:
         mk.refine_step_(coarse, fine, n_points=100, backend=backend)
     assert len(found) == launches, found
+    with emulator.launches() as none:
+        mk.refine_step_(coarse, fine, n_points=0, backend=backend)
+    assert none == []
     assert all(instructions > 0 for _, instructions in found)

@@ -93,8 +93,16 @@ def calls(backend: str) -> dict[str, tuple[int, Callable[[], Any]]]:
     score = mk.uncertainty_score(a, b, backend="reference")
     last = [x.contiguous(memory_format=torch.channels_last) for x in (a, b)]
     add_whole("refine_step_, channels_last", mk.refine_step_, *last, n_points=k)
+    third = a[:, :, ::3, ::3].contiguous()
+    add_whole("refine_step, coarse of a third of the size", mk.refine_step, third, b, n_points=k)
+    add("crop_patches to half their boxes' size", whole // 4, mk.crop_patches, b, grid(cut, 1), (64, 128))
     for kernel_size in range(3, 16, 2):
         add_whole(f"median_blur {kernel_size}", mk.median_blur, score, kernel_size)
+        if kernel_size > 3:
+            step = mk.refine_step_, a.clone(), b
+            add_whole(f"refine_step_, median {kernel_size}", *step, n_points=k, kernel_size=kernel_size)
+    small = mk.uncertainty_score(*(smooth((64, 3, 64, 64), seed, torch.float32) for seed in (0, 1)))
+    add("select_points 64x64x64", small.numel(), mk.select_points, small, 512)
     add_whole("select_points, float64", mk.select_points, score.double(), k)
     logits = [smooth(SHAPE, seed, torch.float32, logits=True) for seed in (0, 1)]
     add_whole("refine_step_, logits", mk.refine_step_, *logits, n_points=k, from_logits=True)

@@ -13,6 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("magnet benchmarks")
     group.addoption("--benchmark", action="store_true", help="run what is in benchmarks/, which is skipped otherwise")
     group.addoption("--benchmark-threads", type=int, default=2, metavar="N", help="threads of the benchmarks (2)")
+    group.addoption("--benchmark-table", type=Path, metavar="FILE", help="a file for the benchmarks' table")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -34,6 +34,8 @@ def environment(pytestconfig: pytest.Config, report: Report) -> None:
         cpu=_cpu_name(),
         threads=torch.get_num_threads(),
         cores=os.cpu_count(),
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else "unknown",
+        memory=_allocator(),
         python=platform.python_version(),
         **{name: build[name] for name in ("torch", "compiler", "isa", "instruction_set") if name in build},
     )
@@ -55,25 +57,38 @@ def load(request: pytest.FixtureRequest) -> None:
 
 
 def _cpu_name() -> str:
+    """As in "AMD EPYC, family 26, model 2": names of virtual machines do not tell generations apart."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    numbers = [f"{key.split()[-1]} {told[key]}" for key in ("cpu family", "model") if key in told]
+    return ", ".join([told.get("model name", platform.machine()), *numbers])
+
+
+def _allocator() -> str:
+    """What the C library does with large results: as it comes, every call gets fresh pages."""
+    set_here = {name: value for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_")}
+    return " ".join(f"{name}={value}" for name, value in set_here.items()) or "as the C library comes"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     report = config.stash.get(REPORT, None)
     if report and (report.results or report.memory or report.dispatch or report.data_wait or report.training):
         terminalreporter.section("magnet benchmarks")
-        for line in report.lines(MOST_SCORE_MAPS):
+        lines = report.lines(MOST_SCORE_MAPS)
+        for line in lines:
             terminalreporter.write_line(line)
+        if (table := config.getoption("--benchmark-table")) is not None:
+            table.write_text("\n".join(lines) + "\n")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, output_json: dict[str, object]) -> None:
     report = config.stash[REPORT]
     output_json["environment"] = report.environment
+    output_json["results"] = report.rows()
     output_json["comparisons"] = report.comparisons()
     output_json["score_maps_of_refine_step_"] = report.memory
     output_json["dispatch_us_of_refine_step"] = report.dispatch

@@ -18,6 +18,7 @@ from magnet_kernels import available_backends
 
 SECONDS = {OURS: 1.5, "opencv": 1.0, "compile": 2.5, "reference": 3.0}  # spent on the rounds of a variant
 ROUNDS = 3, 40
+COPY_SHAPE, COPIES = (1, 19, 1024, 2048), 7
 
 _INPUTS: dict[object, Any] = {}
 
@@ -51,6 +52,17 @@ def pair(
 
 def nbytes(*tensors: Tensor) -> int:
     return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def copy_rate() -> float:
+    """GB/s, read and written, of torch's copy of a map of fp32 to memory that is there: the floor of the rows."""
+    source, target = cached(("copy", COPY_SHAPE), lambda: (torch.ones(COPY_SHAPE), torch.ones(COPY_SHAPE)))
+    took = []
+    for _ in range(COPIES):
+        start = time.perf_counter()
+        target.copy_(source)
+        took.append(time.perf_counter() - start)
+    return nbytes(source, target) / statistics.median(took) / 1e9
 
 
 def describe(x: Tensor) -> str:
@@ -137,6 +149,7 @@ def timed(case: Case, variant: str, benchmark: Any, report: Report) -> None:
         case.same(result, _kept(run(OURS)))
     del result
     rounds = max(ROUNDS[0] if seconds < 3 else 1, min(ROUNDS[1], int(SECONDS[variant] / seconds)))
+    copy = copy_rate()
     dtype = str(arguments[0].dtype).removeprefix("torch.")
     benchmark.extra_info.update(operator=case.operator, case=case.name, shape=label, variant=variant)
     benchmark.extra_info.update(backend=backend, dtype=dtype, bytes_moved=bytes_moved, **report.environment)
@@ -148,8 +161,8 @@ def timed(case: Case, variant: str, benchmark: Any, report: Report) -> None:
         after_itself(OURS)
         ours_took += [clocked(OURS) for _ in range(5 - len(ours_took))]
     ours = statistics.median(ours_took) if ours_took else stats.median
-    measured = Result(case.name, label, variant, backend, stats.median, stats.iqr / 2, ours, bytes_moved)
-    benchmark.extra_info.update(gb_per_s=measured.rate, ours_in_turns_s=ours, ratio=measured.ratio)
+    measured = Result(case.name, label, variant, backend, stats.median, stats.iqr / 2, ours, bytes_moved, copy)
+    benchmark.extra_info.update(gb_per_s=measured.rate, copy_gb_per_s=copy, ours_in_turns_s=ours, ratio=measured.ratio)
     report.results.append(measured)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from targets import LEAST_REFINER_TRAINING, MOST_DATA_WAIT, MOST_DISPATCH_US, target_of
+from targets import LEAST_REFINER_TRAINING, MOST_COPIES, MOST_DATA_WAIT, MOST_DISPATCH_US, target_of
 
 OURS = "magnet"
 
@@ -21,11 +21,21 @@ class Result:
     spread: float
     ours: float  # the median of our times, taken in turns with this variant's
     bytes_moved: int
+    copy_rate: float  # GB/s that a plain copy reads and writes, measured just before
 
     @property
     def rate(self) -> float:
         """GB/s, counting what any implementation must read and write."""
         return self.bytes_moved / self.seconds / 1e9
+
+    @property
+    def copies(self) -> float:
+        """How many times as long as a copy of as many bytes."""
+        return self.copy_rate / self.rate
+
+    @property
+    def near_copy(self) -> bool:
+        return self.copies <= MOST_COPIES
 
     @property
     def ratio(self) -> float:
@@ -58,10 +68,14 @@ class Report:
             rows.append(row)
         return rows
 
+    def rows(self) -> list[dict[str, object]]:
+        """Every result with what follows from it, for the JSON."""
+        return [asdict(r) | {"gb_per_s": r.rate, "copies": r.copies, "ratio": r.ratio} for r in self.results]
+
     def lines(self, most_score_maps: float) -> list[str]:
         """The table: one line a variant; for competitors how many times as long they take, and the target."""
         verdicts = {(row["case"], row["shape"], row["rival"]): row for row in self.comparisons()}
-        head = ("operator", "shape", "variant", "median ms", "+-", "GB/s", "ratio", "target", "met")
+        head = ("operator", "shape", "variant", "median ms", "+-", "MB", "GB/s", "x copy", "ratio", "target", "met")
         rows = [head]
         for r in self.results:
             verdict = verdicts.get((r.case, r.shape, r.variant), {})
@@ -73,7 +87,9 @@ class Report:
                     f"{r.variant} ({r.backend})" if r.variant == OURS else r.variant,
                     f"{r.seconds * 1e3:.2f}",
                     f"{r.spread / r.seconds:.0%}",
+                    f"{r.bytes_moved / 1e6:.0f}",
                     f"{r.rate:.1f}",
+                    f"{r.copies:.2f}x",
                     "" if ratio is None else f"{ratio:.2f}x",
                     "" if target is None else f"{target:.2f}x",
                     "" if target is None else ("yes" if verdict["met"] else "NO"),
@@ -108,7 +124,19 @@ class Report:
         lines += [
             "",
             "ratio: the variant's median time / ours, the two measured in turns; +-: half the interquartile range",
+            *self._of_copies(),
         ]
         lines += sorted(self.notes)
         lines.append("  ".join(f"{name}: {value}" for name, value in self.environment.items()))
         return lines
+
+    def _of_copies(self) -> list[str]:
+        if not self.results:
+            return []
+        rates = sorted(r.copy_rate for r in self.results)
+        above = [f"{r.case} {r.shape} {r.copies:.2f}x" for r in self.results if r.variant == OURS and not r.near_copy]
+        return [
+            f"MB: what any implementation reads and writes; copy: {rates[len(rates) // 2]:.1f} GB/s read and written "
+            f"({rates[0]:.1f} to {rates[-1]:.1f} beside the rows); x copy: the time / the copy's for as many bytes",
+            f"ours above {MOST_COPIES:g}x the copy: {'; '.join(above) or 'none'}",
+        ]

@@ -16,10 +16,10 @@ SHAPE = (1, 19, 1024, 2048)
 PATCH = (256, 512)
 
 
-def grid(step: int = 1) -> Tensor:
-    """Boxes of PATCH all over the map; with ``step`` 2 they overlap by half."""
-    ys = range(0, SHAPE[2] - PATCH[0] + 1, PATCH[0] // step)
-    xs = range(0, SHAPE[3] - PATCH[1] + 1, PATCH[1] // step)
+def grid(step: int = 1, of: int = 1) -> Tensor:
+    """Boxes of PATCH all over the map, ``of / step`` of a patch apart: with ``step`` 2 they overlap by half."""
+    ys = range(0, SHAPE[2] - PATCH[0] + 1, PATCH[0] * of // step)
+    xs = range(0, SHAPE[3] - PATCH[1] + 1, PATCH[1] * of // step)
     return torch.tensor([[0, x, y, x + PATCH[1], y + PATCH[0]] for y in ys for x in xs]).float()
 
 
@@ -41,10 +41,12 @@ def crop_case() -> Case:
     return Case("crop_patches 8", "crop_patches", prepare, {OURS: crop_patches, "reference": plain_crop}, close(1e-6))
 
 
-def stitch_case() -> Case:
+def stitch_case(name: str, boxes: Tensor, shrink: int = 1) -> Case:
+    """``shrink`` 2: patches of half their boxes' size."""
+
     def prepare():
-        boxes = grid(2)
-        patches = cached("patches", lambda: plain_crop(pair(SHAPE)[0], boxes, PATCH))
+        cut = lambda: plain_crop(pair(SHAPE)[0], boxes, PATCH)[:, :, ::shrink, ::shrink].contiguous()  # noqa: E731
+        patches = cached(("patches", name), cut)
         return (patches, boxes, SHAPE[2:]), nbytes(patches) + nbytes(pair(SHAPE)[0]) + SHAPE[2] * SHAPE[3]
 
     def same(theirs: tuple[Tensor, Tensor], ours: tuple[Tensor, Tensor]) -> None:
@@ -53,7 +55,7 @@ def stitch_case() -> Case:
 
     label = lambda *_: describe(pair(SHAPE)[0])  # noqa: E731
     variants = {OURS: stitch_patches, "reference": plain_stitch}
-    return Case("stitch_patches, overlapping", "stitch_patches", prepare, variants, same, label=label)
+    return Case(name, "stitch_patches", prepare, variants, same, label=label)
 
 
 def uncertainty_case() -> Case:
@@ -65,7 +67,15 @@ def uncertainty_case() -> Case:
     return Case("patch_uncertainty", "patch_uncertainty", prepare, variants, close(1e-5))
 
 
-CASES = [upsample_case(), crop_case(), stitch_case(), uncertainty_case()]
+CASES = [
+    upsample_case(),
+    crop_case(),
+    stitch_case("stitch_patches", grid()),
+    stitch_case("stitch_patches x2", grid(), shrink=2),
+    stitch_case("stitch_patches, a quarter overlaps", grid(4, of=3)),
+    stitch_case("stitch_patches, overlapping", grid(2)),
+    uncertainty_case(),
+]
 
 
 @parametrize(CASES)

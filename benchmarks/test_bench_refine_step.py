@@ -82,11 +82,11 @@ def out_of_place_case() -> Case:
     return Case("refine_step", "refine_step", prepare, variants, few_differ)
 
 
-def half_size_case() -> Case:
+def half_size_case(name: str, n_points: int) -> Case:
     def prepare():
         coarse, fine = pair(SHAPE)
         half = cached("half", lambda: coarse[:, :, ::2, ::2].contiguous())
-        return (half, fine, N_POINTS), moved(half, fine, N_POINTS) + nbytes(fine)
+        return (half, fine, n_points), moved(half, fine, n_points) + nbytes(fine)
 
     def same(theirs: Tensor, ours: Tensor) -> None:
         different = int(((theirs - ours).abs() > 1e-5).any(dim=1).sum())
@@ -94,13 +94,14 @@ def half_size_case() -> Case:
 
     label = lambda coarse, fine, n_points: describe(fine)  # noqa: E731
     variants = {OURS: ours, "reference": plain_refine_upsampled}
-    return Case("refine_step, half-size coarse", "refine_step", prepare, variants, same, label=label)
+    return Case(name, "refine_step", prepare, variants, same, label=label)
 
 
 CASES = [
     in_place_case("refine_step_", SHAPE, N_POINTS, rivals="reference compile"),
     out_of_place_case(),
-    half_size_case(),
+    half_size_case("refine_step, half-size coarse", N_POINTS),
+    half_size_case("refine_step, half-size coarse, K=64", 64),
     in_place_case("refine_step_", SHAPE, N_POINTS, dtype=torch.bfloat16),
     in_place_case("refine_step_", SHAPE, N_POINTS, layout=torch.channels_last),
     in_place_case("refine_step_ 75%", DEEPGLOBE, int(0.75 * DEEPGLOBE[2] * DEEPGLOBE[3])),

@@ -24,6 +24,15 @@ ARCHITECTURE = "9.0"
 THREADS, REGISTERS, SHARED, BLOCKS = 2048, 65536, 227 * 1024, 32  # of a multiprocessor of compute capability 9.0
 INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?([A-Z][\w.]*)\s*([^;]*);")
 WORDS = {"64": 2, "128": 4}
+# Fences, and atomics in global memory, in shared memory and in global memory without a result. REDUX, which begins like
+# the last, adds up a warp's registers.
+ORDERING = {
+    "MEMBAR": ("MEMBAR",),
+    "CCTL": ("CCTL",),
+    "ATOM": ("ATOM", "ATOMG"),
+    "ATOMS": ("ATOMS",),
+    "RED": ("RED", "REDG"),
+}
 
 
 class Kernel(NamedTuple):
@@ -36,26 +45,48 @@ class Kernel(NamedTuple):
 
 KERNELS = (
     Kernel("uncertainty_score", r"score_planesIfLb0ELi4ELi19E", 256),
+    Kernel("uncertainty_score", r"score_planesINS_8BFloat16ELb0ELi8ELi19E", 256),
     Kernel("uncertainty_score", r"score_pixelsIfLb0E", 128),
     Kernel("uncertainty_score", r"score_doubledIfLb0ELb1E", 256),
+    Kernel("uncertainty_score", r"score_doubledINS_8BFloat16ELb0ELb1E", 256),
+    Kernel("uncertainty_score", r"score_upsampledIfLb0E", 256),
     Kernel("refine_step", r"median_of_fewILi3E", 256),
+    Kernel("refine_step", r"median_of_25I", 256),
+    *(Kernel("refine_step", rf"median_of_listsILi{size}E", 64 if size < 11 else 32) for size in (7, 9, 11, 13, 15)),
+    Kernel("select_points", r"make_keys_kernelIfE", 256),
+    Kernel("select_points", r"make_keys_kernelINS_8BFloat16E", 256),
+    Kernel("select_points", r"make_wide_keysIdE", 256),
     Kernel("select_points", r"count_candidatesILi512E", 512),
+    Kernel("select_points", r"count_digitILb0E", 256),
+    Kernel("select_points", r"count_digitILb1E", 256),
     Kernel("select_points", r"list_tilesIjE", 256),
+    Kernel("select_points", r"list_tilesItE", 256),
+    Kernel("select_points", r"list_imageIjLi256E", 256),
+    Kernel("select_points", r"list_imageIjLi1024E", 1024),
+    Kernel("select_points", r"list_imageImLi1024E", 1024),
+    Kernel("replace_points", r"replace_pointsIjE", 256),
     Kernel("refine_stage", r"stage_scoresIfLb0ELb0ELb1E", 256),
     Kernel("refine_stage", r"stage_scoresIfLb0ELb1ELb1E", 256),
+    Kernel("refine_stage", r"stage_scoresINS_8BFloat16ELb0ELb1ELb1E", 256),
     Kernel("refine_stage", r"stage_softmaxIfE", 256),
     Kernel("refine_stage", r"stage_replaceIfLb0E", 256),
+    Kernel("refine_stage", r"stage_replaceINS_8BFloat16ELb0E", 256),
     Kernel("refine_stage", r"stage_replace_labelsI", 256),
     Kernel("upsample_confidence", r"upsample_confidence_squaresIfLb0E", 256),
+    Kernel("upsample_confidence", r"upsample_confidence_squaresINS_8BFloat16ELb0E", 256),
     Kernel("crop_patches", r"crop_copyIjLi4E", 256),
     Kernel("crop_patches", r"crop_planesIfLi4E", 256),
     Kernel("stitch_patches", r"stitch_planesIfE", 256),
+    Kernel("stitch_patches", r"stitch_planesINS_8BFloat16E", 256),
+    Kernel("stitch_patches", r"stitch_pixelsIfE", 256),
     Kernel("patch_uncertainty", r"sum_bandsINS0_12ConfidenceOfIfLb0E", 256),
+    Kernel("patch_uncertainty", r"sum_bandsINS0_12ConfidenceOfINS_8BFloat16ELb0E", 256),
     Kernel("patch_uncertainty", r"sum_bandsINS0_13ConfidenceMapE", 256),
+    Kernel("patch_uncertainty", r"mean_of_boxes", 128),
     Kernel("confidence", r"confidence_planesIfLb0ELi4ELi19E", 256),
+    Kernel("confidence", r"confidence_planesINS_8BFloat16ELb0ELi8ELi19E", 256),
     Kernel("median_blur", r"median_of_fewILi3E", 256),
-    Kernel("select_points", r"make_keys_kernelIfE", 256),
-    Kernel("replace_points", r"replace_pointsIjE", 256),
+    Kernel("median_blur", r"median_of_25I", 256),
 )
 
 
@@ -133,6 +164,12 @@ def loops(code: list[Instruction]) -> list[list[Instruction]]:
     return [[one for one in code if begin <= one.address <= end] for begin, end in sorted(set(inner))]
 
 
+def ordering(code: list[Instruction]) -> dict[str, int]:
+    """How many there are of each kind of ORDERING."""
+    firsts = [one.name.split(".")[0] for one in code]
+    return {heading: sum(first in names for first in firsts) for heading, names in ORDERING.items()}
+
+
 def resident(threads: int, registers: int, shared: int) -> int:
     """Blocks that a multiprocessor holds; registers go to warps by eights, a KB of shared memory to the system."""
     by_registers = REGISTERS // ((registers + 7) // 8 * 8 * threads)
@@ -151,11 +188,10 @@ def line(kernel: Kernel, compiled: build_nvcc.Compiled, text: str) -> str:
     blocks, code = resident(kernel.threads, registers, shared), instructions(text)
     of_thread = in_flight(code)
     main = max(loops(code), key=lambda loop: (sum(one.loaded for one in loop), len(loop)), default=[])
-    count = lambda *names: sum(one.name.startswith(names) for one in code)  # noqa: E731
     return (
-        f"{kernel.symbol:36} {registers:4} {blocks * kernel.threads:8} {len(code):6} {len(main):6}"
+        f"{kernel.symbol:46} {registers:4} {blocks * kernel.threads:8} {len(code):6} {len(main):6}"
         f" {sum(one.loaded for one in main):6} {of_thread:7} {blocks * kernel.threads * of_thread / 1024:7.0f}"
-        f" {count('MEMBAR'):7} {count('CCTL'):5} {count('ATOM'):5} {count('RED.'):4}"
+        + "".join(f" {count:{max(len(heading), 4)}}" for heading, count in ordering(code).items())
     )
 
 
@@ -163,8 +199,8 @@ def table(program: Path) -> list[str]:
     compiled = {one.source.stem: one for one in build_nvcc.compile_objects(SOURCES, [ARCHITECTURE], FOLDER)}
     codes = {stem: disassembly(program, one.object, build_nvcc.number(ARCHITECTURE)) for stem, one in compiled.items()}
     lines = [
-        f"{'kernel':36} {'regs':>4} {'resident':>8} {'code':>6} {'loop':>6} {'loads':>6} {'flight':>7} {'KB/SM':>7}"
-        f" {'MEMBAR':>7} {'CCTL':>5} {'ATOM':>5} {'RED':>4}"
+        f"{'kernel':46} {'regs':>4} {'resident':>8} {'code':>6} {'loop':>6} {'loads':>6} {'flight':>7} {'KB/SM':>7}"
+        + "".join(f" {heading:>4}" for heading in ORDERING)
     ]
     for kernel in KERNELS:
         found = [text for symbol, text in codes[kernel.source].items() if re.search(kernel.symbol, symbol)]

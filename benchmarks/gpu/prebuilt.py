@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu import triton_cache
+from gpu.commits import abbreviated
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "gpu_prebuilt"
@@ -146,7 +147,8 @@ def use(folder: Path, root: Path, triton_folder: Path | None = None) -> str:
                 old.unlink()
         shutil.copy2(path, target / path.name)
     made = json.loads((folder / MANIFEST).read_text())
-    text = f"carried: commit {made['commit'][:12]}, torch {made['torch']}, compute capability {made['architecture']}"
+    commit = abbreviated(made["commit"])
+    text = f"carried: commit {commit}, torch {made['torch']}, compute capability {made['architecture']}"
     if triton_folder is not None and (folder / "triton").is_dir():
         text += f", {triton_cache.unpack(folder / 'triton', triton_folder)} kernels of Triton {made['triton']}"
     return text

@@ -14,6 +14,7 @@ from pathlib import Path
 from targets import GPU_CASE
 
 from gpu import counters
+from gpu.commits import abbreviated
 from gpu.launch_times import Launch, lines
 from gpu.results import MISSED, OURS, Report, Row, read_json, table
 
@@ -73,7 +74,8 @@ def summary(folder: Path, steps: Sequence[str], title: str) -> tuple[list[str], 
     measured_on = ""
     if report.rows:
         rate = known.get("copy_bytes_per_second", 0) / 1e9
-        measured_on = f"copy {rate:.0f} GB/s, torch {known.get('torch')}, commit {str(known.get('commit'))[:12]}"
+        commit = abbreviated(str(known.get("commit")))
+        measured_on = f"copy {rate:.0f} GB/s, torch {known.get('torch')}, commit {commit}"
     failed = [f"{case}, {variant}: {reason}" for case, variant, reason in report.failed]
     skipped = [f"{case}, {variant}: {reason}" for case, variant, reason in report.skipped]
     late = [entry for entry in skipped if "time ran out" in entry]

@@ -126,6 +126,15 @@ def test_selection_against_cub(cub, words):
     assert len(against_cub(report, [])) == 2 and against_cub(Report(), FUSED) == []
 
 
+@pytest.mark.parametrize("changes", ["", " + changes"])
+def test_a_summary_says_of_which_commit_and_whether_files_differed_from_it(tmp_path, changes):
+    report = Report({"gpu": "H200", "copy_bytes_per_second": 4.3e12, "torch": "2.11.0", "commit": "c" * 40 + changes})
+    report.put(row(GPU_SELECT, "cuda", 20))
+    write_json(tmp_path / "results.json", report, "cuda")
+    lines, _ = summary(tmp_path, [], "gpu_check")
+    assert lines[1] == f"copy 4300 GB/s, torch 2.11.0, commit {'c' * 12}{changes}"
+
+
 def large(folder: Path, gpu: str = "NVIDIA H200") -> None:
     """As much as a run can bring: everything measured, many failures with long words."""
     report = Report({"gpu": gpu, "copy_bytes_per_second": 4.3e12, "torch": "2.11.0+cu130", "commit": "c" * 40})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu.machine_code import in_flight, instructions, loops, resident
+from gpu.machine_code import in_flight, instructions, loops, ordering, resident
 
 CODE = """
         /*0000*/                   S2R R2, SR_TID.X ;                    /* 0x0000000000027919 */
@@ -35,6 +35,20 @@ def test_a_load_is_in_flight_until_one_of_its_registers_is_named():
 
 def test_only_innermost_loops_and_none_that_jump_to_themselves():
     assert [[one.address for one in loop] for loop in loops(instructions(CODE))] == [[0x40, 0x50, 0x60, 0x70]]
+
+
+def test_fences_and_atomics_of_global_and_of_shared_memory():
+    """Names as ptxas writes them for sm_80 to sm_120; REDUX and REDG begin alike."""
+    names = (
+        *("MEMBAR.SC.GPU", "MEMBAR.ALL.GPU", "CCTL.IVALL"),
+        *("ATOM.E.ADD.STRONG.GPU", "ATOMG.E.ADD.STRONG.GPU", "ATOMG.E.EXCH.STRONG.GPU"),
+        *("ATOMS.ADD", "ATOMS.POPC.INC.32", "ATOMS.CAS", "ATOMS.CAST.SPIN"),
+        *("RED.E.ADD.STRONG.GPU", "REDG.E.ADD.STRONG.GPU", "REDUX.SUM", "REDUX"),
+    )
+    text = "".join(f"        /*{16 * i:04x}*/     @P0 {name} R2, R4 ;  /* 0x0 */\n" for i, name in enumerate(names))
+    code = instructions(text)
+    assert len(code) == len(names)
+    assert ordering(code) == {"MEMBAR": 2, "CCTL": 1, "ATOM": 3, "ATOMS": 4, "RED": 2}
 
 
 def test_blocks_that_a_multiprocessor_holds():

@@ -3,6 +3,7 @@
     python tests/ptx/run.py            # the whole ladder under several schedules, then random cases; hours
     python tests/ptx/run.py --share    # what CI runs: minutes
     python tests/ptx/run.py fuzz ...   # random cases alone, see fuzz.py
+    python tests/ptx/run.py instructions ...   # launches of each operator and their instructions, see instructions.py
     python tests/ptx/run.py build      # only compile
 
 The whole ends with the kernels that nvcc compiled and no test launched: there must be none. A share counts them.
@@ -107,8 +108,8 @@ def main() -> int:
 def started_with_the_right_path() -> int:
     """The packages of the tests come first, and this folder is not where modules are looked for."""
     words = ["-c", "import sys; from ptx import run; sys.exit(run.main())", *sys.argv[1:]]
-    if sys.argv[1:2] == ["fuzz"]:
-        words = ["-m", "ptx.fuzz", *sys.argv[2:]]
+    if sys.argv[1:2] in (["fuzz"], ["instructions"]):
+        words = ["-m", f"ptx.{sys.argv[1]}", *sys.argv[2:]]
     elif sys.argv[1:2] == ["build"]:
         words = [
             "-c",

@@ -16,6 +16,7 @@ from magnet.data.turns import turn_note
 from magnet.data.unreadable import each, share_without_value
 from magnet.errors import MagNetError
 from magnet.images.rasters.channels import BandsError
+from magnet.images.rasters.declared_range import tell_range
 from magnet.images.rasters.read_input import read_input
 from magnet.notices import Notice, gathered
 
@@ -161,7 +162,7 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
             if dataset.by_parts(index):
                 with dataset.open_image(index) as raster:
                     seen.size = raster.size
-                    dataset.inputs.of(raster)
+                    tell_range(raster, dataset.inputs.chosen, dataset.inputs.of(raster))
                 missing = share_without_value(dataset, index)
                 seen.missing = f"'{path}': {missing:.1%} of its pixels hold no value" if missing else None
             else:

@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from map_data import PLACE, map_folder
 from PIL import Image
 from raster_files import noise, smooth, write_tiff
 from torch import Tensor, nn
 
 import magnet
+from magnet.data import DataFolder
+from magnet.data.check import check_split
 from magnet.errors import MagNetError
 from magnet.images import channel_statistics, normalize, to_tensor
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.networks import SEGMENTERS
 from magnet.notices import gathered
+from magnet.training.fields import Fields
 
 CLASSES = 4
 
@@ -262,17 +266,54 @@ def test_16_bits_are_not_darkened(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
+UNFIT = pytest.mark.parametrize(
     ("values", "told"),
     [((20_000, 60_000), "of which .*% lie outside of the declared range"), ((10, 400), "comes out nearly black")],
 )
+
+
+@UNFIT
 def test_values_that_do_not_fit_the_range_are_told(tmp_path: Path, values: tuple[int, int], told: str) -> None:
     pixels = np.random.default_rng(0).integers(*values, (64, 96, 2)).astype(np.uint16)
     path = write_tiff(tmp_path / "x.tif", pixels)
-    with gathered() as notices:
-        model_of(2, value_range=(0, 10_000)).predict(path)
-    assert len(notices) == 1 and notices[0].path == str(path)
-    assert re.search(told, str(notices[0]))
+    model = model_of(2, value_range=(0, 10_000))
+    for image, name in ((path, str(path)), (pixels, "image")):
+        with gathered() as notices:
+            model.predict(image)
+        assert len(notices) == 1 and notices[0].path == name
+        assert re.search(told, str(notices[0]))
+
+
+def _in_fields(folder: Path, use: str, value_range: Any) -> list[str]:
+    """What the check of data notes of a raster that is seen in fields; prediction and training warn."""
+    files = DataFolder(folder, "train")
+    files.inputs = InputSettings(channels=2, value_range=value_range, extent="ground")
+    if use == "predict":
+        model_of(2, value_range=value_range).predict_raster(files.pairs[0].image, folder / "out", overwrite=True)
+    elif use == "train":
+        Fields(files, [True], [(32, 48), (64, 96)], (64, 96))
+    else:
+        assert files.by_parts(0)
+        return check_split(files).notes
+    return []
+
+
+@UNFIT
+@pytest.mark.parametrize("use", ["predict", "train", "check"])
+def test_values_that_do_not_fit_the_range_are_told_of_fields(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, use: str, values: tuple[int, int], told: str
+) -> None:
+    folder = map_folder(tmp_path / "maps", {"train": ((150, 220),)})
+    path = folder / "images" / "map0.tif"
+    pixels = np.random.default_rng(0).integers(*values, (150, 220, 2)).astype(np.uint16)
+    pixels[:50] = 65_535  # nodata does not count
+    write_tiff(path, pixels, nodata=65_535, overviews=(2, 4), **PLACE)
+    for value_range in (values, "dtype", "percentile"):
+        notes = _in_fields(folder, use, value_range)
+        assert not caplog.messages and not [note for note in notes if "range" in note]
+    notes = _in_fields(folder, use, (0, 10_000)) + caplog.messages
+    (found,) = (note for note in notes if "range" in note)
+    assert re.search(told, found) and f"'{path}'" in found
 
 
 def test_bytes_are_refused_where_a_range_is_of_16_bits(tmp_path: Path) -> None:

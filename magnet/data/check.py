@@ -15,6 +15,7 @@ from magnet.data.overlap import shared_labels
 from magnet.data.turns import turn_note
 from magnet.data.unreadable import each, share_without_value
 from magnet.errors import MagNetError
+from magnet.images.opening import PixelsError
 from magnet.images.rasters.channels import BandsError
 from magnet.images.rasters.declared_range import tell_range
 from magnet.images.rasters.read_input import read_input
@@ -168,7 +169,7 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
             else:
                 image = read_input(path, dataset.inputs, upright=dataset.exif == "apply")
                 turned, seen.size = image.turned, (image.pixels.shape[0], image.pixels.shape[1])
-    except BandsError as error:
+    except (BandsError, PixelsError) as error:
         seen.wrong.append(("bands and values", str(error)))
     except Exception as error:  # a decoder may fail in its own ways; the other files are still to be checked
         told = str(error) if isinstance(error, MagNetError) else f"'{path}': {type(error).__name__}: {error}"

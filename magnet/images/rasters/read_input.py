@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from magnet.bounds import Size
+from magnet.errors import MagNetError
 from magnet.images.large import fitting_size, open_image, past_limit
 from magnet.images.rasters.arrays import ArrayRaster
 from magnet.images.rasters.declared_range import tell_range_of_whole
@@ -17,6 +19,7 @@ from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.zarrs import is_zarr_folder
 from magnet.images.read import CorruptImageError, LargeImageError, read_grey
 
 __all__ = ["InputImage", "open_input", "read_input"]
@@ -54,9 +57,15 @@ def read_input(
 
     Raises:
         CorruptImageError: the file is damaged, or no image.
-        BandsError: it has other bands or values than ``inputs`` say. MagNetError: it does not exist.
+        BandsError: it has other bands or values than ``inputs`` say. MagNetError: it does not exist, or is an array of
+            zarr, which 8-bit RGB is not made of.
     """
     if inputs.plain:
+        if is_zarr_folder(Path(path)):
+            raise MagNetError(
+                f"image: expected a picture, but '{path}' is an array of zarr; give it to predict_raster (--extent "
+                "ground)"
+            )
         image = open_image(path, upright=upright)
         return InputImage(image.at_most(fitting(image.size)), None, image.size, image.turned)
     raster, turned = open_input(path, upright=upright)

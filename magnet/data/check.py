@@ -15,7 +15,9 @@ from magnet.data.overlap import shared_labels
 from magnet.data.turns import turn_note
 from magnet.data.unreadable import each, share_without_value
 from magnet.errors import MagNetError
+from magnet.images.opening import PixelsError
 from magnet.images.rasters.channels import BandsError
+from magnet.images.rasters.declared_range import tell_range
 from magnet.images.rasters.read_input import read_input
 from magnet.notices import Notice, gathered
 
@@ -161,13 +163,13 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
             if dataset.by_parts(index):
                 with dataset.open_image(index) as raster:
                     seen.size = raster.size
-                    dataset.inputs.of(raster)
+                    tell_range(raster, dataset.inputs.chosen, dataset.inputs.of(raster))
                 missing = share_without_value(dataset, index)
                 seen.missing = f"'{path}': {missing:.1%} of its pixels hold no value" if missing else None
             else:
                 image = read_input(path, dataset.inputs, upright=dataset.exif == "apply")
                 turned, seen.size = image.turned, (image.pixels.shape[0], image.pixels.shape[1])
-    except BandsError as error:
+    except (BandsError, PixelsError) as error:
         seen.wrong.append(("bands and values", str(error)))
     except Exception as error:  # a decoder may fail in its own ways; the other files are still to be checked
         told = str(error) if isinstance(error, MagNetError) else f"'{path}': {type(error).__name__}: {error}"

@@ -18,7 +18,7 @@ from magnet.errors import MagNetError
 from magnet.images.deflate import check_pieces
 from magnet.images.large import fitting_size, read_fitting_labels
 from magnet.images.lossy import lossy_format
-from magnet.images.opening import FORMATS, CorruptImageError, failures, quiet
+from magnet.images.opening import FORMATS, CorruptImageError, PixelsError, failures, quiet
 from magnet.images.rasters.tiles import row_boxes
 from magnet.images.read import checked_head, is_large, unturned
 from magnet.images.tiff import mend_palette, read_head
@@ -292,7 +292,12 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
         stored = read_head(path)
     if stored and needs_raster(path, stored):
         return _read_raster(path, colours=bool(convert))
-    head = checked_head(path)
+    try:
+        head = checked_head(path)
+    except PixelsError as error:
+        raise CorruptImageError(
+            f"labels: expected {kind}, got {stored}: '{path}'; save the ids of the classes as an 8-bit PNG"
+        ) from error
     if head and head.white_is_zero:
         raise MagNetError(
             f"labels: expected grey whose 0 is black, got a TIFF whose 0 is white: '{path}'; save the ids as PNG"

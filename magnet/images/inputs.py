@@ -11,6 +11,7 @@ from torch import Tensor
 
 from magnet.devices import send
 from magnet.images.rasters.arrays import ArrayRaster
+from magnet.images.rasters.declared_range import tell_range_of_whole
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.read_input import InputImage
 from magnet.images.read import rgb_array
@@ -92,7 +93,9 @@ def _converted(image: np.ndarray, inputs: InputSettings) -> np.ndarray | Tensor:
     except ValueError as error:
         raise ValueError(str(error).replace("source:", "image:", 1)) from None
     pixels, valid = raster.read_level(0, (0, 0, raster.size[1], raster.size[0]))
-    seen = inputs.of(raster).seen(pixels, valid)
+    convert = inputs.of(raster)
+    tell_range_of_whole(raster.name, inputs.chosen, convert, pixels, valid)
+    seen = convert.seen(pixels, valid)
     return seen if seen.dtype == np.uint8 else to_tensor(seen)
 
 

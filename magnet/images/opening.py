@@ -27,6 +27,7 @@ __all__ = [
     "FORMATS",
     "CorruptImageError",
     "LargeImageError",
+    "PixelsError",
     "check_file",
     "failures",
     "opened",
@@ -42,6 +43,10 @@ class CorruptImageError(MagNetError):
     """A file that cannot be read as an image: corrupt, truncated, no image, or of pixels without a known meaning."""
 
 
+class PixelsError(CorruptImageError):
+    """A sound file of other bands or values than 8-bit RGB is made of: networks that are told of them may see it."""
+
+
 class LargeImageError(MagNetError):
     """An image past Pillow's size limit, which is read by window (``magnet.images.large``), not as a whole."""
 
@@ -51,6 +56,27 @@ def unreadable(path: str | os.PathLike[str], error: object) -> CorruptImageError
     reason = " ".join(str(error).split()) or type(error).__name__
     return CorruptImageError(
         f"image: expected a readable image, but '{path}' is corrupt or not an image ({reason}); replace the file"
+    )
+
+
+def _unknown(path: str | os.PathLike[str]) -> CorruptImageError:
+    """The error for a file of a format that is not read, by what it begins with."""
+    start = b""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        start = file.read(1024)
+    if start.startswith(b"\x93NUMPY"):
+        return CorruptImageError(
+            f"image: expected a picture, but '{path}' is an array of NumPy; give it to predict_raster (--extent "
+            "ground), or pass the array itself (numpy.load)"
+        )
+    if b"<VRTDataset" in start:
+        return CorruptImageError(
+            f"image: expected a file that holds its pixels, but '{path}' is a VRT, which names other files and is not "
+            "followed; write them into one file (gdal_translate -of COG)"
+        )
+    return CorruptImageError(
+        f"image: expected a readable image, but '{path}' is corrupt or not an image (its content is none of "
+        f"{', '.join(FORMATS)}); replace the file, or save it as one of these"
     )
 
 
@@ -104,7 +130,7 @@ def failures(path: str | os.PathLike[str]) -> Iterator[None]:
             f"image: there is not enough memory to read '{path}'; close other programs, or replace it if it is small"
         ) from error
     except UnidentifiedImageError as error:
-        raise unreadable(path, f"its content is none of {', '.join(FORMATS)}") from error
+        raise _unknown(path) from error
     except OSError as error:
         # decoders raise OSErrors of their own, which have no number, and damaged offsets give EINVAL
         if error.errno in (None, errno.EINVAL):

@@ -117,7 +117,7 @@ def checked_head(path: str | os.PathLike[str]) -> TiffHead | None:
         try:
             head.check()
         except CorruptImageError as error:
-            raise CorruptImageError(f"{error}: '{path}'") from None
+            raise type(error)(f"{error}: '{path}'") from None
     return head
 
 

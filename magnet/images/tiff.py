@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image, ImagePalette, TiffImagePlugin
 
-from magnet.images.opening import CorruptImageError, quiet
+from magnet.images.opening import CorruptImageError, PixelsError, quiet
 
 __all__ = ["DAMAGE", "TIFF_MAGIC", "Pieces", "TiffHead", "head_of", "mend_palette", "read_head"]
 
@@ -172,18 +172,18 @@ class TiffHead:
         extras = self.bands - self.colours
         most = {"RGB": 1 if self.bits > 8 else self.bands, "CMYK": int(self.bits <= 8), "grey": int(self.bits <= 8)}
         if not 0 <= extras <= most.get(self.meaning, 0) or (extras and self.meaning == "grey" and not self.extra):
-            raise self._refusal("grey, RGB or CMYK", "save the three bands that the model knows as RGB")
+            raise self._unfit("grey, RGB or CMYK", "save the three bands that the model knows as RGB")
         if self.kind != "unsigned" or self.bits > 16:
             fix = "scale the values to 0..255"
             if self.meaning != "grey" or self.bands > 1 or self.bits > 32:
-                raise self._refusal("8 or 16 bits a channel", fix)
+                raise self._unfit("8 or 16 bits a channel", fix)
             if self.limits is None:
                 said = "SMinSampleValue and SMaxSampleValue"
-                raise self._refusal("8 or 16 bits a channel", f"{fix}, or say their range in {said}")
+                raise self._unfit("8 or 16 bits a channel", f"{fix}, or say their range in {said}")
         if self.white_is_zero and (self.limits or self.kind != "unsigned"):
             raise self._refusal("grey whose 0 is black (photometric 1)", "invert the values")
         if self.bands > 1 and self.bits > 8 and self.limits and self.limits[1] <= _FULL // 2:
-            raise self._refusal(
+            raise self._unfit(
                 f"colours that use their 16 bits, but the file says {_range(self.limits)}", "scale the values to 0..255"
             )
         self._check_planes()
@@ -209,6 +209,12 @@ class TiffHead:
 
     def _refusal(self, expected: str, fix: str = "save it as an 8-bit RGB image") -> CorruptImageError:
         return CorruptImageError(f"image: expected {expected}, got {self}; {fix}")
+
+    def _unfit(self, expected: str, fix: str) -> PixelsError:
+        return PixelsError(
+            f"image: expected {expected}, got {self}; {fix}, or declare the bands and values that the networks see "
+            "(bands=, value_range=; --bands, --value-range; data.bands, data.value_range)"
+        )
 
 
 def _range(limits: tuple[float, float]) -> str:

@@ -23,6 +23,7 @@ from magnet.images.label_files.block_file import BlockFile
 from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.match_colours import OwnStatistics, own_statistics
 from magnet.images.rasters.channels import Channels, coarsest_values
+from magnet.images.rasters.declared_range import tell_range
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.tensors import normalize, resize
@@ -103,7 +104,8 @@ class RasterWalk:
                 "segment images that are one field"
             )
         self._model, self._raster, self._settings = model, raster, settings.changed(progress=False)
-        self._to_tensor = (channels or Channels()).of(raster, model.inputs.channels)
+        channels = channels or Channels()
+        self._to_tensor = channels.of(raster, model.inputs.channels)
         self._workers = workers
         self._roi = roi or (0, 0, raster.size[1], raster.size[0])
         self._plan = plan_walk(settings.changed(follow_image=False), settings.scales[-1])
@@ -120,6 +122,8 @@ class RasterWalk:
         self.wanted_pixels = sum(counts.values())
         if wanted is not None and not self.fields and not may_be_empty:
             raise MagNetError(wanted.none_wanted)
+        if self.fields:
+            tell_range(raster, channels, self._to_tensor)
         together = fields_per_pass or images_per_pass(settings, self._plan, model.device)
         with ExitStack() as stack:
             self._folder = place = Path(folder)

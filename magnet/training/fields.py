@@ -18,6 +18,7 @@ from magnet.data.labels import resize_labels
 from magnet.data.unreadable import each
 from magnet.distributed import is_main
 from magnet.errors import MagNetError
+from magnet.images.rasters.declared_range import tell_range
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.resize_pixels import resize_pixels
@@ -196,6 +197,7 @@ class Fields:
         """The fields of a raster that hold a labelled pixel."""
         with self._files.open(index) as opened:
             raster = opened.raster
+            tell_range(raster, self.inputs.chosen, opened.to_tensor)
             size = field_size(raster, self._scale, self._files.inputs.resolution)
             step = min(self._step(raster, size[0], 0), self._step(raster, size[1], 1))
             fields = lay_out(raster.size, size, overlap=0, step=step)

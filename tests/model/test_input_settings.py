@@ -12,16 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zarr
+from map_data import PLACE, map_folder
 from PIL import Image
 from raster_files import noise, smooth, write_tiff
 from torch import Tensor, nn
 
 import magnet
+from magnet.data import DataFolder
+from magnet.data.check import check_split
 from magnet.errors import MagNetError
 from magnet.images import channel_statistics, normalize, to_tensor
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.networks import SEGMENTERS
 from magnet.notices import gathered
+from magnet.training.fields import Fields
 
 CLASSES = 4
 
@@ -262,17 +267,54 @@ def test_16_bits_are_not_darkened(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
+UNFIT = pytest.mark.parametrize(
     ("values", "told"),
     [((20_000, 60_000), "of which .*% lie outside of the declared range"), ((10, 400), "comes out nearly black")],
 )
+
+
+@UNFIT
 def test_values_that_do_not_fit_the_range_are_told(tmp_path: Path, values: tuple[int, int], told: str) -> None:
     pixels = np.random.default_rng(0).integers(*values, (64, 96, 2)).astype(np.uint16)
     path = write_tiff(tmp_path / "x.tif", pixels)
-    with gathered() as notices:
-        model_of(2, value_range=(0, 10_000)).predict(path)
-    assert len(notices) == 1 and notices[0].path == str(path)
-    assert re.search(told, str(notices[0]))
+    model = model_of(2, value_range=(0, 10_000))
+    for image, name in ((path, str(path)), (pixels, "image")):
+        with gathered() as notices:
+            model.predict(image)
+        assert len(notices) == 1 and notices[0].path == name
+        assert re.search(told, str(notices[0]))
+
+
+def _in_fields(folder: Path, use: str, value_range: Any) -> list[str]:
+    """What the check of data notes of a raster that is seen in fields; prediction and training warn."""
+    files = DataFolder(folder, "train")
+    files.inputs = InputSettings(channels=2, value_range=value_range, extent="ground")
+    if use == "predict":
+        model_of(2, value_range=value_range).predict_raster(files.pairs[0].image, folder / "out", overwrite=True)
+    elif use == "train":
+        Fields(files, [True], [(32, 48), (64, 96)], (64, 96))
+    else:
+        assert files.by_parts(0)
+        return check_split(files).notes
+    return []
+
+
+@UNFIT
+@pytest.mark.parametrize("use", ["predict", "train", "check"])
+def test_values_that_do_not_fit_the_range_are_told_of_fields(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, use: str, values: tuple[int, int], told: str
+) -> None:
+    folder = map_folder(tmp_path / "maps", {"train": ((150, 220),)})
+    path = folder / "images" / "map0.tif"
+    pixels = np.random.default_rng(0).integers(*values, (150, 220, 2)).astype(np.uint16)
+    pixels[:50] = 65_535  # nodata does not count
+    write_tiff(path, pixels, nodata=65_535, overviews=(2, 4), **PLACE)
+    for value_range in (values, "dtype", "percentile"):
+        notes = _in_fields(folder, use, value_range)
+        assert not caplog.messages and not [note for note in notes if "range" in note]
+    notes = _in_fields(folder, use, (0, 10_000)) + caplog.messages
+    (found,) = (note for note in notes if "range" in note)
+    assert re.search(told, found) and f"'{path}'" in found
 
 
 def test_bytes_are_refused_where_a_range_is_of_16_bits(tmp_path: Path) -> None:
@@ -283,6 +325,51 @@ def test_bytes_are_refused_where_a_range_is_of_16_bits(tmp_path: Path) -> None:
             model.predict(image)
     with pytest.raises(MagNetError, match="value_range: expected pixels of up to 3000"):
         model.predict_raster(path, tmp_path / "out")
+
+
+def test_sound_files_that_are_no_8_bit_rgb_are_not_called_corrupt(tmp_path: Path) -> None:
+    """The error names what they are, and who sees them."""
+    (tmp_path / "a.vrt").write_text("<?xml version='1.0'?>\n<VRTDataset rasterXSize='5' rasterYSize='5'></VRTDataset>")
+    np.save(tmp_path / "a.npy", noise(64, 96))
+    zarr.create_array(tmp_path / "a.zarr", data=noise(64, 96))
+    write_tiff(tmp_path / "five.tif", noise(64, 96, 5))
+    write_tiff(tmp_path / "float.tif", noise(64, 96, 1).astype(np.float32))
+    declare = r"declare the bands and values that the networks see \(bands=, value_range=; --bands"
+    model = model_of()
+    for name, message in (
+        ("a.vrt", "is a VRT, which names other files and is not followed; .*gdal_translate"),
+        ("a.npy", r"is an array of NumPy; give it to predict_raster .*, or pass the array itself \(numpy.load\)"),
+        ("a.zarr", "is an array of zarr; give it to predict_raster"),
+        ("five.tif", f"5 bands of 8 bits .*save the three bands .*, or {declare}"),
+        ("float.tif", f"32 float bits .*, or {declare}"),
+    ):
+        path = tmp_path / name
+        for use in (lambda path=path: model.predict(path), lambda path=path: list(model.predict_many([path]))):
+            with pytest.raises(MagNetError, match=message) as error:
+                use()
+            assert "corrupt" not in str(error.value) and "replace" not in str(error.value)
+    with pytest.raises(MagNetError, match="is a VRT"):
+        model.predict_raster(tmp_path / "a.vrt", tmp_path / "out")
+    # what the messages say is a way
+    assert model.predict(np.load(tmp_path / "a.npy")).labels.shape == (64, 96)
+    for name in ("a.npy", "a.zarr"):
+        assert model.predict_raster(tmp_path / name, tmp_path / name[2:]).size == (64, 96)
+    assert model_of(bands=(3, 2, 1)).predict(tmp_path / "five.tif").labels.shape == (64, 96)
+    assert model_of(value_range=(0, 255)).predict(tmp_path / "float.tif").labels.shape == (64, 96)
+
+
+def test_images_and_labels_of_other_bands_are_no_damage_to_the_check_of_data(tmp_path: Path) -> None:
+    folder = map_folder(tmp_path / "maps", {"train": ((64, 96), (64, 96))})
+    write_tiff(folder / "images" / "map0.tif", noise(64, 96, 5))
+    write_tiff(folder / "labels" / "map1.tif", noise(64, 96, 5) % 2)
+    files = DataFolder(folder, "train")
+    files.inputs = InputSettings(extent="scene")
+    wrong = check_split(files).wrong
+    (message,) = wrong["bands and values"]
+    assert "map0.tif" in message and "data.bands, data.value_range" in message
+    (message,) = wrong["unreadable"]
+    assert "labels: expected" in message and "map1.tif" in message and "5 bands" in message
+    assert "bands=" not in message  # of labels there are none to declare
 
 
 def test_other_bands_are_refused_and_listed(tmp_path: Path) -> None:

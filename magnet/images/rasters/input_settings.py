@@ -76,6 +76,11 @@ class InputSettings:
         """Whether the networks see files as 8-bit RGB, by the rules of ``magnet.images.read``."""
         return self.channels == 3 and self.bands is None and self.value_range is None
 
+    @property
+    def chosen(self) -> Channels:
+        """Which bands of a raster the networks see, and which of their values are 0 and 1."""
+        return Channels(self.bands, self.value_range)
+
     def with_given(self, **given: Any) -> InputSettings:
         """These settings with others in place of some; None is not given.
 
@@ -91,7 +96,7 @@ class InputSettings:
         Raises:
             BandsError: the raster has other bands or values. The message says which, and how to choose.
         """
-        return Channels(self.bands, self.value_range).of(raster, self.channels)
+        return self.chosen.of(raster, self.channels)
 
     def changed(self) -> dict[str, Any]:
         """The fields that are not as they are by default, for a file of JSON."""

@@ -5,26 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from magnet.bounds import Size
+from magnet.errors import MagNetError
 from magnet.images.large import fitting_size, open_image, past_limit
 from magnet.images.rasters.arrays import ArrayRaster
-from magnet.images.rasters.channels import ToTensor
+from magnet.images.rasters.declared_range import tell_range_of_whole
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.zarrs import is_zarr_folder
 from magnet.images.read import CorruptImageError, LargeImageError, read_grey
-from magnet.notices import tell
 
 __all__ = ["InputImage", "open_input", "read_input"]
-
-_SAMPLE = 1 << 20  # pixels whose values are compared with the range
-_OUTSIDE = 0.1  # share of the values; percentiles leave out 0.04
-_DARK = 1 / 6  # of the range, as in magnet.images.read
 
 
 class InputImage(NamedTuple):
@@ -59,9 +57,15 @@ def read_input(
 
     Raises:
         CorruptImageError: the file is damaged, or no image.
-        BandsError: it has other bands or values than ``inputs`` say. MagNetError: it does not exist.
+        BandsError: it has other bands or values than ``inputs`` say. MagNetError: it does not exist, or is an array of
+            zarr, which 8-bit RGB is not made of.
     """
     if inputs.plain:
+        if is_zarr_folder(Path(path)):
+            raise MagNetError(
+                f"image: expected a picture, but '{path}' is an array of zarr; give it to predict_raster (--extent "
+                "ground)"
+            )
         image = open_image(path, upright=upright)
         return InputImage(image.at_most(fitting(image.size)), None, image.size, image.turned)
     raster, turned = open_input(path, upright=upright)
@@ -73,8 +77,7 @@ def read_input(
             pixels, valid = raster.read(box, fitting(raster.size))
         else:
             pixels, valid = raster.read_level(0, box)
-        if isinstance(inputs.value_range, tuple):
-            _tell_range(path, convert, pixels, valid)
+        tell_range_of_whole(path, inputs.chosen, convert, pixels, valid)
         return InputImage(convert.seen(pixels, valid), valid, raster.size, turned)
 
 
@@ -95,31 +98,3 @@ def open_input(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[R
         raster.close()
         raster = PictureRaster(path, upright=False)
     return raster, raster.turned
-
-
-def _tell_range(path: str | os.PathLike[str], convert: ToTensor, pixels: np.ndarray, valid: np.ndarray) -> None:
-    """Tell of an image whose values are not in the range that is declared, or fill little of it."""
-    assert convert.ranges is not None
-    step = max(1, round((valid.size / _SAMPLE) ** 0.5))
-    values = pixels[::step, ::step][valid[::step, ::step]][:, list(convert.index)].astype(np.float64)
-    if not values.size:
-        return
-    low, high = (np.array(ends) for ends in zip(*convert.ranges, strict=True))
-    span = f"{values.min():g} to {values.max():g}"
-    outside = float(((values < low) | (values > high)).mean())
-    if outside > _OUTSIDE:
-        tell(
-            "hold many values outside of the declared range",
-            path,
-            f"holds values of {span}, of which {100 * outside:.0f}% lie outside of the declared range and come out "
-            "black or white",
-            "declare the range that the values have (value_range)",
-        )
-    elif float((values < low + (high - low) * _DARK).mean()) > 0.99:
-        tell(
-            "use less than a sixth of the declared range",
-            path,
-            f"holds values of {span}, of which 99% lie in the lowest sixth of the declared range, and comes out nearly "
-            "black",
-            "declare the range that the values have (value_range)",
-        )

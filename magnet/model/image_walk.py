@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from magnet.images.inputs import floats_of, pixels_of, size_of
-from magnet.images.rasters.read_input import InputImage, read_input
+from magnet.images.rasters.read_input import InputImage
+from magnet.images.rasters.scenes import read_scene, tell_ground
 from magnet.images.tensors import normalize
 from magnet.model.prediction import Prediction
 from magnet.model.walker import Walker
@@ -43,8 +44,9 @@ class ImageWalk:
     def __init__(self, model: Walker, settings: WalkSettings, image: Any, probabilities: bool) -> None:
         self._model = model
         self._settings, self._probabilities = settings, probabilities
-        if isinstance(image, (str, os.PathLike)):
-            image = read_input(image, model.inputs, fitting=lambda size: plan_walk(settings, size).scales[-1])
+        path = image if isinstance(image, (str, os.PathLike)) else None
+        if path is not None:
+            image = read_scene(path, model.inputs, lambda size: plan_walk(settings, size).scales[-1])
         self._pixels: np.ndarray | Tensor | None = pixels_of(image, model.inputs)
         self.size = size_of(self._pixels)
         self.plan = plan_walk(settings, self.size)
@@ -56,6 +58,8 @@ class ImageWalk:
                 stacklevel=3,
             )
         self._image_size = image.size if isinstance(image, InputImage) else self.size
+        if path is not None and model.inputs.extent is None:
+            tell_ground(path, self._image_size, settings.scales[-1])
         self._prediction: Prediction | None = None
 
     @property

@@ -420,7 +420,7 @@ def _open(model: MagNet, path: Path, args: argparse.Namespace) -> Raster | Input
     raster = open_ground(path, args)
     if raster is not None:
         return raster
-    return read_scene(path, model.inputs, lambda size: model.plan(size).scales[-1])
+    return read_scene(path, model.inputs, lambda size: model.plan(size).scales[-1], args.page)
 
 
 def _predict(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magnet.errors import shown
 from magnet.images.inputs import floats_of, pixels_of, size_of
 from magnet.images.rasters.read_input import InputImage
 from magnet.images.rasters.scenes import read_scene, tell_ground
@@ -34,6 +35,7 @@ class ImageWalk:
         model: a MagNet.
         settings: of the walk.
         image: as :meth:`magnet.MagNet.predict` takes it; a file is read at once.
+        page: of a TIFF of several.
         probabilities: make them at the last scale; without it its stage may have labels alone.
 
     Attributes:
@@ -41,12 +43,16 @@ class ImageWalk:
         size: (H, W) of the pixels that were read.
     """
 
-    def __init__(self, model: Walker, settings: WalkSettings, image: Any, probabilities: bool) -> None:
+    def __init__(
+        self, model: Walker, settings: WalkSettings, image: Any, probabilities: bool, page: int | None = None
+    ) -> None:
         self._model = model
         self._settings, self._probabilities = settings, probabilities
         path = image if isinstance(image, (str, os.PathLike)) else None
         if path is not None:
-            image = read_scene(path, model.inputs, lambda size: plan_walk(settings, size).scales[-1])
+            image = read_scene(path, model.inputs, lambda size: plan_walk(settings, size).scales[-1], page)
+        elif page is not None:
+            raise ValueError(f"page: expected None, as the image is no path, got {shown(page)}; leave it out")
         self._pixels: np.ndarray | Tensor | None = pixels_of(image, model.inputs)
         self.size = size_of(self._pixels)
         self.plan = plan_walk(settings, self.size)

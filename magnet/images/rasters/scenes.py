@@ -15,7 +15,7 @@ from magnet.images.large import past_limit
 from magnet.images.opening import failures
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import JP2_MAGIC, open_raster
-from magnet.images.rasters.pages import read_pages
+from magnet.images.rasters.pages import choose_page, read_pages
 from magnet.images.rasters.read_input import InputImage, read_input
 from magnet.images.rasters.sidecars import companion
 from magnet.images.rasters.slides import is_slide
@@ -28,17 +28,20 @@ __all__ = ["read_scene", "tell_ground"]
 _FIX = "for 255 there, use predict_raster() (--extent ground)"
 
 
-def read_scene(path: str | os.PathLike[str], inputs: InputSettings, fitting: Callable[[Size], Size]) -> InputImage:
+def read_scene(
+    path: str | os.PathLike[str],
+    inputs: InputSettings,
+    fitting: Callable[[Size], Size],
+    page: int | None = None,
+) -> InputImage:
     """:func:`read_input` of an image all of whose pixels are labelled; those that hold no value are told of.
 
     Other files than TIFFs, as pictures whose background is transparent, are not looked at where they are 8-bit RGB.
     """
-    found = read_input(path, inputs, fitting=fitting)
+    found = read_input(path, inputs, fitting=fitting, page=page)
     try:
-        valid = _validity(path, found) if found.valid is None else found.valid
-    except (
-        MagNetError
-    ) as error:  # its pixels were read all the same: rasterio is missing, or a file beside it is damaged
+        valid = _validity(path, found, page) if found.valid is None else found.valid
+    except MagNetError as error:  # its pixels were read: rasterio is missing, or a mask is damaged
         tell(
             "may hold pixels without a value, which are labelled as all others",
             path,
@@ -57,27 +60,27 @@ def read_scene(path: str | os.PathLike[str], inputs: InputSettings, fitting: Cal
     return found
 
 
-def _validity(path: str | os.PathLike[str], found: InputImage) -> np.ndarray | None:
+def _validity(path: str | os.PathLike[str], found: InputImage, page: int | None) -> np.ndarray | None:
     """(h, w) bool, where a TIFF holds a value, which is decoded again for that; None: it says that all pixels do."""
-    if not _may_lack_values(path):
+    if not _may_lack_values(path, page):
         return None
-    with open_raster(path) as raster:
+    with open_raster(path, page=page) as raster:
         height, width = raster.size
         box = (0, 0, width, height)
         whole = not past_limit(raster.size)
         return (raster.read_level(0, box) if whole else raster.read(box, found.pixels.shape[:2]))[1]
 
 
-def _may_lack_values(path: str | os.PathLike[str]) -> bool:
-    """Whether a TIFF has nodata, alpha or a mask."""
+def _may_lack_values(path: str | os.PathLike[str], page: int | None) -> bool:
+    """Whether a TIFF, or a page of it, has nodata, alpha or a mask."""
     if not _start(path).startswith(TIFF_MAGIC):
         return False
     try:
         pages = read_pages(path)
     except DAMAGE:  # of other pages than the one that was read
         return False
-    first = pages[0].head
-    return first.nodata or first.alpha or any(one.mask for one in pages) or companion(path, ".msk") is not None
+    head = choose_page(pages, page or 0, os.fspath(path)).head
+    return head.nodata or head.alpha or any(one.mask for one in pages) or companion(path, ".msk") is not None
 
 
 def tell_ground(path: str | os.PathLike[str], size: Size, scale: Size) -> None:

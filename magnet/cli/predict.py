@@ -40,7 +40,8 @@ from magnet.images import draw
 from magnet.images.picture import as_picture
 from magnet.images.png import write_palette_png
 from magnet.images.rasters.raster import Raster
-from magnet.images.rasters.read_input import InputImage, read_input
+from magnet.images.rasters.read_input import InputImage
+from magnet.images.rasters.scenes import read_scene
 from magnet.images.read import CorruptImageError
 from magnet.model.class_ids import class_ids
 from magnet.model.magnet import MagNet
@@ -419,7 +420,7 @@ def _open(model: MagNet, path: Path, args: argparse.Namespace) -> Raster | Input
     raster = open_ground(path, args)
     if raster is not None:
         return raster
-    return read_input(path, model.inputs, fitting=lambda size: model.plan(size).scales[-1])
+    return read_scene(path, model.inputs, lambda size: model.plan(size).scales[-1], args.page)
 
 
 def _predict(

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from magnet.cli.arguments import Parser
+from magnet.cli.arguments import Parser, wrong_values
 from magnet.errors import ArgumentError
 from magnet.images.rasters.channels import Channels
-from magnet.images.rasters.open import open_raster
+from magnet.images.rasters.open import check_page, open_raster
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.sidecars import world_file_path
 from magnet.images.rasters.zarrs import is_zarr_folder
@@ -24,7 +24,7 @@ RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".svs", ".ndpi", ".mrxs", ".scn", ".
 # options that say nothing of a scene, and their defaults
 _GROUND_ONLY = {
     "tissue": False,
-    **dict.fromkeys(("roi", "mask", "classes", "page", "resolution")),
+    **dict.fromkeys(("roi", "mask", "classes", "resolution")),
     "min_confidence": 0.0,
     "overlap": OVERLAP,
     "workers": WORKERS,
@@ -169,6 +169,9 @@ def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
                 f"--{name.replace('_', '-')}: expected a raster segmented field by field, but '{path}' is a scene: no "
                 "place on earth and no pixel size; give --extent ground"
             )
+    if path.is_file():  # else it is told when its turn comes
+        with wrong_values():
+            check_page(path, args.page)
     return None
 
 

@@ -13,9 +13,9 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.resolution import as_resolution, ratio_of
 from magnet.images.rasters.sidecars import world_file_path
 from magnet.images.rasters.slides import is_slide
-from magnet.images.tiff import DAMAGE, TIFF_MAGIC
+from magnet.images.tiff import TIFF_MAGIC
 
-__all__ = ["field_size", "has_place", "is_ground"]
+__all__ = ["field_size", "is_ground"]
 
 
 def field_size(raster: Raster, scale: Size, resolution: str | None) -> Size:
@@ -55,19 +55,6 @@ def is_ground(path: str | os.PathLike[str], extent: str | None, scale: Size, res
         if raster.place is None and raster.resolution is None:
             return False
         return _exceeds(raster.size, field_size(raster, scale, resolution if raster.resolution else None))
-
-
-def has_place(path: str | os.PathLike[str]) -> bool:
-    """Whether a TIFF says where it lies, or a world file beside an image; False for those that are damaged, too."""
-    if world_file_path(path) is not None:
-        return True
-    try:
-        with failures(path), open(path, "rb") as file:
-            if not file.read(4).startswith(TIFF_MAGIC):
-                return False
-        return any(page.geo for page in read_pages(path))
-    except DAMAGE:
-        return False
 
 
 def _may_be(path: Path, scale: Size | None) -> bool:

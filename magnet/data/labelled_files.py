@@ -12,7 +12,7 @@ import numpy as np
 
 from magnet.bounds import Size
 from magnet.data.dataset import IGNORE_INDEX, Colour
-from magnet.data.extent import has_place, is_ground
+from magnet.data.extent import is_ground
 from magnet.data.label_raster import LabelRaster, is_larger
 from magnet.data.labelled_raster import LabelledRaster
 from magnet.data.labels import Decoded, LabelCode, Tally, count_windows, lossy_message, open_labels
@@ -27,6 +27,7 @@ from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.read_input import open_input, read_input
+from magnet.images.rasters.where import has_place
 from magnet.images.read import IMAGE_SUFFIXES
 from magnet.notices import tell
 

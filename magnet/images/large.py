@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from magnet.bounds import Size
+from magnet.errors import MagNetError
 from magnet.images.read import LargeImageError, is_large, read_opaque, read_turned
 from magnet.images.vips_file import LargeFile, bilinear
 
@@ -42,16 +43,21 @@ class WindowedImage:
         turned: the orientation tag, 1 to 8; 1 where there is none.
     """
 
-    def __init__(self, path: str | os.PathLike[str], upright: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike[str], upright: bool = True, page: int | None = None) -> None:
         self.path = path
-        self._upright = upright
+        self._upright, self._page = upright, page
         self._opaque: np.ndarray | None = None  # read when it is asked for
         self._alpha_known = False
         self._pixels: np.ndarray | None = None
         self._file: LargeFile | None = None
         try:
-            self._pixels, self.turned = read_turned(path, upright=upright)
+            self._pixels, self.turned = read_turned(path, upright=upright, page=page)
         except LargeImageError:
+            if page is not None:
+                raise MagNetError(
+                    f"page: expected a file within Pillow's size limit to read a page of it as a scene, but '{path}' "
+                    "is past it; use predict_raster() (--extent ground), or save the page as a file of its own"
+                ) from None
             self._file = LargeFile(path, upright)
             self.turned = self._file.turned
         self.large = self._pixels is None
@@ -76,7 +82,7 @@ class WindowedImage:
         if self._file is not None:
             return self._file.opaque(box)
         if not self._alpha_known:
-            self._opaque, self._alpha_known = read_opaque(self.path, upright=self._upright), True
+            self._opaque, self._alpha_known = read_opaque(self.path, upright=self._upright, page=self._page), True
         if self._opaque is None:
             return np.ones((y1 - y0, x1 - x0), bool)
         return self._opaque[y0:y1, x0:x1].copy()
@@ -107,14 +113,19 @@ class WindowedImage:
         return self._pixels if self._pixels is not None else self.resized(size)
 
 
-def open_image(path: str | os.PathLike[str], *, upright: bool = True) -> WindowedImage:
+def open_image(path: str | os.PathLike[str], *, upright: bool = True, page: int | None = None) -> WindowedImage:
     """Open an image of any size, upright as its EXIF tag says, or as its rows are stored.
+
+    Args:
+        path: the file.
+        upright: turn it as its tag says.
+        page: the number of a page that a TIFF has, from 0; None: it has to be one picture.
 
     Raises:
         CorruptImageError: the file is corrupt, not an image, or, past Pillow's size limit, of a kind not read there.
         MagNetError: it does not exist, is no file, may not be read, or is past the limit and libvips is not installed.
     """
-    return WindowedImage(path, upright)
+    return WindowedImage(path, upright, page)
 
 
 def read_nearest(path: str | os.PathLike[str], size: Size) -> np.ndarray:

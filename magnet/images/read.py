@@ -75,11 +75,19 @@ def read_image(path: str | os.PathLike[str], *, upright: bool = True) -> np.ndar
     return read_turned(path, upright=upright)[0]
 
 
-def read_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[np.ndarray, int]:
-    """As :func:`read_image`, and the orientation tag of the file: 1 where there is none."""
-    head = checked_head(path)
+def read_turned(
+    path: str | os.PathLike[str], *, upright: bool = True, page: int | None = None
+) -> tuple[np.ndarray, int]:
+    """As :func:`read_image`, and the orientation tag of the file: 1 where there is none.
+
+    Args:
+        page: the number of a page that a TIFF has, from 0; None: it has to be one picture.
+    """
+    head = checked_head(path, page)
     try:
         with opened(path) as image:
+            if page:
+                image.seek(page)
             if _past_limit(image):
                 raise too_large(path, f"{image.width * image.height} pixels")
             if image.format != "TIFF" and getattr(image, "is_animated", False):
@@ -108,11 +116,15 @@ def read_turned(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[
         raise
 
 
-def checked_head(path: str | os.PathLike[str]) -> TiffHead | None:
-    """The head of a TIFF whose pixels can be read as they are meant; None for other files. Errors name the file."""
+def checked_head(path: str | os.PathLike[str], page: int | None = None) -> TiffHead | None:
+    """The head of a TIFF whose pixels can be read as they are meant; None for other files. Errors name the file.
+
+    Args:
+        page: as of :func:`read_turned`.
+    """
     check_file(path)
     with failures(path):
-        head = read_head(path)
+        head = read_head(path, page)
     if head is not None:
         try:
             head.check()
@@ -177,10 +189,12 @@ def _read(
     return (unturned(pixels, turned) if head and not upright else pixels), turned
 
 
-def read_opaque(path: str | os.PathLike[str], *, upright: bool = True) -> np.ndarray | None:
+def read_opaque(path: str | os.PathLike[str], *, upright: bool = True, page: int | None = None) -> np.ndarray | None:
     """Where an image that :func:`read_image` reads is not fully transparent, (H, W) bool; None: it has no alpha."""
-    head = checked_head(path)
+    head = checked_head(path, page)
     with opened(path) as image:
+        if page:
+            image.seek(page)
         if not _has_alpha(image) or (head and not head.alpha and head.bands > head.colours):
             return None
         turned = head.turned if head else orientation(image)

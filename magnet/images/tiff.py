@@ -89,8 +89,9 @@ class TiffHead:
         pieces: strips or tiles that the pixels need, the entries of their table, and how many of these are empty.
         missing: bytes that strips or tiles lack: of what uncompressed pixels need, or of what the table promises.
         deflated: the pieces, where they are compressed by deflate, and of interleaved 8 bits or of 16-bit grey.
-        pages: of one size, this one included; 2 stands for all more.
+        pages: of one size, this one included; 1 where one of them was asked for.
         larger: (H, W) of another page that is larger; None: there is none.
+        planes: it holds several pictures.
         nodata: it names a value of pixels that hold none, as GDAL writes it.
     """
 
@@ -110,6 +111,7 @@ class TiffHead:
     deflated: Pieces | None = None
     pages: int = 1
     larger: tuple[int, int] | None = None
+    planes: bool = False
     nodata: bool = False
 
     @property
@@ -156,16 +158,22 @@ class TiffHead:
             raise CorruptImageError(
                 f"image: expected a whole TIFF, got {self.missing} bytes fewer than its pixels need; write it anew"
             )
+        if self.planes:
+            raise CorruptImageError(
+                "image: expected one picture, got a TIFF of several planes in one page, of which only the first is "
+                "read; save the one that is meant, or the bands as one RGB image"
+            )
         if self.pages > 1:
             raise CorruptImageError(
-                "image: expected one picture, got a TIFF of several pages or planes of one size, of which only the "
-                "first is read; save the one that is meant, or the bands as one RGB image"
+                f"image: expected one picture, got a TIFF of {self.pages} pages of one size, of which only the first "
+                "is read; predict one by its number, from 0 (page=N, --page N), or save the one that is meant, or the "
+                "bands as one RGB image"
             )
         if self.larger:
             raise CorruptImageError(
                 f"image: expected one picture, got a TIFF whose first page is {self.size[0]}x{self.size[1]} (HxW), and "
-                f"another one {self.larger[0]}x{self.larger[1]}, while only the first is read; save the page that is "
-                "meant as a file of its own"
+                f"another one {self.larger[0]}x{self.larger[1]}, while only the first is read; predict one "
+                "by its number, from 0 (page=N, --page N), or save the page that is meant as a file of its own"
             )
         if self.kind in ("complex", "untyped") or self.meaning not in _COLOURS:
             raise self._refusal("8 or 16 bits of grey, RGB or CMYK")
@@ -248,13 +256,17 @@ def head_of(tags: Mapping[int, Any]) -> TiffHead:
         pieces=_pieces(tags, (height, width), bands if separate else 1),
         missing=_missing(tags, (height, width), bands, int(bits), separate),
         deflated=_deflated(tags, (height, width)) if as_pillow_reads else None,
-        pages=2 if deep else 1,
+        planes=deep,
         nodata=_NODATA in tags,
     )
 
 
-def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
-    """The head of a TIFF; None where the file is none, or where its head is damaged: its decoder says how."""
+def read_head(path: str | os.PathLike[str], page: int | None = None) -> TiffHead | None:
+    """The head of a TIFF; None where the file is none, or where its head is damaged: its decoder says how.
+
+    Args:
+        page: the number of one that is there, from 0; None: the first, and of the others that there are.
+    """
     with open(path, "rb") as file, quiet():
         prefix = file.read(8)
         if prefix[:4] not in TIFF_MAGIC:
@@ -266,16 +278,21 @@ def read_head(path: str | os.PathLike[str]) -> TiffHead | None:
             first = tags.next
             file.seek(first)
             tags.load(file)
+            for _ in range(page or 0):
+                following = tags.next
+                tags = TiffImagePlugin.ImageFileDirectory_v2(prefix)
+                file.seek(following)
+                tags.load(file)
             head = head_of(tags)
             head = replace(head, missing=head.missing + _beyond(tags, head, os.fstat(file.fileno()).st_size))
         except DAMAGE:
             return None
-        for size in _other_pages(file, prefix, tags, first) if head.pages == 1 else ():
-            if size == head.size:
-                return replace(head, pages=2)
-            if size[0] * size[1] >= head.size[0] * head.size[1]:  # also the same picture, turned
-                return replace(head, larger=size)
-        return head
+        if head.planes or page is not None:
+            return head
+        others = list(_other_pages(file, prefix, tags, first))
+        larger = [(height, width) for height, width in others if height * width >= head.size[0] * head.size[1]]
+        larger = [size for size in larger if size != head.size]  # also the same picture, turned
+        return replace(head, pages=1 + others.count(head.size), larger=larger[0] if larger else None)
 
 
 def _other_pages(file: BinaryIO, prefix: bytes, tags: Any, first: int) -> Iterator[tuple[int, int]]:

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magnet.errors import shown
 from magnet.images.inputs import floats_of, pixels_of, size_of
-from magnet.images.rasters.read_input import InputImage, read_input
+from magnet.images.rasters.read_input import InputImage
+from magnet.images.rasters.scenes import read_scene, tell_ground
 from magnet.images.tensors import normalize
 from magnet.model.prediction import Prediction
 from magnet.model.walker import Walker
@@ -33,6 +35,7 @@ class ImageWalk:
         model: a MagNet.
         settings: of the walk.
         image: as :meth:`magnet.MagNet.predict` takes it; a file is read at once.
+        page: of a TIFF of several.
         probabilities: make them at the last scale; without it its stage may have labels alone.
 
     Attributes:
@@ -40,11 +43,16 @@ class ImageWalk:
         size: (H, W) of the pixels that were read.
     """
 
-    def __init__(self, model: Walker, settings: WalkSettings, image: Any, probabilities: bool) -> None:
+    def __init__(
+        self, model: Walker, settings: WalkSettings, image: Any, probabilities: bool, page: int | None = None
+    ) -> None:
         self._model = model
         self._settings, self._probabilities = settings, probabilities
-        if isinstance(image, (str, os.PathLike)):
-            image = read_input(image, model.inputs, fitting=lambda size: plan_walk(settings, size).scales[-1])
+        path = image if isinstance(image, (str, os.PathLike)) else None
+        if path is not None:
+            image = read_scene(path, model.inputs, lambda size: plan_walk(settings, size).scales[-1], page)
+        elif page is not None:
+            raise ValueError(f"page: expected None, as the image is no path, got {shown(page)}; leave it out")
         self._pixels: np.ndarray | Tensor | None = pixels_of(image, model.inputs)
         self.size = size_of(self._pixels)
         self.plan = plan_walk(settings, self.size)
@@ -56,6 +64,8 @@ class ImageWalk:
                 stacklevel=3,
             )
         self._image_size = image.size if isinstance(image, InputImage) else self.size
+        if path is not None and model.inputs.extent is None:
+            tell_ground(path, self._image_size, settings.scales[-1])
         self._prediction: Prediction | None = None
 
     @property

@@ -277,6 +277,7 @@ class MagNet(Networks):
         self,
         image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | InputImage,
         *,
+        page: int | None = None,
         return_stages: bool = False,
         probabilities: bool = True,
         **changes: Unpack[SettingsGiven],
@@ -289,6 +290,7 @@ class MagNet(Networks):
                 With other ``channels``, ``bands`` or a ``value_range``: a path of whatever :func:`magnet.open_raster`
                 reads, an (H, W, bands) array or a (bands, H, W) tensor of integers, which are taken as a file is, or a
                 (channels, H, W) tensor of floats in [0, 1], which is what the networks see.
+            page: the number of a page of a TIFF, from 0.
             return_stages: keep what each scale saw and did, for pictures; this keeps the map of every scale.
             probabilities: False returns labels alone, the same ones, and where the image has the size of the last scale
                 no probabilities are made there, which saves time and memory.
@@ -305,7 +307,7 @@ class MagNet(Networks):
             TypeError, ValueError: ``image`` is none of the above, a setting is not valid, or a network's output does
                 not fit.
         """
-        walk = self.walk(image, probabilities=probabilities or return_stages, **changes)
+        walk = self.walk(image, page=page, probabilities=probabilities or return_stages, **changes)
         return predictions([walk], return_stages=return_stages, probabilities=probabilities)[0]
 
     @overload
@@ -377,6 +379,7 @@ class MagNet(Networks):
         self,
         image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | InputImage,
         *,
+        page: int | None = None,
         probabilities: bool = True,
         **changes: Unpack[SettingsGiven],
     ) -> ImageWalk:
@@ -384,7 +387,7 @@ class MagNet(Networks):
 
         Arguments and errors are those of :meth:`predict`. Nothing keeps a stage but who takes it.
         """
-        return ImageWalk(self, self._changed(changes), image, probabilities)
+        return ImageWalk(self, self._changed(changes), image, probabilities, page)
 
     def predict_raster(
         self,

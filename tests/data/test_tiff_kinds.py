@@ -299,16 +299,16 @@ def test_planes_in_pages_are_not_lost(tmp_path: Path, monkeypatch: pytest.Monkey
         for found in both(path, monkeypatch):
             assert isinstance(found, str) == refused
             if refused:
-                assert "several pages or planes of one size" in str(found)
+                assert "a TIFF of 2 pages of one size" in str(found) and "page=N, --page N" in str(found)
     page.save(path, description="ImageJ=1.53\nimages=4\nchannels=4\n")
     for found in both(path, monkeypatch):
-        assert isinstance(found, str) and "several pages" in found
+        assert isinstance(found, str) and "several planes in one page" in found
 
 
 def test_a_thumbnail_before_the_picture_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.tif"
     pages = {size: Image.new("L", size, 9) for size in ((24, 16), (20, 10), (96, 64))}
-    told = "first page is 16x24 (HxW), and another one 64x96, while only the first is read; save the page"
+    told = "first page is 16x24 (HxW), and another one 64x96, while only the first is read; predict one by its number"
     for order, refused in (
         ([(24, 16), (96, 64)], True),
         ([(24, 16), (20, 10), (96, 64)], True),
@@ -320,7 +320,7 @@ def test_a_thumbnail_before_the_picture_is_not_taken_for_it(tmp_path: Path, monk
     # a later page of one size, after a smaller one
     pages[24, 16].save(path, save_all=True, append_images=[pages[20, 10], pages[24, 16]])
     for found in both(path, monkeypatch):
-        assert isinstance(found, str) and "several pages or planes of one size" in found
+        assert isinstance(found, str) and "a TIFF of 2 pages of one size" in found
 
 
 def test_pages_that_are_copies_or_below_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from magnet.images.rasters.tiffs import open_jp2, open_tiff
 from magnet.images.rasters.zarrs import is_zarr_folder, is_zarr_object, open_zarr
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 
-__all__ = ["JP2_MAGIC", "open_raster", "open_stored"]
+__all__ = ["JP2_MAGIC", "check_page", "open_raster", "open_stored"]
 
 _NPY = b"\x93NUMPY"
 JP2_MAGIC = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -47,9 +47,7 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
             CorruptImageError is one, too.
         TypeError, ValueError: ``source`` is of another kind, or an array of another shape or type.
     """
-    page = as_number(page)
-    if page is not None and not is_int(page):
-        raise TypeError(f"page: expected an int or None, got {shown(page)}; give the number of a page, from 0")
+    page = _page_number(page)
     if isinstance(source, np.ndarray):
         _no_page(page, "an array")
         return ArrayRaster(source)
@@ -80,6 +78,26 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
     return PictureRaster(path)
 
 
+def check_page(path: str | os.PathLike[str], page: Any) -> int | None:
+    """The number of a page that a file has, as an int; None stays None.
+
+    Raises:
+        CorruptImageError: the file is damaged.
+        MagNetError: there is no such file, or no page of that number.
+        TypeError, ValueError: it is no number; or the file is no TIFF and has no pages.
+    """
+    page = _page_number(page)
+    if page is None:
+        return None
+    check_file(path)
+    with failures(path), open(path, "rb") as file:
+        start = file.read(4)
+    if not start.startswith(TIFF_MAGIC):
+        _no_page(page, f"'{path}'")
+    choose_page(_pages(Path(path)), page, str(path))
+    return page
+
+
 def open_stored(path: str | os.PathLike[str]) -> GeoRaster | None:
     """A TIFF or JPEG 2000 file whose samples are read as they are stored, rows and palette entries included, as those
     of labels are; None: a file of another kind.
@@ -104,6 +122,13 @@ def _pages(path: Path) -> list[TiffPage]:
             raise unreadable(path, error) from error
 
 
+def _page_number(page: Any) -> int | None:
+    page = as_number(page)
+    if page is not None and not is_int(page):
+        raise TypeError(f"page: expected an int or None, got {shown(page)}; give the number of a page, from 0")
+    return None if page is None else int(page)
+
+
 def _no_page(page: int | None, what: str) -> None:
     if page is not None:
         raise ValueError(f"page: expected None, as {what} is no TIFF and has no pages, got {page}; leave it out")
@@ -115,12 +140,12 @@ def _open_tiff(path: Path, page: int | None) -> Raster:
         return SlideRaster(path)
     main = choose_page(pages, page, str(path))
     if _for_pillow(pages, main):
-        return PictureRaster(path)
+        return PictureRaster(path, page=page)
     try:
         return open_tiff(path, pages, page)
     except MagNetError as error:
         if isinstance(error.__cause__, ImportError) and _is_plain(pages, main) and world_file(path) is None:
-            return PictureRaster(path)
+            return PictureRaster(path, page=page)
         raise
 
 

@@ -100,7 +100,7 @@ def choose_page(pages: Sequence[TiffPage], page: int | None, name: str) -> TiffP
             raise MagNetError(
                 f"page: expected 0 to {len(whole) - 1}, the pages of '{name}', got {shown(page)}; give one of these"
             )
-        return whole[page]
+        return _one_plane(whole[page], name)
     pictures = [one for one in whole if not (one.reduced or one.mask)] or whole
     largest = max(pictures, key=lambda one: one.head.size[0] * one.head.size[1])
     others = [one for one in pictures if sorted(one.head.size) == sorted(largest.head.size)]
@@ -110,12 +110,17 @@ def choose_page(pages: Sequence[TiffPage], page: int | None, name: str) -> TiffP
             f"image: expected one picture, but '{name}' has {len(others)} pages of {height}x{width} (HxW); give the "
             f"number of one, page=N (--page N), {others[0].number} to {others[-1].number}"
         )
-    if largest.head.pages > 1:
+    return _one_plane(largest, name)
+
+
+def _one_plane(page: TiffPage, name: str) -> TiffPage:
+    if page.head.planes:
+        height, width = page.head.size
         raise MagNetError(
             f"image: expected one picture, but '{name}' has several planes of {height}x{width} (HxW) in one page; save "
             "the one that is meant as a file of its own"
         )
-    return largest
+    return page
 
 
 def levels_of(pages: Sequence[TiffPage], main: TiffPage) -> list[TiffPage]:

@@ -27,8 +27,8 @@ class PictureRaster(Raster):
         large: whether it is past Pillow's size limit.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, upright: bool = True) -> None:
-        self._image = open_image(path, upright=upright)
+    def __init__(self, path: str | os.PathLike[str], *, upright: bool = True, page: int | None = None) -> None:
+        self._image = open_image(path, upright=upright, page=page)
         self.turned, self.large = self._image.turned, self._image.large
         self.has_palette = _has_palette(path)
         self._alpha = threading.Lock()  # which is read once, when a window is first asked for

@@ -16,7 +16,7 @@ from magnet.images.large import fitting_size, open_image, past_limit
 from magnet.images.rasters.arrays import ArrayRaster
 from magnet.images.rasters.declared_range import tell_range_of_whole
 from magnet.images.rasters.input_settings import InputSettings
-from magnet.images.rasters.open import open_raster
+from magnet.images.rasters.open import check_page, open_raster
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.zarrs import is_zarr_folder
@@ -45,6 +45,7 @@ def read_input(
     *,
     upright: bool = True,
     fitting: Callable[[Size], Size] = fitting_size,
+    page: int | None = None,
 ) -> InputImage:
     """Read an image file as networks see it.
 
@@ -54,21 +55,24 @@ def read_input(
             file.
         upright: turn pictures as their EXIF tag says.
         fitting: (H, W) of a file past Pillow's size limit -> that it is read at.
+        page: the number of a page of a TIFF, from 0; None: it has to be one picture.
 
     Raises:
         CorruptImageError: the file is damaged, or no image.
-        BandsError: it has other bands or values than ``inputs`` say. MagNetError: it does not exist, or is an array of
-            zarr, which 8-bit RGB is not made of.
+        BandsError: it has other bands or values than ``inputs`` say. MagNetError: it is not there, has no such page, or
+            is an array of zarr, which 8-bit RGB is not made of.
+        TypeError, ValueError: ``page`` is no number, or the file has no pages.
     """
+    page = check_page(path, page)
     if inputs.plain:
         if is_zarr_folder(Path(path)):
             raise MagNetError(
                 f"image: expected a picture, but '{path}' is an array of zarr; give it to predict_raster (--extent "
                 "ground)"
             )
-        image = open_image(path, upright=upright)
+        image = open_image(path, upright=upright, page=page)
         return InputImage(image.at_most(fitting(image.size)), None, image.size, image.turned)
-    raster, turned = open_input(path, upright=upright)
+    raster, turned = open_input(path, upright=upright, page=page)
     with raster:
         convert = inputs.of(raster)
         height, width = raster.size
@@ -81,20 +85,20 @@ def read_input(
         return InputImage(convert.seen(pixels, valid), valid, raster.size, turned)
 
 
-def open_input(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[Raster, int]:
+def open_input(path: str | os.PathLike[str], *, upright: bool = True, page: int | None = None) -> tuple[Raster, int]:
     """An image file as a raster whose bands are those of the file, and its orientation tag (1: none).
 
     ``magnet.open_raster`` makes RGB of all that Pillow reads; here grey pictures have their one band, of 8 or 16 bits.
     """
-    if os.path.isfile(path):
+    if page is None and os.path.isfile(path):  # pages are of TIFFs
         with contextlib.suppress(CorruptImageError, LargeImageError):  # which are told of, or read, below
             grey = read_grey(path, upright=upright)
             if grey is not None:
                 return ArrayRaster(grey[0], os.fspath(path)), grey[1]
-    raster = open_raster(path)
+    raster = open_raster(path, page=page)
     if not isinstance(raster, PictureRaster):
         return raster, 1
     if raster.turned != 1 and not upright:
         raster.close()
-        raster = PictureRaster(path, upright=False)
+        raster = PictureRaster(path, upright=False, page=page)
     return raster, raster.turned

@@ -11,12 +11,15 @@ import numpy as np
 from magnet.bounds import Size
 from magnet.errors import MagNetError
 from magnet.extras import needed
+from magnet.images.opening import failures
 from magnet.images.rasters.ground import ground_sides, unit_metres
+from magnet.images.rasters.pages import read_pages
 from magnet.images.rasters.raster import Place, Resolution, Transform
 from magnet.images.rasters.resolution import degree_lengths, square
-from magnet.images.rasters.sidecars import projection_file, world_file
+from magnet.images.rasters.sidecars import projection_file, world_file, world_file_path
+from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 
-__all__ = ["IDENTITY", "crs_beside", "place_and_resolution", "place_beside"]
+__all__ = ["IDENTITY", "crs_beside", "has_place", "place_and_resolution", "place_beside"]
 
 IDENTITY: Transform = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _PSEUDO_MERCATOR = 3857
@@ -82,3 +85,16 @@ def place_and_resolution(
         return Place(crs.wkt, transform), square(height, width, "m", name)
     height, width = math.hypot(b * east, e * north), math.hypot(a * east, d * north)
     return Place(crs.wkt, transform), square(height, width, "m", name)
+
+
+def has_place(path: str | os.PathLike[str]) -> bool:
+    """Whether a TIFF says where it lies, or a world file beside an image; False for those that are damaged, too."""
+    if world_file_path(path) is not None:
+        return True
+    try:
+        with failures(path), open(path, "rb") as file:
+            if not file.read(4).startswith(TIFF_MAGIC):
+                return False
+        return any(page.geo for page in read_pages(path))
+    except DAMAGE:
+        return False

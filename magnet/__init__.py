@@ -46,8 +46,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "images":  # which messages name
-        return importlib.import_module("magnet.images")
+    if name in ("evaluation", "images"):  # which messages name
+        return importlib.import_module(f"magnet.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'magnet' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)

@@ -7,6 +7,8 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import torch
 from code_blocks import ROOT, blocks_of, run_python
 from PIL import Image
+from processes import environment
 from raster_files import smooth, write_tiff
 from tiny_model import save_tiny_model
 from torch import nn
@@ -72,6 +75,33 @@ def test_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert set(record.outputs) == {"labels", "confidence", "polygons", "areas"}
     assert all(Path(path).is_file() for path in record.outputs.values())
+
+
+def lines_in_text(page: Path) -> set[str]:
+    """What the text of a page, outside of its blocks of code, names of the package: names with dots, and imports."""
+    text = re.sub(r"^```.*?^```$|^:::.*?$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    imports = r"`(from magnet[\w.]* import [\w, ]+|import magnet[\w.]*)`"
+    names = r"(?<![\w./-])magnet(?:\.[A-Za-z_]\w*)+(?![\w/])"
+    found = {*re.findall(imports, text), *re.findall(names, re.sub(imports, "", text))}
+    return {line for line in found if not line.endswith(".py")}
+
+
+LINES = sorted(set().union(*map(lines_in_text, PAGES)))
+
+
+def test_names_in_the_text_are_found() -> None:
+    assert {"magnet.MagNet", "magnet.images.normalize", "magnet.evaluation.metrics.confusion_matrix"} <= {*LINES}
+    assert sum(line.startswith("from ") for line in LINES) >= 2
+
+
+@pytest.mark.parametrize("first", sorted({line.split(".")[1] for line in LINES if not line.startswith("from ")}))
+def test_names_in_the_text_are_there_after_import_magnet_alone(first: str) -> None:
+    lines = [line for line in LINES if line.startswith(f"magnet.{first}.") or line == f"magnet.{first}"]
+    subprocess.run([sys.executable, "-c", "\n".join(["import magnet", *lines])], env=environment(), check=True)
+
+
+def test_imports_in_the_text_are_possible() -> None:
+    exec("\n".join(line for line in LINES if line.startswith("from ")), {})
 
 
 def commands_of(page: Path) -> list[str]:

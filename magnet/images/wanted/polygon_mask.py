@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from magnet.images.label_files.place import crs_of
 from magnet.images.opening import failures
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.transforms import inverse
+from magnet.images.wanted.polygon_fill import PolygonFill
 
 __all__ = ["PolygonMask"]
 
@@ -37,21 +39,21 @@ class PolygonMask:
         identity: of the file.
 
     Raises:
-        MagNetError: it is no GeoJSON, holds no polygon, or has coordinates that cannot be those of this raster;
-            rasterio is not installed.
+        MagNetError: it is no GeoJSON, holds no polygon, or has coordinates that cannot be those of this raster.
     """
 
     def __init__(self, path: Path, raster: Raster, identity: str) -> None:
-        self._rasterize = need("rasterio.features", "geo", f"the mask '{path}'").rasterize
         content = _parsed(path)
-        polygons = [[np.array(ring) for ring in polygon] for polygon in _polygons(content, path)]
+        rings: list[int] = []
+        polygons: list[int] = []
+        given: list[list[float]] = []
+        for polygon in _polygons(content, path):
+            polygons.append(len(polygon))
+            rings.extend(map(len, polygon))
+            given.extend(chain.from_iterable(polygon))
         if not polygons:
             raise MagNetError(f"mask: expected polygons in '{path}', got none; draw what is wanted as polygons")
-        corners = _in_pixels(np.concatenate([ring for one in polygons for ring in one]), content, path, raster)
-        ends = np.cumsum([len(ring) for one in polygons for ring in one])
-        rings = iter(np.split(corners, ends[:-1]))
-        self._polygons = [[next(rings) for _ in one] for one in polygons]
-        self._bounds = np.array([(*one[0].min(axis=0), *one[0].max(axis=0)) for one in self._polygons])
+        self._fill = PolygonFill(_in_pixels(np.array(given), content, path, raster), rings, polygons)
         self.identity = f"mask {identity}"
         self.none_wanted = (
             f"mask: expected polygons that hold pixels of '{raster.name}', but those of '{path}' hold none that is "
@@ -59,14 +61,7 @@ class PolygonMask:
         )
 
     def read(self, box: Box) -> np.ndarray:
-        x0, y0, x1, y1 = box
-        left, top, right, bottom = self._bounds.T
-        near = np.flatnonzero((left < x1) & (right > x0) & (top < y1) & (bottom > y0))
-        if not len(near):
-            return np.zeros((y1 - y0, x1 - x0), bool)
-        place = need("rasterio", "geo").Affine(1, 0, x0, 0, 1, y0)
-        shapes = [({"type": "Polygon", "coordinates": [one.tolist() for one in self._polygons[i]]}, 1) for i in near]
-        return self._rasterize(shapes, (y1 - y0, x1 - x0), transform=place, dtype=np.uint8).astype(bool)  # type: ignore[no-any-return]
+        return self._fill.read(box)
 
 
 def _parsed(path: Path) -> Any:

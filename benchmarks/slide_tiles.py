@@ -24,6 +24,7 @@ from PIL import Image
 from magnet import MagNet, open_raster
 from magnet.images.wanted.masks import open_wanted
 from magnet.model.raster_walk import RasterWalk
+from magnet.walk.fields import OVERLAP
 
 TILE = 256
 _COARSEST = 512
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--n-patches", type=int, help="of 16 in a field at the last scale")
     parser.add_argument("--factor", type=int, default=2, choices=(2, 4), help="from level to level")
     parser.add_argument("--step", type=int, default=2, choices=(2, 4), help="from scale to scale of the model")
-    parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument("--overlap", type=float, default=OVERLAP)
     parser.add_argument("--file", type=Path, help="an existing one, or where to keep it")
     args = parser.parse_args()
 

@@ -15,7 +15,7 @@ from magnet.walk.grid import Box
 
 __all__ = ["OVERLAP", "Field", "lay_out"]
 
-OVERLAP = 0.25  # of a field, with the next one
+OVERLAP = 0.125  # of a field, with the next one; see docs/large.md, "Measured"
 
 
 class Field(NamedTuple):

@@ -30,7 +30,7 @@ from magnet.images.label_files.blocks import NO_ANSWER
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.tensors import normalize, to_tensor
 from magnet.networks import RefinementModule, build_segmenter
-from magnet.walk.fields import lay_out
+from magnet.walk.fields import OVERLAP, lay_out
 from magnet.walk.maps import labels_at
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -135,7 +135,7 @@ def test_modes_that_are_no_walk_see_the_fields_that_walks_see(tmp_path: Path, mo
     with torch.inference_mode():
         # of a file without levels fields begin anywhere, as there are no coarser pixels to lie on
         expected = np.full((130, 170), 255, np.uint8)
-        for field in lay_out((130, 170), FIELD, overlap=0.25):
+        for field in lay_out((130, 170), FIELD, overlap=OVERLAP):
             x0, y0, x1, y1 = field.box
             labels = predict(model, pixels[y0:y1, x0:x1], mode).byte().numpy()
             a, b, c, d = field.own
@@ -153,7 +153,7 @@ def test_coarse_is_read_from_its_own_level(tmp_path: Path) -> None:
         level = np.moveaxis(file.read(), 0, -1)
     model, data = build(**EXACT), DataFolder(path, "test")
     expected = np.full((144, 192), 255, np.uint8)
-    for field in lay_out((144, 192), FIELD, overlap=0.25, step=4):
+    for field in lay_out((144, 192), FIELD, overlap=OVERLAP, step=4):
         x0, y0, x1, y1 = field.box
         small = to_tensor(level[y0 // 4 : y1 // 4, x0 // 4 : x1 // 4])[None]
         assert small.shape[-2:] == (12, 16)

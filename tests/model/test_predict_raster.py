@@ -26,7 +26,7 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.tensors import normalize, to_tensor
 from magnet.model.raster_walk import RasterWalk
 from magnet.walk.field_views import FieldViews
-from magnet.walk.fields import lay_out
+from magnet.walk.fields import OVERLAP, lay_out
 from magnet.walk.plan import plan_walk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,7 +41,7 @@ def by_hand(model: MagNet, pixels: np.ndarray, size: tuple[int, int] = FIELD, **
     height, width = pixels.shape[:2]
     own = own_statistics(to_tensor(pixels)[None]) if changes.get("match_colours") else None
     result = np.full((height, width), 255, np.uint8)
-    for field in lay_out((height, width), size, overlap=0.25, step=1):
+    for field in lay_out((height, width), size, overlap=OVERLAP, step=1):
         x0, y0, x1, y1 = field.box
         image = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
         part = pixels[y0:y1, x0:x1]
@@ -177,7 +177,7 @@ def test_a_walk_that_was_broken_off_goes_on_with_the_fields_that_are_left(tmp_pa
     expected = by_hand(model, pixels)
     done = 0
     with open_raster(pixels) as raster:
-        fields = len(lay_out(raster.size, FIELD, overlap=0.25))
+        fields = len(lay_out(raster.size, FIELD, overlap=OVERLAP))
         for reads in (45, 30, 0, 70):  # a field takes 18
             failing = _Failing(raster, reads)
             walk = RasterWalk(model, failing, model.settings, tmp_path, ["a"], workers=2)

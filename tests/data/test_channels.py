@@ -167,17 +167,19 @@ def test_percentiles_leave_nodata_out_and_need_values() -> None:
     assert (Channels(value_range="percentile").of(Named(flat))(flat) == 0).all()
 
 
-def test_a_large_coarsest_level_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_coarsest_level_is_sampled() -> None:
     y, x = np.mgrid[:900, :1100]
     pixels = np.stack([x, y], axis=2).astype(np.uint16)
     assert coarsest_values(Named(pixels), [1, 0]).shape == (900 * 1100, 2)
-    monkeypatch.setattr("magnet.images.rasters.channels._SAMPLE", 1 << 14)
-    some = coarsest_values(Named(pixels), [1, 0])
+    some = coarsest_values(Named(pixels), [1, 0], most=1 << 14)
     assert some.shape == (1 << 14, 2)
     assert some.min(axis=0).tolist() == [0, 0] and some.max(axis=0).tolist() == [899, 1099]
     np.testing.assert_allclose(np.percentile(some, (10, 50, 90), axis=0), [[90, 110], [450, 550], [810, 990]], atol=40)
-    narrow = coarsest_values(Named(pixels[:, :3]), [0])
+    narrow = coarsest_values(Named(pixels[:, :3]), [0], most=1 << 11)
     assert set(np.unique(narrow)) == {0, 1, 2}
+    few = coarsest_values(Named(pixels), [0, 1], most=1 << 14, windows=3)  # of 42 x 42
+    for values, starts in ((few[:, 0], (0, 529, 1058)), (few[:, 1], (0, 429, 858))):
+        assert np.unique(values).tolist() == [start + i for start in starts for i in range(42)]
 
 
 def test_limits_of_a_file_are_its_range(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from magnet.notices import tell
 __all__ = ["PERCENTILES", "BandsError", "Channels", "Pair", "ToTensor", "coarsest_values"]
 
 _SAMPLE = 1 << 22  # pixels of the coarsest level that are looked at
+_WINDOWS = 16  # along each side of one that is larger
 PERCENTILES = (2, 98)
 _RGB = ("red", "green", "blue")
 _RANGES = "two numbers (low, high), such a pair for each band, 'dtype' or 'percentile'"
@@ -249,15 +250,18 @@ def _listed(raster: Raster) -> str:
     return f"the {raster.channels} bands {names}{more}" if raster.channels > 1 else f"the one band {names}"
 
 
-def coarsest_values(raster: Raster, index: Sequence[int]) -> np.ndarray:
+def coarsest_values(
+    raster: Raster, index: Sequence[int], *, most: int = _SAMPLE, windows: int = _WINDOWS
+) -> np.ndarray:
     """(n, len(index)) values of the channels ``index`` at the coarsest level, where they are valid.
 
-    Of a coarsest level that is large, evenly spread windows are read: 4 million pixels at most.
+    Of a coarsest level that is larger than ``most`` pixels, as many are read in evenly spread windows, ``windows``
+    along each side.
     """
     level = len(raster.levels) - 1
     height, width = raster.levels[level]
-    per_side = 1 if height * width <= _SAMPLE else 16
-    side = int((_SAMPLE / per_side**2) ** 0.5)
+    per_side = 1 if height * width <= most else windows
+    side = int((most / per_side**2) ** 0.5)
     parts = []
     for y0, y1 in _spread(height, side, per_side):
         for x0, x1 in _spread(width, side, per_side):

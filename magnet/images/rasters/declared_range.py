@@ -13,6 +13,7 @@ from magnet.notices import tell
 __all__ = ["tell_range", "tell_range_of_whole"]
 
 _SAMPLE = 1 << 20  # pixels whose values are compared with the range
+_WINDOWS = 8  # of a raster without levels, along each side: each costs a tile
 _OUTSIDE = 0.1  # share of the values; percentiles leave out 0.04
 _DARK = 1 / 6  # of the range, as in magnet.images.read
 
@@ -29,8 +30,7 @@ def tell_range(raster: Raster, channels: Channels, convert: ToTensor) -> None:
         MagNetError: the file is damaged, or cannot be read.
     """
     if isinstance(channels.value_range, tuple):
-        values = coarsest_values(raster, convert.index)
-        _tell(raster.name, convert, values[:: max(1, len(values) // _SAMPLE)])
+        _tell(raster.name, convert, coarsest_values(raster, convert.index, most=_SAMPLE, windows=_WINDOWS))
 
 
 def tell_range_of_whole(

@@ -160,7 +160,7 @@ def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
         return open_raster(path, page=args.page)
     if args.extent != "scene" and (args.extent == "ground" or may_be_placed(path)):
         raster = open_raster(path, page=args.page)
-        if args.extent == "ground" or raster.place is not None or raster.resolution is not None:
+        if args.extent == "ground" or raster.place is not None or raster.sides is not None:
             return raster
         raster.close()
     for name, default in _GROUND_ONLY.items():

@@ -31,8 +31,8 @@ def field_size(raster: Raster, scale: Size, resolution: str | None) -> Size:
     """
     if resolution is None:
         return scale
-    ratio = ratio_of(as_resolution(resolution), raster.resolution, raster.name)
-    return max(round(scale[0] * ratio), 1), max(round(scale[1] * ratio), 1)
+    rows, columns = ratio_of(as_resolution(resolution), raster)
+    return max(round(scale[0] * rows), 1), max(round(scale[1] * columns), 1)
 
 
 def is_ground(path: str | os.PathLike[str], extent: str | None, scale: Size, resolution: str | None = None) -> bool:
@@ -52,9 +52,9 @@ def is_ground(path: str | os.PathLike[str], extent: str | None, scale: Size, res
     if not _may_be(Path(path), None if resolution else scale):
         return False
     with open_raster(path) as raster:
-        if raster.place is None and raster.resolution is None:
+        if raster.place is None and raster.sides is None:
             return False
-        return _exceeds(raster.size, field_size(raster, scale, resolution if raster.resolution else None))
+        return _exceeds(raster.size, field_size(raster, scale, resolution if raster.sides else None))
 
 
 def _may_be(path: Path, scale: Size | None) -> bool:

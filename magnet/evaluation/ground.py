@@ -68,12 +68,13 @@ def predict_ground(
         yield walk.labels
 
 
-def _ratio(model: MagNet, raster: Raster, inputs: InputSettings) -> float:
-    """How many pixels of the raster one of the last scale spans; 1 where nobody says how large those are."""
+def _ratio(model: MagNet, raster: Raster, inputs: InputSettings) -> tuple[float, float]:
+    """How many pixels of the raster, along rows and columns, one of the last scale spans; 1 where nobody says how large
+    those are."""
     resolution = inputs.resolution
-    if resolution is None and raster.resolution is not None:
+    if resolution is None and raster.sides is not None:
         resolution = (model.info or {}).get("resolution")  # where models kept it before
-    return 1.0 if resolution is None else ratio_of(as_resolution(resolution), raster.resolution, raster.name)
+    return (1.0, 1.0) if resolution is None else ratio_of(as_resolution(resolution), raster)
 
 
 def _each(model: MagNet, opened: LabelledRaster, mode: str, walk: RasterWalk) -> Iterator[None]:

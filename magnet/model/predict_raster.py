@@ -257,14 +257,15 @@ def _channels(given: Channels, inputs: InputSettings) -> Channels:
     return Channels(chosen.bands, chosen.value_range)
 
 
-def _ratio(options: RasterOptions, model: Walker, raster: Raster) -> float:
-    """How many pixels of the raster one of the model's last scale spans; 1 where nobody says how large those are."""
+def _ratio(options: RasterOptions, model: Walker, raster: Raster) -> tuple[float, float]:
+    """How many pixels of the raster, along rows and columns, one of the model's last scale spans; 1 where nobody says
+    how large those are."""
     if options.resolution is not None:
-        return ratio_of(as_resolution(options.resolution), raster.resolution, raster.name)
+        return ratio_of(as_resolution(options.resolution), raster)
     own = model.inputs.resolution or (model.info or {}).get("resolution")  # where models kept it before
-    if own is None or raster.resolution is None:
-        return 1.0
-    return ratio_of(as_resolution(own), raster.resolution, raster.name)
+    if own is None or raster.sides is None:
+        return 1.0, 1.0
+    return ratio_of(as_resolution(own), raster)
 
 
 def _ids(options: RasterOptions, info: Mapping[str, Any] | None, num_classes: int) -> dict[int, int] | None:

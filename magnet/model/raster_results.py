@@ -99,4 +99,4 @@ def raster_writers(
 
 
 def _is_slide(raster: Raster) -> bool:
-    return raster.resolution is not None and raster.resolution.unit == "um"
+    return raster.sides is not None and raster.sides.unit == "um"

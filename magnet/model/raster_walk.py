@@ -56,7 +56,7 @@ class RasterWalk:
         identity: what the raster was made from, and whatever else decides the result beside model and settings.
         channels: which bands and values.
         wants_confidence: keep the confidence of each pixel, too.
-        ratio: how many pixels of the raster, along a side, one of the model's last scale spans.
+        ratio: how many pixels of the raster, along rows and columns, one of the model's last scale spans.
         overlap: least share of a field that it has in common with the next.
         roi: (x0, y0, x1, y1), the only part that is wanted.
         wanted: which pixels of it are; None: all. Its ``identity`` is for the caller to pass.
@@ -83,7 +83,7 @@ class RasterWalk:
         *,
         channels: Channels | None = None,
         wants_confidence: bool = False,
-        ratio: float = 1.0,
+        ratio: tuple[float, float] = (1.0, 1.0),
         overlap: float = OVERLAP,
         roi: tuple[int, int, int, int] | None = None,
         wanted: Wanted | None = None,
@@ -110,7 +110,7 @@ class RasterWalk:
         self._roi = roi or (0, 0, raster.size[1], raster.size[0])
         self._plan = plan_walk(settings.changed(follow_image=False), settings.scales[-1])
         height, width = settings.scales[-1]
-        self._field = field = max(round(height * ratio), 1), max(round(width * ratio), 1)
+        self._field = field = max(round(height * ratio[0]), 1), max(round(width * ratio[1]), 1)
         step = _step(raster, field, self._plan.scales)
         tile = raster.tiles[0] if isinstance(raster, TiledRaster) else (1, 1)
         every = lay_out(raster.size, field, overlap=overlap, step=step, tile=tile)

@@ -181,4 +181,4 @@ def test_resolutions(tmp_path: Path) -> None:
         assert of("EPSG:32632", 0.5, 0, 0, 0, -0.51, 0)[0] is None
         assert of("EPSG:32632", 0.5, 0, 0, 0, -0.503, 0)[0].value == pytest.approx(math.sqrt(0.5 * 0.503))
         assert of("EPSG:4326", 1e-5, 0, 10, 0, -1e-5, 60)[0] is None
-    assert ["not square" in str(one) for one in notices] == [True, True, True]
+    assert not notices  # nobody asked for a resolution yet

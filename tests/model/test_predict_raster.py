@@ -18,11 +18,13 @@ from rasterio import Affine
 from walked import EXACT, FIELD, build, pixels_of
 
 from magnet import MagNet, open_raster
+from magnet.data.extent import field_size
 from magnet.errors import MagNetError
 from magnet.images.label_files.block_file import BlockFile
 from magnet.images.match_colours import OwnStatistics, match_channels, own_statistics
 from magnet.images.rasters import Channels
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.tensors import normalize, to_tensor
 from magnet.model.raster_walk import RasterWalk
 from magnet.walk.field_views import FieldViews
@@ -36,12 +38,18 @@ def labels_of(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-def by_hand(model: MagNet, pixels: np.ndarray, size: tuple[int, int] = FIELD, **changes: object) -> np.ndarray:
+def by_hand(
+    model: MagNet,
+    pixels: np.ndarray,
+    size: tuple[int, int] = FIELD,
+    tile: tuple[int, int] = (1, 1),
+    **changes: object,
+) -> np.ndarray:
     """Each field cut out and predicted as an image, and each pixel taken from its field."""
     height, width = pixels.shape[:2]
     own = own_statistics(to_tensor(pixels)[None]) if changes.get("match_colours") else None
     result = np.full((height, width), 255, np.uint8)
-    for field in lay_out((height, width), size, overlap=OVERLAP, step=1):
+    for field in lay_out((height, width), size, overlap=OVERLAP, step=1, tile=tile):
         x0, y0, x1, y1 = field.box
         image = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
         part = pixels[y0:y1, x0:x1]
@@ -114,6 +122,36 @@ def test_a_raster_of_other_pixels_is_seen_at_the_size_of_the_models(tmp_path: Pa
     assert np.array_equal(labels_of(model.predict_raster(path, tmp_path / "own").outputs["labels"]), expected)
     array = model.predict_raster(pixels, tmp_path / "array", name="a")  # whose pixels are of no known size
     assert np.array_equal(labels_of(array.outputs["labels"]), by_hand(model, pixels))
+
+
+@pytest.mark.parametrize("overviews", [(), (2, 4)])
+@pytest.mark.parametrize("wanted", [1.1, 2.0])
+def test_pixels_of_degrees_are_seen_at_the_size_of_the_models_along_both_axes(
+    tmp_path: Path, wanted: float, overviews: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    model, pixels = build(**EXACT), pixels_of(130, 190)
+    where = {"crs": "EPSG:4326", "transform": Affine(1e-5, 0, 13.4, 0, -1e-5, 50.0)}
+    path = write_tiff(tmp_path / "deg.tif", pixels, overviews=overviews, resampling="average", **where)
+    height, width = 1e-5 * 111229.03, 1e-5 * 71695.75  # metres of a degree at 50 N, of the tables of WGS84
+    size = round(48 * wanted / height), round(64 * wanted / width)
+    assert size[0] / 48 != pytest.approx(size[1] / 64, rel=0.2)
+    record = model.predict_raster(path, tmp_path / "out", resolution=f"{wanted}m")
+    with open_raster(path) as raster:
+        assert isinstance(raster, TiledRaster) and raster.sides is not None
+        assert raster.sides[:2] == pytest.approx((height, width), rel=1e-4)
+        assert raster.resolution is None and field_size(raster, FIELD, f"{wanted}m") == size
+        tile = raster.tiles[0]
+    if overviews:
+        assert record.fields == len(lay_out((130, 190), size, overlap=0.25, step=1, tile=tile))
+    else:
+        assert np.array_equal(labels_of(record.outputs["labels"]), by_hand(model, pixels, size, tile))
+    asked = build(**EXACT, resolution=f"{wanted}m")
+    own = asked.predict_raster(path, tmp_path / "own")
+    assert np.array_equal(labels_of(own.outputs["labels"]), labels_of(record.outputs["labels"]))
+    model.predict_raster(path, tmp_path / "as_it_is")
+    assert not caplog.records
+    with pytest.raises(MagNetError, match=r"has 0.71\d* x 1.11\d* \(width x height\) m a pixel"):
+        model.predict_raster(path, tmp_path / "far", resolution="60m")
 
 
 def test_networks_that_do_not_say_how_many_classes_they_have_are_asked(tmp_path: Path) -> None:

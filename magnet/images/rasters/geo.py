@@ -13,10 +13,10 @@ from magnet.images.opening import CorruptImageError, unreadable
 from magnet.images.rasters.arrays import invalid_numbers
 from magnet.images.rasters.blocks import check_deflate, lacks_blocks, missing_blocks
 from magnet.images.rasters.gdal import WARNINGS, Handles, Source, named_errors
-from magnet.images.rasters.raster import Box, Place, Resolution, Transform
+from magnet.images.rasters.raster import Box, Place, Sides, Transform
 from magnet.images.rasters.sidecars import world_file
 from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile
-from magnet.images.rasters.where import IDENTITY, crs_beside, place_and_resolution
+from magnet.images.rasters.where import IDENTITY, crs_beside, place_and_sides
 from magnet.images.tiff import TiffHead
 from magnet.notices import tell
 
@@ -108,7 +108,7 @@ class GeoRaster(TiledRaster):
             roles = ["gray" if role == "palette" else role for role in roles]
             nodata = file.nodatavals[0]
             descriptions = file.descriptions
-            place, resolution = self._where(file)
+            place, sides = self._where(file)
             told = self._alpha is not None or self._masked or nodata is not None or kind.kind == "f" or masks
             self.may_be_invalid = bool(told) or lacks_blocks(file)
         self.entries = self._palette if self._indexed else None
@@ -130,7 +130,7 @@ class GeoRaster(TiledRaster):
             tuple(one.size for one in self._levels),
             channels,
             kind,
-            resolution=resolution,
+            sides=sides,
             place=place,
             nodata=nodata,
             colours=tuple(names),
@@ -148,8 +148,8 @@ class GeoRaster(TiledRaster):
             )
         return (1 << bits) - 1
 
-    def _where(self, file: Any) -> tuple[Place | None, Resolution | None]:
-        """Place and resolution."""
+    def _where(self, file: Any) -> tuple[Place | None, Sides | None]:
+        """Place, and sides of a pixel."""
         a, b, c, d, e, f = (float(v) for v in file.transform[:6])
         transform: Transform = (a, b, c, d, e, f)
         if transform == IDENTITY:
@@ -164,7 +164,7 @@ class GeoRaster(TiledRaster):
         crs = file.crs
         if (crs is None or not crs.wkt) and transform != IDENTITY:
             crs = crs_beside(self._path)
-        return place_and_resolution(transform, crs, (file.height, file.width), str(self._path))
+        return place_and_sides(transform, crs, (file.height, file.width))
 
     def _close(self) -> None:
         super()._close()

@@ -32,7 +32,7 @@ class PictureRaster(Raster):
         self.turned, self.large = self._image.turned, self._image.large
         self.has_palette = _has_palette(path)
         self._alpha = threading.Lock()  # which is read once, when a window is first asked for
-        place, resolution = place_beside(path, self._image.size)
+        place, sides = place_beside(path, self._image.size)
         if place is not None and upright and self._image.turned != 1:
             raise CorruptImageError(
                 f"image: expected rows as they are stored, where a world file says their place, but '{path}' has an "
@@ -43,7 +43,7 @@ class PictureRaster(Raster):
             (self._image.size,),
             3,
             np.dtype(np.uint8),
-            resolution=resolution,
+            sides=sides,
             place=place,
             colours=("red", "green", "blue"),
         )

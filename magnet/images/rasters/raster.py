@@ -17,10 +17,11 @@ from magnet.errors import shown
 from magnet.images.rasters.levels import choose_level, level_factor
 from magnet.images.rasters.resample import Taps, axis_taps, centres_of, resample
 
-__all__ = ["Box", "Place", "Raster", "Resolution", "Transform"]
+__all__ = ["Box", "Place", "Raster", "Resolution", "Sides", "Transform"]
 
 Transform = tuple[float, float, float, float, float, float]
 
+_SQUARE = 0.01  # how much longer than wide a square may be
 _WINDOW_BYTES = 1 << 26  # of a level, resampled at a time
 
 
@@ -29,6 +30,21 @@ class Resolution(NamedTuple):
 
     value: float
     unit: str
+
+
+class Sides(NamedTuple):
+    """Height and width of a pixel of the finest level, in metres ("m") or micrometres ("um")."""
+
+    height: float
+    width: float
+    unit: str
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """The geometric mean of both, where they are one length to a hundredth."""
+        if max(self.height, self.width) > (1 + _SQUARE) * min(self.height, self.width):
+            return None
+        return Resolution(math.sqrt(self.height * self.width), self.unit)
 
 
 class Place(NamedTuple):
@@ -55,6 +71,7 @@ class Raster(ABC):
         dtype: of the pixels.
         levels: (H, W) of each level, the finest first.
         factors: pixels of the finest level that one of each level spans, along rows and columns.
+        sides: of a pixel of the finest level; None: not known.
         resolution: of the finest level; None: not known, or pixels are not square.
         place: where it lies; None: not known.
         nodata: the value of pixels that hold none; None: there is none.
@@ -76,7 +93,7 @@ class Raster(ABC):
         dtype: np.dtype,
         *,
         factors: tuple[tuple[float, float], ...] | None = None,
-        resolution: Resolution | None = None,
+        sides: Sides | None = None,
         place: Place | None = None,
         nodata: float | None = None,
         colours: tuple[str, ...] | None = None,
@@ -88,7 +105,8 @@ class Raster(ABC):
         self.channels = channels
         self.dtype = np.dtype(dtype)
         self.factors = factors or tuple(level_factor(levels[0], level) for level in levels)
-        self.resolution = resolution
+        self.sides = sides
+        self.resolution = None if sides is None else sides.resolution
         self.place = place
         self.nodata = nodata
         self.colours = colours or ("undefined",) * channels

@@ -7,13 +7,11 @@ import re
 from typing import Any
 
 from magnet.errors import MagNetError, shown
-from magnet.images.rasters.raster import Resolution
-from magnet.notices import tell
+from magnet.images.rasters.raster import Raster, Resolution, Sides
 
-__all__ = ["as_resolution", "degree_lengths", "ratio_of", "resolution_text", "square"]
+__all__ = ["as_resolution", "degree_lengths", "pixel_sides", "ratio_of", "resolution_text"]
 
 _EQUATOR, _FLATTENING = 6378137.0, 1 / 298.257223563  # of WGS84
-_SQUARE = 0.01  # how much longer than wide a square may be
 
 
 def degree_lengths(latitude: float) -> tuple[float, float]:
@@ -26,20 +24,9 @@ def degree_lengths(latitude: float) -> tuple[float, float]:
     return math.radians(north), math.radians(east)
 
 
-def square(height: float, width: float, unit: str, name: str) -> Resolution | None:
-    """Pixels of ``height`` and ``width``, where both are one length to a hundredth: their geometric mean."""
-    if not (0 < height < math.inf and 0 < width < math.inf):
-        return None
-    if max(height, width) > (1 + _SQUARE) * min(height, width):
-        tell(
-            "have pixels that are not square, whose resolution is not used",
-            name,
-            f"has pixels of {width:.6g} x {height:.6g} {unit} (width x height), which are not square, so that its "
-            "resolution is not used",
-            "resample it to square pixels",
-        )
-        return None
-    return Resolution(math.sqrt(height * width), unit)
+def pixel_sides(height: float, width: float, unit: str) -> Sides | None:
+    """Pixels of ``height`` and ``width``; None where one of them is no length."""
+    return Sides(height, width, unit) if 0 < height < math.inf and 0 < width < math.inf else None
 
 
 def as_resolution(value: Any) -> Resolution:
@@ -66,23 +53,29 @@ def resolution_text(value: Resolution) -> str:
     return f"{value.value!r}".removesuffix(".0") + value.unit
 
 
-def ratio_of(wanted: Resolution, raster: Resolution | None, name: str) -> float:
-    """How many pixels of a raster, along a side, one of ``wanted`` spans.
+def ratio_of(wanted: Resolution, raster: Raster) -> tuple[float, float]:
+    """How many pixels of a raster, along rows and columns, one of ``wanted`` spans.
+
+    The two differ where the raster's pixels are not square, as those of maps in degrees are.
 
     Raises:
         MagNetError: the raster's resolution is not known, or it is not the same thing: more than a factor of 64.
     """
-    if raster is None:
+    if raster.sides is None:
         raise MagNetError(
             "resolution: expected a raster whose pixels have a known size to bring it to "
-            f"{wanted.value:g} {wanted.unit} a pixel, but that of '{name}' is not known; leave the resolution out, or "
-            "give the file one"
+            f"{wanted.value:g} {wanted.unit} a pixel, but that of '{raster.name}' is not known; leave the resolution "
+            "out, or give the file one"
         )
+    height, width, unit = raster.sides
+    if raster.resolution is not None:
+        height = width = raster.resolution.value
     metres = {"m": 1.0, "um": 1e-6}
-    ratio = wanted.value * metres[wanted.unit] / (raster.value * metres[raster.unit])
-    if not 1 / 64 <= ratio <= 64:
+    rows, columns = (wanted.value * metres[wanted.unit] / (side * metres[unit]) for side in (height, width))
+    if not (min(rows, columns) >= 1 / 64 and max(rows, columns) <= 64):
+        has = f"{height:g}" if height == width else f"{width:g} x {height:g} (width x height)"
         raise MagNetError(
-            f"resolution: expected pixels of up to 64 times the size or a 64th, but '{name}' has {raster.value:g} "
-            f"{raster.unit} a pixel and the model {wanted.value:g} {wanted.unit}; check the units"
+            f"resolution: expected pixels of up to 64 times the size or a 64th, but '{raster.name}' has {has} "
+            f"{unit} a pixel and the model {wanted.value:g} {wanted.unit}; check the units"
         )
-    return ratio
+    return rows, columns

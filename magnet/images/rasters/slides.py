@@ -20,7 +20,7 @@ import numpy as np
 from magnet.extras import needed
 from magnet.images.opening import failures, unreadable
 from magnet.images.rasters.raster import Box
-from magnet.images.rasters.resolution import square
+from magnet.images.rasters.resolution import pixel_sides
 from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile
 
 __all__ = ["SlideRaster", "is_slide"]
@@ -88,7 +88,7 @@ class SlideRaster(TiledRaster):
             levels,
             3,
             np.dtype(np.uint8),
-            resolution=square(sides[0], sides[1], "um", str(path)),
+            sides=pixel_sides(sides[0], sides[1], "um"),
             colours=("red", "green", "blue"),
         )
         # where nothing was scanned there are whole tiles of it, which a small level shows

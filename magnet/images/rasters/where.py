@@ -14,18 +14,18 @@ from magnet.extras import needed
 from magnet.images.opening import failures
 from magnet.images.rasters.ground import ground_sides, unit_metres
 from magnet.images.rasters.pages import read_pages
-from magnet.images.rasters.raster import Place, Resolution, Transform
-from magnet.images.rasters.resolution import degree_lengths, square
+from magnet.images.rasters.raster import Place, Sides, Transform
+from magnet.images.rasters.resolution import degree_lengths, pixel_sides
 from magnet.images.rasters.sidecars import projection_file, world_file, world_file_path
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 
-__all__ = ["IDENTITY", "crs_beside", "has_place", "place_and_resolution", "place_beside"]
+__all__ = ["IDENTITY", "crs_beside", "has_place", "place_and_sides", "place_beside"]
 
 IDENTITY: Transform = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _PSEUDO_MERCATOR = 3857
 
 
-def place_beside(path: str | os.PathLike[str], size: Size) -> tuple[Place | None, Resolution | None]:
+def place_beside(path: str | os.PathLike[str], size: Size) -> tuple[Place | None, Sides | None]:
     """Of a picture: what its world file and its .prj say.
 
     Raises:
@@ -36,7 +36,7 @@ def place_beside(path: str | os.PathLike[str], size: Size) -> tuple[Place | None
         return None, None
     with needed("geo", f"the world file beside '{path}'"):
         import rasterio  # noqa: F401
-    return place_and_resolution(transform, crs_beside(path), size, os.fspath(path))
+    return place_and_sides(transform, crs_beside(path), size)
 
 
 def crs_beside(path: str | os.PathLike[str]) -> Any:
@@ -61,9 +61,7 @@ def crs_beside(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
-def place_and_resolution(
-    transform: Transform, crs: Any, size: Size, name: str
-) -> tuple[Place | None, Resolution | None]:
+def place_and_sides(transform: Transform, crs: Any, size: Size) -> tuple[Place | None, Sides | None]:
     """What a transform of pixel corners and a ``rasterio.crs.CRS`` (or None) say of a raster of ``size`` (H, W)."""
     if crs is None or not crs.wkt:
         return (None if transform == IDENTITY else Place(None, transform)), None
@@ -82,9 +80,9 @@ def place_and_resolution(
         if sides is None:
             return Place(crs.wkt, transform), None
         width, height = np.hypot(*sides).ravel().tolist()
-        return Place(crs.wkt, transform), square(height, width, "m", name)
+        return Place(crs.wkt, transform), pixel_sides(height, width, "m")
     height, width = math.hypot(b * east, e * north), math.hypot(a * east, d * north)
-    return Place(crs.wkt, transform), square(height, width, "m", name)
+    return Place(crs.wkt, transform), pixel_sides(height, width, "m")
 
 
 def has_place(path: str | os.PathLike[str]) -> bool:

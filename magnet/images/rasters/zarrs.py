@@ -19,8 +19,8 @@ from magnet.errors import MagNetError, shown
 from magnet.extras import needed
 from magnet.images.opening import CorruptImageError, failures, unreadable
 from magnet.images.rasters.arrays import check_layout, invalid_numbers
-from magnet.images.rasters.raster import Box, Resolution
-from magnet.images.rasters.resolution import square
+from magnet.images.rasters.raster import Box, Sides
+from magnet.images.rasters.resolution import pixel_sides
 from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile
 
 __all__ = ["ZarrRaster", "is_zarr_folder", "is_zarr_object", "open_zarr"]
@@ -105,7 +105,7 @@ def _open_group(name: str, group: Any) -> ZarrRaster:
                 "one that is meant as an (H, W, C) array"
             )
     factors = tuple((one[-2] / scales[0][-2], one[-1] / scales[0][-1]) for one in scales)
-    return ZarrRaster(name, arrays, names, factors, _resolution(scales[0], units, name))
+    return ZarrRaster(name, arrays, names, factors, _sides(scales[0], units))
 
 
 def _scale(dataset: dict[str, Any], image: dict[str, Any], axes: int) -> list[float]:
@@ -119,10 +119,10 @@ def _scale(dataset: dict[str, Any], image: dict[str, Any], axes: int) -> list[fl
     return scale
 
 
-def _resolution(scale: list[float], units: dict[str, Any], name: str) -> Resolution | None:
+def _sides(scale: list[float], units: dict[str, Any]) -> Sides | None:
     for known, unit in ((_MICROMETRES, "um"), (_METRES, "m")):
         if units.get("y") in known and units.get("x") in known:
-            return square(scale[-2] * known[units["y"]], scale[-1] * known[units["x"]], unit, name)
+            return pixel_sides(scale[-2] * known[units["y"]], scale[-1] * known[units["x"]], unit)
     return None
 
 
@@ -148,7 +148,7 @@ class ZarrRaster(TiledRaster):
         arrays: list[Any],
         axes: list[str] | None,
         factors: tuple[tuple[float, float], ...] | None,
-        resolution: Resolution | None = None,
+        sides: Sides | None = None,
     ) -> None:
         self._arrays = arrays
         shapes = []
@@ -172,7 +172,7 @@ class ZarrRaster(TiledRaster):
                 "write it anew"
             )
         kind = np.dtype(arrays[0].dtype).newbyteorder("=")
-        super().__init__(name, levels, channels, kind, resolution=resolution)
+        super().__init__(name, levels, channels, kind, sides=sides)
         if factors is not None:
             # scales that are rounded sizes, as 2.002, are no better than the sizes
             self.factors = tuple(

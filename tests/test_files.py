@@ -9,11 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from live import environment_of_a_program
+from torch import nn
+from walked import EXACT, build
 
+from magnet import load_official
 from magnet.errors import MagNetError
 from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
+from magnet.files.manifest import read_manifests
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -86,3 +91,16 @@ def test_results_are_ordinary_files(tmp_path):
     with atomic_path(target) as temporary:
         temporary.touch(mode=0o600)
     assert target.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("value", [None, 3, b"folder"])
+def test_what_is_no_path_is_told_by_the_name_of_the_argument(value: object) -> None:
+    calls = {
+        "--out": lambda: check_output_dir(value),
+        "folder": lambda: read_manifests(value),
+        "path": lambda: load_official(value, nn.Linear(1, 1)),
+        "out": lambda: build(**EXACT).predict_raster(np.zeros((8, 8, 3), np.uint8), value, name="a"),
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=f"^{name}: expected a path, got {value!r}; "):
+            call()

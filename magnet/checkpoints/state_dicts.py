@@ -10,7 +10,6 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from magnet.checkpoints.errors import listed, unreadable
 from magnet.checkpoints.safetensors_files import load_safetensors
 from magnet.errors import MagNetError
-from magnet.files.reading import check_file
+from magnet.files.reading import check_file, check_path
 
 __all__ = ["read_state_dict"]
 
@@ -35,8 +34,9 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises:
         MagNetError: the file is missing, truncated or corrupt, or holds something else than a state dict.
+        TypeError: ``path`` is none.
     """
-    if Path(path).suffix == ".safetensors":
+    if check_path("path", path).suffix == ".safetensors":
         return load_safetensors(path)[0]
     try:
         check_file(path, "weights")

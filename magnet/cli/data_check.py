@@ -74,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _splits(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names or set(names) - set(_SPLITS):
+    names = [name.strip() for name in text.split(",")]
+    if set(names) - set(_SPLITS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(_SPLITS)}, got '{text}'")
     return list(dict.fromkeys(names))
 

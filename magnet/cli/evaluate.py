@@ -100,8 +100,8 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _modes(text: str) -> list[str]:
-    modes = [mode.strip() for mode in text.split(",") if mode.strip()]
-    if not modes or set(modes) - set(ALL_MODES):
+    modes = [mode.strip() for mode in text.split(",")]
+    if set(modes) - set(ALL_MODES):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(ALL_MODES)}, got '{text}'")
     return list(dict.fromkeys(modes))
 

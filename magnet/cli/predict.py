@@ -165,9 +165,9 @@ def save_prediction(
 
 
 def _kinds(text: str) -> list[str]:
-    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    kinds = [kind.strip() for kind in text.split(",")]
     known = list(dict.fromkeys([*SAVE, *KINDS]))
-    if not kinds or any(kind not in known for kind in kinds):
+    if any(kind not in known for kind in kinds):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}, got '{text}'")
     return list(dict.fromkeys(kinds))
 

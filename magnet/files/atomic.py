@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from magnet.errors import ArgumentError, MagNetError
 from magnet.files.locks import lock_descriptor
+from magnet.files.reading import check_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,8 +106,9 @@ def check_output_dir(path: str | os.PathLike[str], argument: str = "--out") -> P
     Raises:
         ArgumentError: it is a file, or below one.
         MagNetError: the folder cannot be created or written to.
+        TypeError: it is no path.
     """
-    folder = Path(path)
+    folder = check_path(argument, path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable.{secrets.token_hex(8)}"

@@ -24,6 +24,7 @@ from magnet.errors import MagNetError
 from magnet.files.atomic import atomic_path, errors_name
 from magnet.files.outputs import Outputs
 from magnet.files.parts import Part, file_of, files_of
+from magnet.files.reading import check_path
 
 __all__ = ["MANIFEST", "Manifest", "read_manifests"]
 
@@ -43,8 +44,9 @@ def read_manifests(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
 
     Raises:
         OSError: a manifest cannot be read.
+        TypeError: ``folder`` is no path.
     """
-    lines = [line for path in files_of(Path(folder), _STEM) for line in _read(path)[0]]
+    lines = [line for path in files_of(check_path("folder", folder), _STEM) for line in _read(path)[0]]
     return {line["input"]: line for line in sorted(lines, key=lambda line: str(line["finished"]))}
 
 

@@ -23,6 +23,7 @@ from magnet.errors import ArgumentError, MagNetError
 from magnet.files.atomic import atomic_path, check_output_dir, errors_name, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.files.parts import Part, file_of, files_of, part_lock
+from magnet.files.reading import check_path
 
 __all__ = ["OVERWRITE_HELP", "RECORD", "Outputs", "check_json_target", "check_targets", "results_in"]
 
@@ -57,7 +58,8 @@ class Outputs:
         job: str = "",
         part: Part | None = None,
     ) -> None:
-        self.folder, self._command, self._overwrite, self._argument = Path(folder), command, overwrite, argument
+        self.folder, self._command = check_path(argument, folder), command
+        self._overwrite, self._argument = overwrite, argument
         self._inside = [self.folder / name for name in inside]
         self._job, self._part = job, part
         self._record_path = self.folder / file_of(".magnet", part)

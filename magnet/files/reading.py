@@ -9,11 +9,23 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from magnet.errors import MagNetError
+from magnet.errors import MagNetError, shown
 
-__all__ = ["check_file", "parse_json", "read_bytes", "read_json", "read_text", "sha256"]
+__all__ = ["check_file", "check_path", "parse_json", "read_bytes", "read_json", "read_text", "sha256"]
 
 _MOST = 1 << 24  # bytes of a text: a configuration has thousands
+
+
+def check_path(argument: str, value: Any) -> Path:
+    """A path, which need not be there.
+
+    Raises:
+        TypeError: it is none.
+    """
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise TypeError(f"{argument}: expected a path, got {shown(value)}; give a str or a pathlib.Path")
+    return Path(path)
 
 
 def check_file(path: str | os.PathLike[str], argument: str, wanted: str = "a file") -> Path:

@@ -10,7 +10,6 @@ import inspect
 import os
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Unpack, cast, overload
 
 import numpy as np
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from magnet.checks import check_size
 from magnet.conventions import check_normalized
 from magnet.errors import MagNetError
+from magnet.files.reading import check_path
 from magnet.images.inputs import check_images
 from magnet.images.match_colours import OwnStatistics, match_channels
 from magnet.images.rasters.channels import Channels
@@ -471,7 +471,9 @@ class MagNet(Networks):
             fields_per_pass=fields_per_pass,
         )
         settings = self._changed(changes)
-        return predict_raster(self, source, Path(out), settings, options, name=name, page=page, overwrite=overwrite)
+        return predict_raster(
+            self, source, check_path("out", out), settings, options, name=name, page=page, overwrite=overwrite
+        )
 
     def _stages(
         self, settings: WalkSettings, plan: Plan, source: Tensor | Views | np.ndarray, *, labels_only: bool = False

@@ -128,7 +128,9 @@ def _classes(values: Any) -> frozenset[int]:
     countable = isinstance(values, Collection) and not isinstance(values, str | bytes)
     numbers = [as_number(one) for one in values] if countable or isinstance(values, np.ndarray) else []
     if not numbers or not all(is_int(one) and 0 <= one < NO_ANSWER for one in numbers):
-        raise ValueError(f"classes: expected some of 0 to {NO_ANSWER - 1}, got {shown(values)}; give a list of ids")
+        raise ValueError(
+            f"classes: expected numbers of classes, got {shown(values)}; give those of the model, as [0, 3]"
+        )
     return frozenset(numbers)
 
 

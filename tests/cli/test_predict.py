@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ from PIL import Image
 from tiny_model import save_tiny_model
 
 import magnet
+from magnet.cli import data_check, evaluate, predict
 from magnet.cli import main as cli
-from magnet.cli import predict
 from magnet.files.manifest import MANIFEST
 from magnet.files.outputs import RECORD
 from magnet.model.prediction import Stage
@@ -270,6 +272,15 @@ def test_wrong_arguments_exit_with_2(
     error = capsys.readouterr().err
     assert error.startswith("magnet predict: error: ") and len(error.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("split", [predict._kinds, evaluate._modes, data_check._splits])
+@pytest.mark.parametrize("text", ["", ",", "{},", ",{}", "{},,{}", "{}, ,{}"])
+def test_a_list_with_nothing_between_its_commas_is_refused(split: Callable[[str], list[str]], text: str) -> None:
+    known = {predict._kinds: "labels", evaluate._modes: "coarse", data_check._splits: "train"}[split]
+    assert split(f" {known}, {known}") == [known]
+    with pytest.raises(argparse.ArgumentTypeError, match=r"expected some of .*, got '"):
+        split(text.format(known, known))
 
 
 def test_an_interrupted_write_leaves_no_half_file(

@@ -376,6 +376,8 @@ def test_other_bands_are_refused_and_listed(tmp_path: Path) -> None:
     four = write_tiff(tmp_path / "four.tif", noise(64, 96, 4))
     with pytest.raises(MagNetError, match=r"bands: expected to be told which 3 of the 4 bands 1 \w+, 2 \w+.*--bands"):
         model_of().predict_raster(four, tmp_path / "out")
+    with pytest.raises(MagNetError, match=r"bands: expected to be told which 1 of the 4 bands.*bands=\(1,\)"):
+        model_of(1).predict(four)
     with pytest.raises(MagNetError, match=r"bands: expected to be told which 2 of the 4 bands.*bands=\(1, 2\)"):
         model_of(2).predict(four)
     with pytest.raises(MagNetError, match=r"bands: expected 5, as many as .* but '.*four.tif' has only the 4 bands"):

@@ -149,10 +149,10 @@ class Channels:
                 f"bands: expected {wanted}, as many as the network has channels, but '{raster.name}' has only "
                 f"{_listed(raster)}; choose another file, or a model of {count} channel{'s' if count > 1 else ''}"
             )
-        example = ", ".join(str(min(i + 1, count)) for i in range(wanted))
+        example = tuple(min(i + 1, count) for i in range(wanted))
         raise BandsError(
             f"bands: expected to be told which {wanted} of {_listed(raster)} the network sees, as those of "
-            f"'{raster.name}' do not say it; give their numbers, as bands=({example}) (--bands)"
+            f"'{raster.name}' do not say it; give their numbers, as bands={example} (--bands)"
         )
 
     def _ranges(self, raster: Raster, index: Sequence[int]) -> tuple[tuple[Pair, ...] | None, bool]:

@@ -142,7 +142,7 @@ def test_pixels_of_degrees_are_seen_at_the_size_of_the_models_along_both_axes(
         assert raster.resolution is None and field_size(raster, FIELD, f"{wanted}m") == size
         tile = raster.tiles[0]
     if overviews:
-        assert record.fields == len(lay_out((130, 190), size, overlap=0.25, step=1, tile=tile))
+        assert record.fields == len(lay_out((130, 190), size, overlap=OVERLAP, step=1, tile=tile))
     else:
         assert np.array_equal(labels_of(record.outputs["labels"]), by_hand(model, pixels, size, tile))
     asked = build(**EXACT, resolution=f"{wanted}m")

@@ -42,7 +42,8 @@ def run(page: Path, names: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(smooth(160, 240)).save("fundus.jpg")
+    for name in ("fundus.jpg", "one.jpg", "other.jpg"):
+        Image.fromarray(smooth(160, 240)).save(name)
 
 
 @pytest.mark.slow

@@ -113,7 +113,9 @@ def test_a_raster_of_other_pixels_is_seen_at_the_size_of_the_models(tmp_path: Pa
     model, pixels = build(**EXACT), pixels_of(130, 170)
     where = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 4e5, 0, -0.5, 5.8e6)}
     path = write_tiff(tmp_path / "tile.tif", pixels, **where)
-    expected = by_hand(model, pixels, (round(48 * ratio), round(64 * ratio)))
+    with open_raster(path) as raster:
+        assert isinstance(raster, TiledRaster)
+        expected = by_hand(model, pixels, (round(48 * ratio), round(64 * ratio)), raster.tiles[0])
     record = model.predict_raster(path, tmp_path / "given", resolution=wanted, save=("labels", "confidence"))
     assert np.array_equal(labels_of(record.outputs["labels"]), expected)
     assert labels_of(record.outputs["confidence"]).shape == (130, 170)

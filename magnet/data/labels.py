@@ -292,6 +292,11 @@ def _read(path: str | os.PathLike[str], modes: tuple[str, ...], kind: str, conve
         stored = read_head(path)
     if stored and needs_raster(path, stored):
         return _read_raster(path, colours=bool(convert))
+    if stored and (stored.pages > 1 or stored.larger):
+        raise MagNetError(
+            f"labels: expected one image, got a TIFF of several pages: '{path}'; save the one that is meant as a file "
+            "of its own"
+        )
     try:
         head = checked_head(path)
     except PixelsError as error:

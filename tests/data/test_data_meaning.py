@@ -267,7 +267,7 @@ def test_label_tiffs_are_whole_and_mean_what_they_hold(tmp_path: Path) -> None:
         read_labels(path)
     pages = [Image.fromarray(labels[..., 0] ^ page) for page in range(2)]
     pages[0].save(path, save_all=True, append_images=pages[1:])
-    with pytest.raises(MagNetError, match="several pages"):
+    with pytest.raises(MagNetError, match=r"^labels: expected one image, got a TIFF of several pages"):
         read_labels(path)
 
 

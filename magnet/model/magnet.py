@@ -91,8 +91,12 @@ class MagNet(Networks):
             of another camera, lighting or staining than those trained on.
         class_names: one name for each class, kept with the model.
         colours: one RGB triple (0..255) for each class, kept with the model.
-        channels, bands, value_range, extent, resolution: how a file becomes what the networks see; see
-            :class:`magnet.images.rasters.input_settings.InputSettings`. By default 8-bit RGB.
+        channels: of the images that the networks see, 1 to 16. This and the four below say how a file becomes that, see
+            :class:`magnet.images.rasters.input_settings.InputSettings`; by default it is 8-bit RGB.
+        bands: numbers of a file's bands, from 1, one for each channel.
+        value_range: the values that become 0 and 1.
+        extent: "scene" or "ground".
+        resolution: side of a pixel of the last scale, as "0.5m".
 
     All but the networks, ``class_names``, ``colours`` and what says how files are seen are in :attr:`settings`, which
     does not change: :meth:`with_settings` gives a model of the same networks with others, and :meth:`predict` takes any

@@ -26,7 +26,7 @@ from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
-from magnet.images.rasters.read_input import open_input, read_input
+from magnet.images.rasters.read_input import open_input, open_turned, read_input
 from magnet.images.rasters.where import has_place
 from magnet.images.read import IMAGE_SUFFIXES
 from magnet.notices import tell
@@ -203,14 +203,8 @@ class LabelledFiles:
 
     def open_image(self, index: int) -> Raster:
         """An image, to be read by window; turned as :meth:`load` turns it."""
-        path = self.pairs[index].image
-        if not self.inputs.plain:
-            return open_input(path, upright=self.exif == "apply")[0]
-        raster = open_raster(path)
-        if self.exif == "apply" or not isinstance(raster, PictureRaster) or raster.turned == 1:
-            return raster
-        raster.close()
-        return PictureRaster(path, upright=False)
+        path, upright = self.pairs[index].image, self.exif == "apply"
+        return open_turned(path, upright=upright) if self.inputs.plain else open_input(path, upright=upright)[0]
 
     def _check_part(self, decoded: Decoded) -> None:
         """As ``check_values`` of a part of a file, told once a file."""

@@ -7,11 +7,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from magnet.bounds import Box, Size
+from magnet.bounds import Box
 from magnet.data.labelled_raster import LabelledRaster
 from magnet.distributed import is_main
 from magnet.evaluation.modes import WALKS, density, patches_of, predict_pixels
@@ -23,7 +21,7 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.resolution import as_resolution, ratio_of
 from magnet.model.magnet import MagNet
 from magnet.model.raster_walk import RasterWalk
-from magnet.walk.field_views import read_box, valid_in
+from magnet.walk.field_views import first_look, read_box, valid_in
 from magnet.walk.plan import plan_walk
 
 __all__ = ["NO_FULL", "NO_SCALES", "predict_ground"]
@@ -93,16 +91,9 @@ def _each(model: MagNet, opened: LabelledRaster, mode: str, walk: RasterWalk) ->
 def _labels(model: MagNet, opened: LabelledRaster, mode: str, box: Box, colours: OwnStatistics | None) -> np.ndarray:
     """(h, w) uint8 labels of one field, of which the level is read that serves the mode."""
     plan = plan_walk(model.settings.changed(follow_image=False), model.scales[-1])
-    size = _larger(plan.scales[0], plan.whole) if mode == "coarse" else density(plan)[0]
+    size = first_look(plan) if mode == "coarse" else density(plan)[0]
     stored, valid = read_box(opened.raster, box, size)
-    pixels = opened.to_tensor(stored, valid)[None].to(model.device)
-    seen: Tensor | OwnStatistics = colours or pixels
-    if colours is None and valid.any() and not valid.all():  # colours are judged by what is there
-        seen = pixels[..., torch.from_numpy(valid).to(model.device)][:, :, None]
+    pixels = model.matched(opened.to_tensor(stored, valid)[None], seen=colours).to(model.device)
     field = box[3] - box[1], box[2] - box[0]
-    labels = predict_pixels(model, model.matched(pixels, seen=seen), mode, plan, field)
+    labels = predict_pixels(model, pixels, mode, plan, field)
     return labels.byte().cpu().numpy()
-
-
-def _larger(one: Size, other: Size) -> Size:
-    return max(one[0], other[0]), max(one[1], other[1])

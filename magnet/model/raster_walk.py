@@ -30,7 +30,7 @@ from magnet.images.tensors import normalize, resize
 from magnet.images.wanted.wanted import Wanted
 from magnet.model.walker import Walker
 from magnet.walk.ahead import readers
-from magnet.walk.field_views import FieldViews, valid_in
+from magnet.walk.field_views import FieldViews, first_look, read_box, valid_in
 from magnet.walk.field_walk import WORKERS, Turns, each_group
 from magnet.walk.fields import OVERLAP, Field, lay_out
 from magnet.walk.grid import Box
@@ -114,7 +114,7 @@ class RasterWalk:
         step = _step(raster, field, self._plan.scales)
         tile = raster.tiles[0] if isinstance(raster, TiledRaster) else (1, 1)
         every = lay_out(raster.size, field, overlap=overlap, step=step, tile=tile)
-        self._one_field = len(every) == 1
+        self._only = every[0] if len(every) == 1 else None
         within = {one: _common(one.own, self._roi) for one in every if _meets(one.own, self._roi)}
         self._wanted = wanted
         counts = {one: _count(wanted, box) for one, box in within.items()}
@@ -179,11 +179,17 @@ class RasterWalk:
     def colours(self) -> OwnStatistics | None:
         """What ``match_colours`` judges the colours by: those of the whole raster, at its coarsest level.
 
-        A field of water alone would be taken for a badly lit one. None: they are not matched, or there is one field,
-        which is judged as the image that it is.
+        A field of water alone would be taken for a badly lit one. A raster of one field is judged as the image that it
+        is, by what is read of it first. None: they are not matched.
         """
-        if not self._settings.match_colours or self._one_field:
+        if not self._settings.match_colours:
             return None
+        if self._only is not None:
+            stored, valid = read_box(self._raster, self._only.box, first_look(self._plan))
+            pixels = self._to_tensor(stored, valid)[None]
+            if valid.any() and not valid.all():
+                pixels = pixels[..., torch.from_numpy(valid)][:, :, None]
+            return own_statistics(pixels)
         values = coarsest_values(self._raster, range(self._raster.channels))
         return own_statistics(self._to_tensor(values[None])[None]) if len(values) else None
 
@@ -199,11 +205,10 @@ class RasterWalk:
         """A field, what its walk begins with being read."""
         model, settings, own = self._model, self._settings, _common(field.own, self._roi)
 
-        def convert(images: Tensor, seen: Tensor | OwnStatistics) -> Tensor:
-            return normalize(model.matched(images, settings, seen))
+        def convert(images: Tensor) -> Tensor:
+            return normalize(model.matched(images, settings, colours))
 
-        reading = model.device, pool, turns.result, colours
-        views = FieldViews(self._raster, self._to_tensor, field.box, convert, *reading)
+        views = FieldViews(self._raster, self._to_tensor, field.box, convert, model.device, pool, turns.result)
 
         def begin() -> np.ndarray | None:
             valid = self._valid_in(own)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from magnet.bounds import Size
 from magnet.devices import send
-from magnet.images.match_colours import OwnStatistics
 from magnet.images.rasters.channels import ToTensor
 from magnet.images.rasters.levels import choose_level
 from magnet.images.rasters.raster import Raster
@@ -26,9 +25,8 @@ from magnet.walk.grid import Box
 from magnet.walk.maps import whole_image
 from magnet.walk.plan import Plan
 
-__all__ = ["FieldViews", "read_box", "valid_in"]
+__all__ = ["FieldViews", "first_look", "read_box", "valid_in"]
 
-Convert = Callable[[Tensor, Tensor | OwnStatistics], Tensor]
 _AHEAD, _AHEAD_BYTES = 16, 1 << 25  # patches that are read before they are asked for, and their bytes
 
 
@@ -40,14 +38,12 @@ class FieldViews:
 
     Args:
         raster: where it is read from.
-        to_tensor: pixels of the raster -> (3, h, w) in [0, 1].
+        to_tensor: pixels of the raster -> (C, h, w) in [0, 1].
         box: of the field, in pixels of the finest level; may reach beyond the raster, where it is black.
-        convert: (images, seen) (1, C, h, w) in [0, 1] -> normalised; colours are judged by ``seen``. Called by the
-            readers, on the CPU.
+        convert: images (1, C, h, w) in [0, 1] -> normalised. Called by the readers, on the CPU.
         device: of the networks.
         pool: the readers; None: who asks reads.
         result: waits for a reader.
-        colours: what the colours are judged by; None: the valid pixels of the whole field.
     """
 
     def __init__(
@@ -55,28 +51,20 @@ class FieldViews:
         raster: Raster,
         to_tensor: ToTensor,
         box: Box,
-        convert: Convert,
+        convert: Callable[[Tensor], Tensor],
         device: torch.device,
         pool: Executor | None = None,
         result: Callable[[Future[Tensor]], Tensor] = Future.result,
-        colours: OwnStatistics | None = None,
     ) -> None:
         self._raster, self._to_tensor, self._box = raster, to_tensor, box
         self._convert, self._device, self._pool, self._result = convert, device, pool, result
-        self._colours = colours
-        self._seen: Tensor | OwnStatistics | None = colours  # of the whole field, in [0, 1]
         self._first: Tensor | None = None  # the whole field, as it is read
         self._resized: Tensor | None = None  # the field at a scale, or the part of it that was read last
         self._coming: Ahead[Tensor] | None = None
 
     def read_whole(self, plan: Plan) -> None:
         """Read what :meth:`whole` shows, by any thread."""
-        pixels, valid = self._read(self._box, _larger(plan.scales[0], plan.whole))
-        if self._colours is None:
-            self._seen = pixels
-            if valid.any() and not valid.all():  # colours are judged by what is there
-                self._seen = pixels[..., torch.from_numpy(valid)][:, :, None]
-        self._first = self._ready(pixels)
+        self._first = self._patch(self._box, first_look(plan))
 
     def whole(self, plan: Plan) -> Tensor:
         if self._first is None:
@@ -99,7 +87,7 @@ class FieldViews:
             ]
         else:
             reads = [partial(self._patch, self._box, scale)] if len(boxes) else []
-        patch = 4 * 3 * patch_size[0] * patch_size[1]
+        patch = 4 * len(self._to_tensor.index) * patch_size[0] * patch_size[1]
         self._coming = Ahead(self._pool, reads, min(max(_AHEAD_BYTES // patch, READERS), _AHEAD))
         return boxes
 
@@ -139,18 +127,14 @@ class FieldViews:
             return None
         return int(rows / across), int(columns / along)
 
-    def _read(self, box: Box, size: Size) -> tuple[Tensor, np.ndarray]:
-        """(1, 3, h, w) in [0, 1] and (h, w) bool: the box in the pixels of the level that serves ``size``, or at it."""
-        pixels, valid = read_box(self._raster, box, size)
-        return self._to_tensor(pixels, valid)[None], valid
-
     def _patch(self, box: Box, size: Size) -> Tensor:
-        return self._ready(self._read(box, size)[0])
+        """(1, C, h, w), converted: the box in the pixels of the level that serves ``size``, or at it."""
+        return self._convert(self._to_tensor(*read_box(self._raster, box, size))[None])
 
-    def _ready(self, pixels: Tensor) -> Tensor:
-        """Pixels in [0, 1], converted."""
-        assert self._seen is not None  # the whole comes first
-        return self._convert(pixels, self._seen)
+
+def first_look(plan: Plan) -> Size:
+    """(H, W) that a field is read for where all of it is looked at."""
+    return max(plan.scales[0][0], plan.whole[0]), max(plan.scales[0][1], plan.whole[1])
 
 
 def read_box(raster: Raster, box: Box, size: Size) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +182,3 @@ def _widened(box: Box, scale: Size, ratio: Size) -> Box:
     (rows, columns), (height, width) = (int(one > 1) for one in ratio), scale
     x0, y0, x1, y1 = box
     return max(x0 - columns, 0), max(y0 - rows, 0), min(x1 + columns, width), min(y1 + rows, height)
-
-
-def _larger(one: Size, other: Size) -> Size:
-    return max(one[0], other[0]), max(one[1], other[1])

@@ -141,7 +141,7 @@ def test_all_patches_of_a_scale_are_read_before_the_first_is_asked_for() -> None
     raster.go.set()
     with readers() as pool:
         views = FieldViews(
-            raster, Channels().of(raster), (0, 0, 64, 48), lambda images, seen: images, torch.device("cpu"), pool
+            raster, Channels().of(raster), (0, 0, 64, 48), lambda images: images, torch.device("cpu"), pool
         )
         views.whole(plan)
         raster.go.clear()
@@ -320,7 +320,7 @@ def test_patches_of_a_scale_that_no_level_has_are_those_of_the_whole_field(
     plan = plan_walk(build(**EXACT).settings, FIELD)
     with open_raster(path) as raster:
         views = FieldViews(
-            raster, Channels().of(raster), (x, y, x + 64, y + 48), lambda images, seen: images, torch.device("cpu")
+            raster, Channels().of(raster), (x, y, x + 64, y + 48), lambda images: images, torch.device("cpu")
         )
         views.whole(plan)
         for scale in ((12, 16), (24, 32), FIELD):

@@ -27,9 +27,7 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.tensors import normalize, to_tensor
 from magnet.model.raster_walk import RasterWalk
-from magnet.walk.field_views import FieldViews
 from magnet.walk.fields import OVERLAP, lay_out
-from magnet.walk.plan import plan_walk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -380,17 +378,15 @@ def test_only_working_files_are_ever_removed(tmp_path: Path) -> None:
 def test_colours_are_judged_by_valid_pixels(tmp_path: Path) -> None:
     pixels = np.full((60, 70, 3), np.nan, np.float32)
     pixels[:30, :40] = pixels_of(30, 40) / 255.0
-    seen = []
-
-    def convert(images: torch.Tensor, of_all: torch.Tensor) -> torch.Tensor:
-        seen.append(of_all)
-        return images
-
-    with open_raster(pixels) as raster:
-        views = FieldViews(raster, _unit().of(raster), (0, 0, 64, 48), convert, torch.device("cpu"))
-        views.whole(plan_walk(build(**EXACT).settings, FIELD))
+    model = build(**EXACT, colour_statistics=([0.4, 0.5, 0.3], [0.2, 0.1, 0.2]), match_colours=True)
+    with (
+        open_raster(pixels) as raster,
+        RasterWalk(model, raster, model.settings, tmp_path / "fields", ["a"], channels=_unit()) as walk,
+    ):
+        own = walk.colours()
+    assert own is not None
     torch.testing.assert_close(
-        seen[0].mean(dim=(0, 2, 3)), torch.from_numpy(pixels[:30, :40].mean(axis=(0, 1))), rtol=0, atol=1e-5
+        own.mean.flatten(), torch.from_numpy(pixels[:30, :40].mean(axis=(0, 1))), rtol=0, atol=1e-5
     )
 
 

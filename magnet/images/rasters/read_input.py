@@ -22,7 +22,7 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.zarrs import is_zarr_folder
 from magnet.images.read import CorruptImageError, LargeImageError, read_grey
 
-__all__ = ["InputImage", "open_input", "read_input"]
+__all__ = ["InputImage", "open_input", "open_turned", "read_input"]
 
 
 class InputImage(NamedTuple):
@@ -95,10 +95,14 @@ def open_input(path: str | os.PathLike[str], *, upright: bool = True, page: int 
             grey = read_grey(path, upright=upright)
             if grey is not None:
                 return ArrayRaster(grey[0], os.fspath(path)), grey[1]
+    raster = open_turned(path, upright=upright, page=page)
+    return raster, raster.turned if isinstance(raster, PictureRaster) else 1
+
+
+def open_turned(path: str | os.PathLike[str], *, upright: bool = True, page: int | None = None) -> Raster:
+    """``magnet.open_raster``; ``upright=False`` leaves pictures as they are stored."""
     raster = open_raster(path, page=page)
-    if not isinstance(raster, PictureRaster):
-        return raster, 1
-    if raster.turned != 1 and not upright:
-        raster.close()
-        raster = PictureRaster(path, upright=False, page=page)
-    return raster, raster.turned
+    if upright or not isinstance(raster, PictureRaster) or raster.turned == 1:
+        return raster
+    raster.close()
+    return PictureRaster(path, upright=False, page=page)

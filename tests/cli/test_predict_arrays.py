@@ -9,31 +9,17 @@ import numpy as np
 import pytest
 import zarr
 from PIL import Image
-from raster_files import noise, smooth, write_ome_zarr
-from seeded import seed_module
+from predicting import predict, save_small_model
+from raster_files import write_ome_zarr
+from walked import pixels_of
 
-from magnet import MagNet, build_segmenter
-from magnet.cli.main import main
+from magnet import MagNet
 from magnet.files.trees import tree_mark
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "small"
-    settings: dict = {"scales": [(32, 32), (64, 64)], "patch_size": (32, 32), "n_points": 0.4}
-    MagNet(seed_module(build_segmenter("compact", 3), "ids0."), None, **settings).save_pretrained(folder)
-    return folder
-
-
-def pixels_of(height: int, width: int) -> np.ndarray:
-    return (smooth(height, width) * 0.6 + noise(height, width) * 0.4).astype(np.uint8)
-
-
-def predict(model: Path, out: Path, *given: object) -> int:
-    try:
-        return main(["predict", "--model", str(model), "--out", str(out), *map(str, given)])
-    except SystemExit as error:
-        return int(str(error.code))
+    return save_small_model(tmp_path_factory.mktemp("model") / "small")
 
 
 def labels_of(path: Path) -> np.ndarray:

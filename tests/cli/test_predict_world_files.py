@@ -9,31 +9,24 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from raster_files import noise, smooth, write_tiff
+from predicting import predict, save_small_model
+from raster_files import write_tiff
 from rasterio.crs import CRS
-from seeded import seed_module
+from walked import pixels_of
 
-from magnet import MagNet, build_segmenter
-from magnet.cli.main import main
+from magnet import MagNet
 
 UTM = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 400000.0, 0, -0.5, 5800000.0)}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "small"
-    settings: dict = {"scales": [(32, 32), (64, 64)], "patch_size": (32, 32), "n_points": 0.4}
-    MagNet(seed_module(build_segmenter("compact", 3), "ids0."), None, **settings).save_pretrained(folder)
-    return folder
-
-
-def predict(model: Path, out: Path, *given: object) -> int:
-    return main(["predict", *map(str, given), "--model", str(model), "--out", str(out)])
+    return save_small_model(tmp_path_factory.mktemp("model") / "small")
 
 
 @pytest.fixture
 def png(tmp_path: Path) -> Path:
-    pixels = (smooth(100, 120) * 0.6 + noise(100, 120) * 0.4).astype(np.uint8)
+    pixels = pixels_of(100, 120)
     Image.fromarray(pixels).save(tmp_path / "tile.png")
     (tmp_path / "tile.pgw").write_text("0.5\n0\n0\n-0.5\n400000.25\n5799999.75\n")
     (tmp_path / "tile.prj").write_text(CRS.from_epsg(32633).to_wkt())

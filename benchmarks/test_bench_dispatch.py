@@ -61,7 +61,7 @@ def test_dispatch_overhead(one_thread, report):
         {
             "call": lambda: refine_step(coarse, fine, n_points=K),
             "checks": lambda: _check(coarse, fine, K, 3, None),
-            "choice": lambda: _backends.choose("refine_step", "auto", coarse.device.type, _refine_step),
+            "choice": lambda: _backends.choose("refine_step", "auto", coarse.device, _refine_step),
             "operator": lambda: _refine_step(coarse, fine, None, K, 3, False),
             "below": below_autograd(coarse, fine),
             "nothing": below_autograd(nothing, nothing),

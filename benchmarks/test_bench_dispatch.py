@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -34,15 +35,19 @@ def cpu_microseconds(parts: dict[str, Callable[[], object]]) -> dict[str, float]
 
 
 @pytest.fixture
-def one_thread():
+def alone():
+    """One thread, and no garbage collection, whose time depends on what else is in memory (as timeit does it)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    gc.collect()
+    gc.disable()
     yield
+    gc.enable()
     torch.set_num_threads(before)
 
 
 @pytest.mark.skipif(available_backends()["refine_step"]["cpu"] != "ok", reason="needs the compiled CPU kernels")
-def test_dispatch_overhead(one_thread, report):
+def test_dispatch_overhead(alone, report):
     coarse, fine = (probs(f"dispatch.{name}", 2, 3, 8, 8) for name in ("coarse", "fine"))
     nothing = coarse[:0]
 

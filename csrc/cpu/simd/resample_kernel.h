@@ -162,30 +162,41 @@ static void stream_row(const T* row, int64_t n, T* out) {
 
 template <class A>
 static void add_row(const A* row, int64_t n, A* total) {
-  for (int64_t i = 0; i < n; ++i) total[i] += row[i];
+  int64_t i = 0;
+  if constexpr (sizeof(A) == 4) {
+    for (; i + kLanes <= n; i += kLanes) store(total + i, load(total + i) + load(row + i));
+  }
+  for (; i < n; ++i) total[i] += row[i];
+}
+
+// The mean of `total` over `count`, which is a number of patches; 0 where there are none.
+MAGNET_INLINE F32 mean_of(F32 total, F32 count) {
+  return select(equal(bits_as<I32>(count), I32{}), F32{}, total / count);
+}
+
+// One count for all n elements, or (each) one for each of them.
+template <bool each, class T>
+MAGNET_INLINE void divide_some(const Wide<T>* total, const Wide<T>* count, int64_t n, T* out) {
+  int64_t i = 0;
+  if constexpr (sizeof(T) < 8) {
+    const F32 all = splat(*count);
+    for (; i + kLanes <= n; i += kLanes) {
+      store(out + i, mean_of(load(total + i), each ? load(count + i) : all));
+    }
+    if (i < n) {
+      const int rest = static_cast<int>(n - i);
+      store_first(out + i, mean_of(load_first(total + i, rest), each ? load_first(count + i, rest) : all), rest);
+    }
+  } else {
+    for (; i < n; ++i) {
+      const T patches = count[each ? i : 0];
+      out[i] = patches > T(0) ? total[i] / patches : T(0);
+    }
+  }
 }
 
 template <class T>
 static void divide_row(const Wide<T>* total, const Wide<T>* count, int64_t pixels, int64_t inner, T* out) {
-  using A = Wide<T>;
-  constexpr int64_t kBuffer = 256;
-  A buffer[kBuffer];
-  if (inner == 1) {
-    for (int64_t i = 0; i < pixels; i += kBuffer) {
-      const int64_t n = pixels - i < kBuffer ? pixels - i : kBuffer;
-      for (int64_t k = 0; k < n; ++k) {
-        const A mean = total[i + k] / count[i + k];
-        buffer[k] = count[i + k] > A(0) ? mean : A(0);
-      }
-      narrow_row<T>(buffer, n, out + i);
-    }
-    return;
-  }
-  for (int64_t i = 0; i < pixels; ++i) {
-    for (int64_t c = 0; c < inner; c += kBuffer) {
-      const int64_t n = inner - c < kBuffer ? inner - c : kBuffer;
-      for (int64_t k = 0; k < n; ++k) buffer[k] = count[i] > A(0) ? total[i * inner + c + k] / count[i] : A(0);
-      narrow_row<T>(buffer, n, out + i * inner + c);
-    }
-  }
+  if (inner == 1) return divide_some<true>(total, count, pixels, out);
+  for (int64_t i = 0; i < pixels; ++i) divide_some<false>(total + i * inner, count + i, inner, out + i * inner);
 }

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from magnet import distributed
 from magnet.data import Dataset, LabelledFiles
@@ -23,6 +22,7 @@ from magnet.evaluation.scores import percent
 from magnet.evaluation.seen import seen_by
 from magnet.evaluation.work import Work
 from magnet.model.magnet import MagNet
+from magnet.progress import progress_of
 
 __all__ = ["Evaluation", "evaluate", "run_evaluation"]
 
@@ -143,7 +143,7 @@ def run_evaluation(
     kept = Extremes(extremes)
     with model.evaluating():
         own = distributed.shard(range(count))
-        for index in tqdm(own, desc="evaluating", disable=None if distributed.is_main() else True):
+        for index in progress_of(own, shown=None if distributed.is_main() else False, desc="evaluating", unit="image"):
             record = work.image(index)
             if refined:
                 gain = record["gain"] = _gain(record, refined)

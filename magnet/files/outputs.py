@@ -168,7 +168,7 @@ class Outputs:
         more = f" (and so are {len(foreign) - 1} more of the files to write)" if len(foreign) > 1 else ""
         mend = "choose another folder"
         if why != "is a folder":
-            mend += ", or give --overwrite to replace what is there"
+            mend += ", or give --overwrite (in Python overwrite=True) to replace what is there"
         raise MagNetError(f"{self._argument}: '{path}' is there already, and {why}{more}; {mend}")
 
     # the record
@@ -351,5 +351,5 @@ def check_json_target(
             return
     raise MagNetError(
         f"{argument}: '{path}' is there already, and is not {what} of the same input; choose another name, or give "
-        "--overwrite to replace what is there"
+        "--overwrite (in Python overwrite=True) to replace what is there"
     )

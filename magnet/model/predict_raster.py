@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from magnet.checks import as_number, check_count, is_int, is_list
 from magnet.errors import MagNetError, shown
@@ -30,6 +29,7 @@ from magnet.model.class_ids import class_ids
 from magnet.model.raster_results import KINDS, Looks, check_packages, raster_targets, raster_writers
 from magnet.model.raster_walk import RasterWalk
 from magnet.model.walker import Walker
+from magnet.progress import progress_of
 from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 from magnet.walk.grid import Box
@@ -229,12 +229,10 @@ def segment_raster(
             fields_per_pass=options.fields_per_pass,
         ) as walk,
     ):
-        hidden = None if settings.progress is None else not settings.progress
-        bar = tqdm(
-            walk, total=len(walk.fields), initial=len(walk.fields) - len(walk.left), unit="field", disable=hidden
-        )
-        bar.set_description(stem[:40])
-        for _ in bar:
+        done = len(walk.fields) - len(walk.left)
+        for _ in progress_of(
+            walk, shown=settings.progress, desc=stem[:40], unit="field", total=len(walk.fields), initial=done
+        ):
             pass
         labels, sure = walk.labels, walk.confidence
         chosen: Any = labels

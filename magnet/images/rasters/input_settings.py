@@ -52,7 +52,7 @@ class InputSettings:
         if bands is not None and len(bands) != channels and not (len(bands) == 1 and channels == 3):
             raise ValueError(
                 f"bands: expected {channels}, one for each channel, got {len(bands)}: {shown(bands)}; give as many, or "
-                f"channels={len(bands)}"
+                f"set channels to {len(bands)}"
             )
         pairs = isinstance(value_range, tuple) and isinstance(value_range[0], tuple)
         if pairs and len(value_range) not in (channels, 1 if bands is None else len(bands)):

@@ -1,0 +1,33 @@
+"""Progress on stderr: lines where it is no terminal, none where the work is short, a bar where one is asked for."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from magnet import progress
+
+
+def walk(shown: bool | None) -> None:
+    for _ in progress.progress_of(range(6), shown=shown, desc="a.tif", unit="field", total=6):
+        time.sleep(0.02)
+
+
+def test_a_log_gets_whole_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS", 0.05)
+    walk(None)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert all(line.startswith("a.tif: ") and " of 6 fields, " in line and line.endswith(" left") for line in lines)
+
+
+def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    walk(None)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_is_asked_for(shown: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    walk(shown)
+    assert ("6/6" in capsys.readouterr().err) is shown

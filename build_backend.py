@@ -56,6 +56,15 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
 
 
+def build_sdist(sdist_directory, config_settings=None):
+    _borrow_torch()
+    return build_meta.build_sdist(sdist_directory, config_settings)
+
+
+def get_requires_for_build_sdist(config_settings=None):
+    return []
+
+
 def get_requires_for_build_wheel(config_settings=None):
     return []
 

@@ -17,15 +17,24 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "csrc"))
 
+import build_host  # noqa: E402
 import build_nvcc  # noqa: E402
 
 STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # torch 2.11: one build serves every later one
 CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-unknown-pragmas"]
 
 
+# Set to interpreters, as PATH is: a wheel for every Python from 3.11 on, with the host module for this one and these.
+OTHER_PYTHONS = os.environ.get("MAGNET_WHEEL_PYTHONS")
+
+
+def find_compiler() -> str | None:
+    return os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+
+
 def why_not_compile() -> str | None:
     """None where a C++ program compiles here, else the reason."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    compiler = find_compiler()
     if compiler is None:
         return "no C++ compiler was found when magnet-kernels was installed (install g++ 11 or newer, then reinstall)"
     with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +108,8 @@ class BuildKernels(BuildExtension):
     """Compiles csrc/cuda/*.cu by nvcc. A failure there costs the CUDA library alone, unless MAGNET_CUDA=1."""
 
     def build_extension(self, ext: Extension) -> None:
+        if ext.name == "magnet_kernels._host":
+            return self.build_host(ext)
         if ext.name != "magnet_kernels._cuda":
             return super().build_extension(ext)
         kernels = [Path(source) for source in sources("cuda", "cu")]
@@ -116,6 +127,12 @@ class BuildKernels(BuildExtension):
         write_record(ROOT)
         if not self.inplace:
             write_record(Path(self.build_lib))
+
+    def build_host(self, ext: Extension) -> None:
+        super().build_extension(ext)
+        folder, compiler = Path(self.get_ext_fullpath(ext.name)).parent, find_compiler()
+        for python in filter(None, (OTHER_PYTHONS or "").split(os.pathsep)):
+            build_host.compile_for(python, ext.sources, ext.include_dirs, CXX_FLAGS, compiler, folder)
 
 
 def say(words: str) -> None:
@@ -145,4 +162,5 @@ write_record(ROOT)
 setup(
     ext_modules=[] if no_compiler else extensions(with_cuda=no_cuda is None),
     cmdclass={} if no_compiler else {"build_ext": BuildKernels},
+    options={} if OTHER_PYTHONS is None or no_compiler else {"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -115,9 +115,10 @@ def _check_sheet(path: Path, inputs: Sequence[Path], overwrite: bool) -> None:
         raise ArgumentError(f"--sheet: expected a JPEG to write, got '{path}'; call it FILE.jpg")
     check_targets([(path, "the sheet")], inputs, "--sheet")
     check_output_dir(path.parent, "--sheet")
-    if os.path.lexists(path) and (path.is_dir() or not overwrite):
-        mend = "choose another name" if path.is_dir() else "choose another name, or give --overwrite to replace it"
-        raise MagNetError(f"--sheet: '{path}' is there already; {mend}")
+    if path.is_dir():
+        raise ArgumentError(f"--sheet: expected a JPEG to write, but '{path}' is a folder; choose another name")
+    if os.path.lexists(path) and not overwrite:
+        raise MagNetError(f"--sheet: '{path}' is there already; choose another name, or give --overwrite to replace it")
 
 
 def _splits(text: str) -> list[str]:

@@ -109,7 +109,7 @@ def _share(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got '{text}'; give one as 0.15")
     return value
 
 

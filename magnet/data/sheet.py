@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
+from magnet.data.dataset import IGNORE_INDEX
 from magnet.data.labelled_files import LabelledFiles
 from magnet.errors import MagNetError, printable
 from magnet.images.draw import Colours, Sheet, default_colours, overlay
@@ -42,14 +44,21 @@ def label_sheet(datasets: Sequence[LabelledFiles]) -> Image.Image:
 
 def _pair(dataset: LabelledFiles, index: int, colours: Colours) -> list[tuple[str, np.ndarray]]:
     """An image, and the same with its labels, with captions; two grey squares where it is left out."""
-    name = printable(dataset.name(index))[-_NAME:]
-    try:
-        if dataset.by_parts(index):
-            raise MagNetError("a map, too large")
-        image, labels = dataset.load(index)
-    except MagNetError:
+    caption = f"{dataset.split}: {printable(dataset.name(index))[-_NAME:]}"
+    pair = None
+    with contextlib.suppress(MagNetError):
+        pair = None if dataset.by_parts(index) else dataset.load(index)
+    if pair is None:
         grey = np.full((64, 64, 3), 200, np.uint8)
-        return [(f"{dataset.split}: {name}", grey), ("left out", grey)]
-    picture = as_picture(image)
-    ignored = (labels == 255)[..., None]
-    return [(f"{dataset.split}: {name}", picture), ("", np.where(ignored, picture, overlay(picture, labels, colours)))]
+        return [(caption, grey), ("left out", grey)]
+    picture, labels = as_picture(pair[0]), pair[1]
+    ignored = (labels == IGNORE_INDEX)[..., None]
+    shown = np.where(ignored, picture, overlay(picture, labels, colours))
+    return [(caption, _shrunk(picture)), ("", _shrunk(shown))]
+
+
+def _shrunk(picture: np.ndarray) -> np.ndarray:
+    """A picture no larger than the sheet shows it, as there are many of them."""
+    image = Image.fromarray(picture)
+    image.thumbnail((_WIDTH // _COLUMNS, _WIDTH))
+    return np.asarray(image)

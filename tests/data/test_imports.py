@@ -367,7 +367,7 @@ def test_masks_that_cannot_be_meant(
         "lossy": "p3_L.jpg' is JPEG, which changes colours",
         "size": "is 13x9 (HxW), its mask",
         "no image": "has no image 'p3' in",
-        "ids": "greys that are class ids need no import",
+        "ids": "greys that may be class ids in 1 masks",
         "suffix": "whose names end in '_L'; check the path and --mask-suffix",
     }
     assert told[kind] in capsys.readouterr().err and not (folder / "out").exists()
@@ -467,6 +467,16 @@ def test_wrong_words(
     monkeypatch.chdir(tmp_path)
     assert run(*words) == 2
     assert told in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [([], 2, "required: COMMAND"), (["--help"], 0, "import"), (["improt", "x"], 2, "invalid choice: 'improt'")],
+)
+def test_the_commands_of_data(words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", *words]) == code
+    printed = capsys.readouterr()
+    assert told in printed.out + printed.err and "Traceback" not in printed.err
 
 
 def test_the_sheet_of_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,12 +177,15 @@ def _found(
     if strange:
         told = ", ".join(f"{colour} x {pixels}" for colour, pixels in strange.most_common(_SHOWN))
         more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
-        mend = "add them to the table of colours, or give --tolerance where they are slightly off"
+        where = f"in {len(files)} masks, as '{min(files)}': {told}{more}"
         if all(red == green == blue for red, green, blue in strange):
-            mend = "greys that are class ids need no import: lay the files out as a data folder (data.format folder)"
+            raise MagNetError(
+                f"import: expected colours of classes alone, got greys that may be class ids {where}; ids need no "
+                "import: lay the files out as a data folder (data.format folder)"
+            )
         raise MagNetError(
             f"import: expected colours of classes alone, got {strange.total()} pixels of {len(strange)} other colours "
-            f"in {len(files)} masks, as '{min(files)}': {told}{more}; {mend}"
+            f"{where}; add them to the table of colours, or give --tolerance where they are slightly off"
         )
     notes = [f"{off} pixels are of a colour that is off by up to {tolerance}: of the nearest class"] if off else []
     return Found(names, bool(ignore), items, notes=notes)

@@ -210,6 +210,15 @@ def test_coco_that_cannot_be_meant(tmp_path: Path, name: str, capsys: pytest.Cap
     assert not (tmp_path / "out").exists()  # nothing was begun
 
 
+@pytest.mark.parametrize("name", [".hidden.png", "two\nlines.png", "blank .png"])
+def test_names_that_no_list_can_hold(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    image(tmp_path / "images" / name)
+    source = coco(tmp_path, images=[{"id": 0, "file_name": name}], annotations=[])
+    assert run("coco", source, "--images", tmp_path / "images", "--out", tmp_path / "out") == 1
+    assert "expected names of images that a list can hold" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
 def test_no_name_leads_out_of_the_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image(tmp_path / "secret.png")
     source = coco(tmp_path, images=[{"id": 0, "file_name": "../secret.png"}], annotations=[])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from magnet.data.imports.found import Found, Item
+from magnet.data.imports.found import Found, Item, check_faults
 from magnet.errors import MagNetError, printable
 from magnet.files.outputs import Outputs
 from magnet.images.draw import default_colours
@@ -38,11 +38,16 @@ def write_folder(
         overwrite: replace classes.txt where it has other classes.
 
     Raises:
-        MagNetError: files are in the way, or the folder has other classes.
+        MagNetError: files are in the way, the folder has other classes, or a name cannot be listed.
     """
     out = outputs.folder
     split_of = {name: split for split, names in splits.items() for name in names}
     items = [item for item in found.items if item.name in split_of]
+    check_faults(
+        (f"'{printable(item.image)}' is not" for item in items if not _is_listable(item.name)),
+        "names of images that a list can hold",
+        "rename those that begin with a dot, or have line breaks or blanks at their ends",
+    )
     copies = {item.name: _copies(item, out) for item in items}
     labels = {item.name: out / "labels" / f"{item.name}{_ending(item)}" for item in items}
     classes = _classes_text(found)
@@ -63,6 +68,11 @@ def write_folder(
     for path, text in texts.items():
         with outputs.write(path, SOURCE) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _is_listable(name: str) -> bool:
+    """Whether a name, as a line of a list, is read again as it was, and its file is not hidden."""
+    return name.isprintable() and name == name.strip() and not name.startswith(".")
 
 
 def _ending(item: Item) -> str:

@@ -21,6 +21,8 @@ from tiny_data import tiny_folder
 
 from magnet import MagNet, build_segmenter
 from magnet.cli.main import main
+from magnet.cli.predict_report import summary_of, write_page
+from magnet.files.outputs import Outputs
 from magnet.images.draw import Window
 from magnet.pages.page import Card, Page, Section, Table, render
 from magnet.pages.pictures import SIDE, views_of
@@ -201,6 +203,28 @@ def test_a_page_is_of_the_whole_job_however_many_runs_it_took(
     assert main(words) == 1
     assert "report.html' is there already" in capsys.readouterr().err
     assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_a_page_of_many_images_is_bounded_and_says_so(tmp_path: Path) -> None:
+    image, coarse = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    rng = np.random.default_rng(0)
+    changed, files = [], {}
+    for number in range(520):
+        refined = np.uint8(rng.random((8, 8)) < rng.random())
+        changed.append(int(refined.sum()))
+        files[f"i{number}"] = tmp_path / f"{number}.json"
+        files[f"i{number}"].write_text(json.dumps(summary_of(image, coarse, refined, COLOURS[:2], None)))
+    with Outputs(tmp_path / "out", "magnet predict") as outputs:
+        text = write_page(outputs, "it", "tiny", files, 523).read_text()
+    page = check_by_itself(text)
+    assert "24 of 520 images, those whose pixels refinement changed most" in page.texts
+    assert any("500 of 520 images, those that changed most." in one for one in page.texts)
+    assert any(one.startswith("3 of 523 inputs are not among them") for one in page.texts)
+    most = sorted(range(520), key=lambda k: (-changed[k], k))[:24]
+    shown = [image["alt"] for image in page.all("img") if image["alt"].startswith("image of")]
+    assert shown == [f"image of i{number}" for number in most]
+    assert sum(one in files for one in page.texts) == 524
+    assert len(text) < 1 << 20
 
 
 @pytest.fixture(scope="module")

@@ -196,6 +196,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"annotations": [{"id": 5, "image_id": 44, "category_id": 7, "segmentation": [[0, 0, 1, 1, 2, 0]]}]},
         "annotation 5 is of image 44",
     ),
+    "two images that would be one file": (
+        {"images": [{"id": i, "file_name": f"{i}/a.png"} for i in (0, 1)], "annotations": []},
+        "a.png' would be the image 0 and the image 1",
+    ),
     "a class twice": ({"categories": [{"id": 7, "name": "a b"}, {"id": 3, "name": "A_b"}]}, "twice"),
     "no categories": ({"categories": None}, "expected COCO JSON"),
 }

@@ -59,10 +59,14 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
     items: list[Item] = []
     faults: list[str] = []
     contested = empty = 0
+    owners: dict[Path, Any] = {}
     stems = Counter(PurePosixPath(str(record["file_name"]).replace("\\", "/")).stem for record in records)
     for record in records:
         found, size = _image(record, images, faults)
         if found is None:
+            continue
+        if owners.setdefault(found, record["id"]) != record["id"]:  # of two folders that --images does not have
+            faults.append(f"'{found}' would be the image {shown(owners[found])} and the image {shown(record['id'])}")
             continue
         owned = of_images[record["id"]]
         contested += _draw(owned, numbers, size, ids[background], order, faults)[1]

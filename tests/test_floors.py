@@ -20,7 +20,7 @@ FLOORS = (
     ("magnet",),
     ("magnet.files",),
     ("magnet.images", "magnet.checkpoints"),
-    ("magnet.walk", "magnet.data"),
+    ("magnet.walk", "magnet.data", "magnet.pages"),
     ("magnet.networks",),
     ("magnet.model",),
     ("magnet.evaluation",),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from magnet.cli.arguments import Parser
 from magnet.cli.config import build_train_parser, parse_config
@@ -15,13 +18,15 @@ from magnet.data.config import DataConfig
 from magnet.data.labelled_files import LabelledFiles
 from magnet.data.open import open_files
 from magnet.data.overlap import shared_images
-from magnet.errors import MagNetError
-from magnet.files.atomic import atomic_path
-from magnet.files.outputs import OVERWRITE_HELP, check_json_target
+from magnet.data.sheet import label_sheet
+from magnet.errors import ArgumentError, MagNetError
+from magnet.files.atomic import atomic_path, check_output_dir, save_image
+from magnet.files.outputs import OVERWRITE_HELP, check_json_target, check_targets
 
-__all__ = ["main"]
+__all__ = ["SHEET_QUALITY", "check_folder", "main"]
 
 _SPLITS = ("train", "val", "test")
+SHEET_QUALITY = {"quality": 88, "subsampling": 0}
 _SHOWN = 20  # messages of one kind; --json has all
 
 
@@ -31,10 +36,13 @@ def main(argv: Sequence[str]) -> int:
     config = _config(args, rest)
     if config.generated.train > 0:
         raise MagNetError("data.generated: these scenes are made by the program; there are no files to check")
-    out = Path(args.json) if args.json else None
+    out, sheet = (Path(path) if path else None for path in (args.json, args.sheet))
     datasets, missing, notes = _open(config, args.split)
+    named = [Path(path) for path in (args.config, args.folder) if path]
+    inputs = [*named, *(path for dataset in datasets for path in files_of(config, dataset))]
+    if sheet:
+        _check_sheet(sheet, inputs, args.overwrite)
     if out:
-        named = [Path(path) for path in (args.config, args.folder) if path]
         places = [[dataset.split, str(dataset.place)] for dataset in datasets]
         check_json_target(
             out,
@@ -42,25 +50,50 @@ def main(argv: Sequence[str]) -> int:
             lambda content: [[part["split"], part["place"]] for part in content["splits"]] == places,
             what="a check",
             overwrite=args.overwrite,
-            inputs=[*named, *(path for dataset in datasets for path in files_of(config, dataset))],
+            inputs=inputs,
         )
-    reports = [check_split(dataset) for dataset in datasets]
-    judge(reports, config.accept)
-    shared = shared_images(datasets)
-    wrong = {**missing, **({"images in several splits": shared} if shared else {})}
+    reports, wrong = _check(config, datasets, missing)
     print(_text(reports, wrong, notes))
+    if sheet:
+        with atomic_path(sheet) as temporary:
+            save_image(label_sheet(datasets), temporary, **SHEET_QUALITY)
+        print(f"written: {sheet}")
     if out:
         content = {"splits": [report.content() for report in reports], "wrong": wrong, "notes": notes}
         with atomic_path(out) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         print(f"written: {out}")
+    return _code(reports, wrong)
+
+
+def check_folder(folder: Path, splits: Sequence[str]) -> tuple[int, Image.Image]:
+    """Print what the command says of splits of a data folder; returns its exit code, and the contact sheet."""
+    config = data_config(str(folder), [], "magnet data check")
+    datasets, missing, notes = _open(config, list(splits))
+    reports, wrong = _check(config, datasets, missing)
+    print(_text(reports, wrong, notes))
+    return _code(reports, wrong), label_sheet(datasets)
+
+
+def _check(
+    config: DataConfig, datasets: Sequence[LabelledFiles], missing: dict[str, list[str]]
+) -> tuple[list[SplitReport], dict[str, list[str]]]:
+    """What is in each split, and what is wrong with them together."""
+    reports = [check_split(dataset) for dataset in datasets]
+    judge(reports, config.accept)
+    shared = shared_images(datasets)
+    return reports, {**missing, **({"images in several splits": shared} if shared else {})}
+
+
+def _code(reports: Sequence[SplitReport], wrong: dict[str, list[str]]) -> int:
     return 1 if wrong or any(report.wrong for report in reports) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="magnet data check",
-        usage="magnet data check (--config FILE | DIR) [--data.KEY VALUE ...] [--split NAMES] [--json FILE]",
+        usage="magnet data check (--config FILE | DIR) [--data.KEY VALUE ...] [--split NAMES] [--json FILE] "
+        "[--sheet FILE]",
         description="Read every image and label file of a data set; print what they hold and all that is wrong with "
         "them. Exit code 1 if something is.",
     )
@@ -69,8 +102,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", help="a training YAML or the name of a recipe, whose keys can be set too")
     parser.add_argument("--split", type=_splits, help="comma-separated, of train, val, test (default: all)")
     parser.add_argument("--json", metavar="FILE", help="JSON file to write, with every message")
+    parser.add_argument(
+        "--sheet", metavar="FILE", help="JPEG to draw: images with their labels over them, some of each split"
+    )
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE_HELP)
     return parser
+
+
+def _check_sheet(path: Path, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Refuse, before any work, a place for the sheet that is no JPEG's, or taken."""
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        raise ArgumentError(f"--sheet: expected a JPEG to write, got '{path}'; call it FILE.jpg")
+    check_targets([(path, "the sheet")], inputs, "--sheet")
+    check_output_dir(path.parent, "--sheet")
+    if path.is_dir():
+        raise ArgumentError(f"--sheet: expected a JPEG to write, but '{path}' is a folder; choose another name")
+    if os.path.lexists(path) and not overwrite:
+        raise MagNetError(f"--sheet: '{path}' is there already; choose another name, or give --overwrite to replace it")
 
 
 def _splits(text: str) -> list[str]:

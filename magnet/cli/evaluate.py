@@ -93,8 +93,8 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", type=arguments.device_name, default="auto")
     add(
         "--out",
-        help="a folder for metrics.json, report.md, confusion.png and pictures of the images where refinement gained "
-        "and lost most; or a file FILE.json, which is metrics.json alone",
+        help="a folder for metrics.json, report.md, report.html, confusion.png and pictures of the images where "
+        "refinement gained and lost most; or a file FILE.json, which is metrics.json alone",
     )
     add("--overwrite", action="store_true", help=OVERWRITE_HELP)
 

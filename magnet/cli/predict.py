@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import sys
 import time
@@ -30,6 +31,7 @@ from magnet.cli.predict_inputs import Input, find_inputs
 from magnet.cli.predict_job import Job, summary, take_part, what_is_done
 from magnet.cli.predict_parts import AUTO, PART_HELP, local_rank, part_of
 from magnet.cli.predict_rasters import add_raster_options, check_kinds, open_ground, raster_options
+from magnet.cli.predict_report import PAGE, summary_of, write_page
 from magnet.data.mappings import MAPPINGS, read_mapping
 from magnet.devices import check_device
 from magnet.errors import ArgumentError, MagNetError, printable
@@ -64,6 +66,7 @@ SAVE = {
     "sheet": "_sheet.png",
     "ids": "_ids.png",
     "full_labels": "_full_labels.png",
+    "summary": "_summary.json",
 }
 _STRIP = 256  # rows of full_labels made at a time
 
@@ -126,6 +129,10 @@ def _writers(
         indices = (np.asarray(draw.label_image(strip, colours)) for strip in strips)
         write_palette_png(path, (height, width), draw.colour_table(colours), indices)
 
+    def small_pictures(path: Path) -> None:
+        found = summary_of(image, coarse(), labels, colours, cast("list[str] | None", model.class_names))
+        path.write_text(json.dumps(found), encoding="utf-8")
+
     return {
         "full_labels": full_labels,
         "ids": ids,
@@ -135,6 +142,7 @@ def _writers(
         "uncertainty": uncertainty,
         "probabilities": probabilities,
         "sheet": sheet,
+        "summary": small_pictures,
     }
 
 
@@ -172,13 +180,15 @@ def _kinds(text: str) -> list[str]:
     return list(dict.fromkeys(kinds))
 
 
-def _scene_kinds(save: Sequence[str] | None, path: Path) -> list[str]:
+def _scene_kinds(args: argparse.Namespace, path: Path) -> list[str]:
     """What to save of a scene.
 
     Raises:
         ArgumentError: results that there are of rasters alone.
     """
-    kinds = list(save) if save is not None else ["labels", "overlay"]
+    kinds = list(args.save) if args.save is not None else ["labels", "overlay"]
+    if args.report and "summary" not in kinds:
+        kinds.append("summary")
     wrong = [kind for kind in kinds if kind not in SAVE]
     if wrong:
         raise ArgumentError(
@@ -218,6 +228,13 @@ def build_parser() -> Parser:
         default="error",
         help="files that cannot be read are named and the others done; error: the exit code is then 1 (default); "
         "skip: they are counted, and it is 1 only where none could be read",
+    )
+    add(
+        "--report",
+        action="store_true",
+        help=f"also write {PAGE}, a page that shows the images, what refinement changed, and shares of classes, and "
+        "of each image the summary that it is made of; with --part the summaries alone, of which the same command "
+        "without --part makes the page",
     )
     add("--recursive", action="store_true", help="also the images in the folders below; the results mirror the folders")
     add("--part", type=part_of, metavar="I/N", help=PART_HELP)
@@ -273,29 +290,58 @@ def main(argv: Sequence[str]) -> int:
         manifest = Manifest(outputs, job.hash, job.part, overwrite=args.overwrite)
         done = what_is_done(job, manifest, sources)
         left = [one for one in job.own if one.path not in done]
-        _check_results(job, done, outputs, manifest, sources, args)
+        page = [(folder / PAGE, _report_source(by))] if args.report and job.part is None else []
+        _check_results(job, done, outputs, manifest, sources, args, page)
         manifest.tidy()
         if told := summary(job, len(done)):
             print(f"magnet: {told}", flush=True)
-        if not left:
-            return 0
-        model = load_model(
-            args.model,
-            device=_device(args),
-            amp=args.amp,
-            n_patches=args.n_patches,
-            n_points=args.n_points,
-            kernel_size=args.kernel_size,
-            bands=args.bands,
-            value_range=args.value_range,
-            extent=args.extent,
-            **walk_options(args),
-        )
-        if "ids" in (args.save or ()) and model.num_classes is not None:
-            class_ids(args.mapping, model.info, model.num_classes)  # or it would be told of each image
-        code = _predict(model, left, job, outputs, manifest, sources, args)
-        manifest.tidy()
+        code = _predict_left(left, job, outputs, manifest, sources, args) if left else 0
+        if args.report and job.part is None:
+            path = _write_report(job, outputs, sources, by, args.model)
+            print(printable(f"written: {path}", 2000))
         return code
+
+
+def _predict_left(
+    left: list[Input],
+    job: Job,
+    outputs: Outputs,
+    manifest: Manifest,
+    sources: Mapping[Path, str],
+    args: argparse.Namespace,
+) -> int:
+    """Load the model and predict all that is left; returns the exit code."""
+    model = load_model(
+        args.model,
+        device=_device(args),
+        amp=args.amp,
+        n_patches=args.n_patches,
+        n_points=args.n_points,
+        kernel_size=args.kernel_size,
+        bands=args.bands,
+        value_range=args.value_range,
+        extent=args.extent,
+        **walk_options(args),
+    )
+    if "ids" in (args.save or ()) and model.num_classes is not None:
+        class_ids(args.mapping, model.info, model.num_classes)  # or it would be told of each image
+    code = _predict(model, left, job, outputs, manifest, sources, args)
+    manifest.tidy()
+    return code
+
+
+def _write_report(job: Job, outputs: Outputs, sources: Mapping[Path, str], by: str, model: str) -> Path:
+    """Write the page of all images of the job that are done, whichever run did them."""
+    found = {}
+    for one in job.inputs:
+        (path,) = targets_of(one.path, outputs.folder / one.folder, ["summary"]).values()
+        if outputs.holds(path, sources[one.path]):
+            found[printable(one.name)] = path
+    return write_page(outputs, _report_source(by), model, found, len(job.inputs))
+
+
+def _report_source(by: str) -> str:
+    return f"what was predicted with {by}"
 
 
 def _check_folders(images: Sequence[str], out: Path) -> None:
@@ -314,6 +360,7 @@ def _check_results(
     manifest: Manifest,
     sources: Mapping[Path, str],
     args: argparse.Namespace,
+    page: Sequence[tuple[Path, str]],
 ) -> None:
     """Refuse results that would replace something else, or each other, whichever part they are of.
 
@@ -328,7 +375,7 @@ def _check_results(
     results = [(one, path, sources[one.path]) for one, paths in targets.items() for path in paths]
     beside = [(path, source) for one, path, source in results if one not in own]
     outputs.check(
-        [(path, source) for one, path, source in results if one in own],
+        [*((path, source) for one, path, source in results if one in own), *page],
         images,
         [*beside, (manifest.path, "what is done")],
     )
@@ -353,7 +400,7 @@ def _targets(one: Input, folder: Path, args: argparse.Namespace) -> list[Path]:
     except MagNetError:
         return []
     if raster is None:
-        return list(targets_of(path, folder, _scene_kinds(args.save, path)).values())
+        return list(targets_of(path, folder, _scene_kinds(args, path)).values())
     with raster:
         check_kinds(args.save, path)
         return list(raster_targets(raster, path.stem, folder, raster_options(args).save).values())
@@ -399,13 +446,13 @@ def _predict_scene(
     progress: bool | None,
 ) -> list[Path]:
     """Segment an image that was read, and write its results: these files."""
-    kinds = set(args.save or ())
+    kinds = _scene_kinds(args, one.path)
     (h, w), (height, width) = scene.pixels.shape[:2], scene.size
     shrunk = (h, w) != (height, width)
-    probabilities = bool({"uncertainty", "probabilities"} & kinds) or (shrunk and "full_labels" in kinds)
-    stages = bool({"coarse", "sheet"} & kinds)
+    probabilities = bool({"uncertainty", "probabilities"}.intersection(kinds)) or (shrunk and "full_labels" in kinds)
+    stages = bool({"coarse", "sheet", "summary"}.intersection(kinds))
     prediction = model.predict(scene, return_stages=stages, probabilities=probabilities, progress=progress)
-    targets = targets_of(one.path, outputs.folder / one.folder, _scene_kinds(args.save, one.path))
+    targets = targets_of(one.path, outputs.folder / one.folder, kinds)
     save_prediction(model, as_picture(scene.pixels), prediction, targets, outputs, source, args.mapping)
     told = f"{one.path}: {prediction.seconds:.1f} s, {', '.join(map(str, targets.values()))}"
     if shrunk:

@@ -12,6 +12,7 @@ from magnet.images.draw import (
     SPOILT,
     STILL_WRONG,
     Sheet,
+    Window,
     changes_picture,
     framed,
     heat_map,
@@ -19,7 +20,7 @@ from magnet.images.draw import (
     overlay,
 )
 
-__all__ = ["change_sheet", "confusion_picture"]
+__all__ = ["change_sheet", "changed_windows", "confusion_picture"]
 
 _INK, _PALE, _PAPER, _EMPTY = (25, 25, 28), (245, 245, 245), (255, 255, 255), (225, 225, 228)
 _GAP = 12
@@ -105,6 +106,18 @@ def _upright(
     picture.paste(strip, (place[0] - strip.width // 2, place[1]))
 
 
+def changed_windows(
+    coarse: np.ndarray, refined: np.ndarray, truth: np.ndarray, gain: float, size: tuple[int, int], n: int
+) -> list[Window]:
+    """The ``n`` windows of ``size`` (h, w) where most pixels were put right (``gain`` >= 0) or spoilt (< 0).
+
+    Args:
+        coarse, refined, truth: (H, W) uint8 labels.
+    """
+    better, worse = (refined, coarse) if gain >= 0 else (coarse, refined)
+    return most_improved(worse, better, truth, size, n)
+
+
 def change_sheet(
     image: np.ndarray,
     truth: np.ndarray,
@@ -129,9 +142,8 @@ def change_sheet(
         class_names: for the legend.
         width: of the sheet in pixels.
     """
-    better, worse = (refined, coarse) if gain >= 0 else (coarse, refined)
     size = (max(min(64, truth.shape[0]), truth.shape[0] // 7), max(min(64, truth.shape[1]), truth.shape[1] // 7))
-    windows = most_improved(worse, better, truth, size, n=2)
+    windows = changed_windows(coarse, refined, truth, gain, size, n=2)
     pictures = [
         (title, image),
         ("labels", overlay(image, truth, colours)),

@@ -13,26 +13,20 @@ import torch
 
 from magnet.data import Dataset
 from magnet.evaluation.extremes import Extreme
+from magnet.evaluation.page import evaluation_page, extreme_card
 from magnet.evaluation.pictures import change_sheet, confusion_picture
 from magnet.evaluation.run import Evaluation
+from magnet.evaluation.tables import COLUMNS, about, cell, fewer_note
 from magnet.files.atomic import save_image
 from magnet.files.outputs import Outputs
 from magnet.images.picture import as_picture
+from magnet.pages.page import Card, render
 from magnet_kernels import __version__
 
 __all__ = ["ReportFolder", "content_of", "markdown", "table", "to_json", "write_folder"]
 
 EXTREMES = 10  # pictures in gained/ and in lost/
 
-_COLUMNS = (  # heading, key, digits
-    ("mean IoU", "mean_iou", 2),
-    ("fw IoU", "frequency_weighted_iou", 2),
-    ("boundary IoU", "boundary_iou", 2),
-    ("pixel acc.", "pixel_accuracy", 2),
-    ("class acc.", "mean_class_accuracy", 2),
-    ("s/image", "seconds_median", 3),
-    ("MiB", "peak_memory_mib", 0),
-)
 _OFFICIAL = (("mean IoU", "official_mean_iou", 2), ("per-image fw IoU", "official_frequency_weighted_iou", 2))
 _DEFINITIONS = """
 All figures but seconds and memory are percent. Pixels labelled as ignored count nowhere.
@@ -51,15 +45,11 @@ All figures but seconds and memory are percent. Pixels labelled as ignored count
 """
 
 
-def _cell(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The figures of ``evaluate`` as text for the terminal."""
-    rows = [f"{'':10}" + "".join(f"{heading:>{len(heading) + 2}}" for heading, _, _ in _COLUMNS)]
+    rows = [f"{'':10}" + "".join(f"{heading:>{len(heading) + 2}}" for heading, _, _ in COLUMNS)]
     for mode, r in results.items():
-        cells = (f"{_cell(r[key], digits):>{len(heading) + 2}}" for heading, key, digits in _COLUMNS)
+        cells = (f"{cell(r[key], digits):>{len(heading) + 2}}" for heading, key, digits in COLUMNS)
         rows.append(f"{mode:10}" + "".join(cells))
     rows += [f"{mode}: {r['note']}" for mode, r in results.items() if "note" in r]
     walks = {mode: r["scales"] for mode, r in results.items() if "scales" in r}
@@ -67,13 +57,13 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         rows += ["", f"{'mean IoU after':16}" + "".join(f"{m:>9}" for m in walks)]
         for i, first in enumerate(next(iter(walks.values()))):
             height, width = first["scale"]
-            cells = (f"{_cell(scales[i]['mean_iou'], 2):>9}" for scales in walks.values())
+            cells = (f"{cell(scales[i]['mean_iou'], 2):>9}" for scales in walks.values())
             rows.append(f"{f'{height}x{width}':16}" + "".join(cells))
     names = list(next(iter(results.values()))["iou"])
     width = max(9, *(len(n) for n in names)) + 1
     rows += ["", f"{'IoU':{width}}" + "".join(f"{m:>9}" for m in results)]
     for name in names:
-        rows.append(f"{name:{width}}" + "".join(f"{_cell(r['iou'][name], 2):>9}" for r in results.values()))
+        rows.append(f"{name:{width}}" + "".join(f"{cell(r['iou'][name], 2):>9}" for r in results.values()))
     return "\n".join(rows)
 
 
@@ -115,19 +105,12 @@ def markdown(content: dict[str, Any], extra: Sequence[str] = ()) -> str:
     """``content_of`` an evaluation as Markdown: modes, scales and classes; ``extra`` lines follow the tables."""
     results = content["results"]
     modes = list(results)
-    data = content["data"] if isinstance(content["data"], str) else ", ".join(content["data"])
-    width = content["boundary_width"]
-    boundary = f"{width} pixels" if isinstance(width, int) else f"{100 * width:g}% of the diagonal"
-    lines = [f"# {content['model']} on {data}, {content['split']}", ""]
-    settings = [f"{key} {content[key]}" for key in ("images", "n_points", "n_patches", "kernel_size", "amp", "threads")]
-    scales = ", ".join(f"{h}x{w}" for h, w in content["scales"])
-    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    lines += [f"{', '.join(settings)}; scales (HxW) {scales}; boundary width {boundary}", ""]
-    lines += [f"{content['device']} ({content['device_name']}), {content['processes']} processes; {versions}", ""]
+    title, told = about(content)
+    lines = [f"# {title}", "", *(line for one in told for line in (one, ""))]
 
     lines += ["## Modes", ""]
-    rows = [[mode, *(_cell(r[key], digits) for _, key, digits in _COLUMNS)] for mode, r in results.items()]
-    lines += _rows(["", *(heading for heading, _, _ in _COLUMNS)], rows)
+    rows = [[mode, *(cell(r[key], digits) for _, key, digits in COLUMNS)] for mode, r in results.items()]
+    lines += _rows(["", *(heading for heading, _, _ in COLUMNS)], rows)
     notes = [f"- {mode}: {r['note']}" for mode, r in results.items() if "note" in r]
     lines += ["", *notes, ""] if notes else [""]
 
@@ -141,17 +124,17 @@ def markdown(content: dict[str, Any], extra: Sequence[str] = ()) -> str:
         for i, first in enumerate(next(iter(walks.values()))):
             row = [f"{first['scale'][0]}x{first['scale'][1]}"]
             for stages in walks.values():
-                row += [_cell(stages[i][key], 2) for key in ("mean_iou", "boundary_iou", "seconds_median")]
+                row += [cell(stages[i][key], 2) for key in ("mean_iou", "boundary_iou", "seconds_median")]
             rows.append(row)
         lines += [*_rows(heads, rows), ""]
 
     lines += ["## Classes", ""]
     for head, key in (("IoU", "iou"), ("boundary IoU", "boundary_iou_per_class"), ("accuracy", "class_accuracy")):
-        rows = [[name, *(_cell(results[m][key][name], 2) for m in modes)] for name in results[modes[0]][key]]
+        rows = [[name, *(cell(results[m][key][name], 2) for m in modes)] for name in results[modes[0]][key]]
         lines += [*_rows([head, *modes], rows), ""]
 
     lines += ["## As the public release defines them", ""]
-    rows = [[mode, *(_cell(r[key], digits) for _, key, digits in _OFFICIAL)] for mode, r in results.items()]
+    rows = [[mode, *(cell(r[key], digits) for _, key, digits in _OFFICIAL)] for mode, r in results.items()]
     lines += [*_rows(["", *(heading for heading, _, _ in _OFFICIAL)], rows), ""]
     return "\n".join([*lines, *extra, "## What is counted", _DEFINITIONS])
 
@@ -204,7 +187,7 @@ def write_folder(
     dataset: Dataset,
     colours: Sequence[Sequence[int]],
 ) -> None:
-    """Write ``metrics.json``, ``report.md``, ``confusion.png``, and the pictures in ``gained/`` and ``lost/``.
+    """Write ``metrics.json``, ``report.md``, ``report.html``, ``confusion.png``; pictures in ``gained/`` and ``lost/``.
 
     Args:
         folder: entered; pictures of an earlier evaluation are removed, other files stay. Pictures are named by rank,
@@ -222,21 +205,24 @@ def write_folder(
             save_image(picture, temporary, optimize=True)
         extra += ["## Confusion", "", "![rows: labels, columns: predictions](confusion.png)", ""]
     folder.remove_pictures()
+    cards: dict[str, list[Card]] = {"gained": [], "lost": []}
     for name, chosen in (("gained", evaluation.gained), ("lost", evaluation.lost)):
         if chosen:
             extra += [f"## Where {evaluation.refined} {name} most over coarse (points of mean IoU of the image)", ""]
-            if (chosen[-1].gain < 0) if name == "gained" else (chosen[-1].gain > 0):
-                extra += [f"It {name} on fewer images than are shown, or on none.", ""]
+            extra += [told, ""] if (told := fewer_note(name, chosen)) else []
         for rank, extreme in enumerate(chosen, start=1):
-            file = _draw(folder, name, rank, extreme, dataset, colours)
+            file, card = _draw(folder, name, rank, extreme, dataset, colours)
+            cards[name].append(card)
             extra.append(f"{rank}. [{dataset.name(extreme.index)}]({name}/{file.name}): {100 * extreme.gain:+.2f}")
         extra += [""] if chosen else []
-    for file_name, text in (("metrics.json", to_json(content)), ("report.md", markdown(content, extra))):
+    page = evaluation_page(content, evaluation, shown, cards, colours)
+    texts = {"metrics.json": to_json(content), "report.md": markdown(content, extra), "report.html": render(page)}
+    for file_name, text in texts.items():
         with folder.write(folder.folder / file_name, folder.source) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no text
 
 
-_FILES = ("metrics.json", "report.md", "confusion.png")
+_FILES = ("metrics.json", "report.md", "report.html", "confusion.png")
 _PICTURE = re.compile(r"\d\d_.*_[+-]\d+\.\d\d\.jpg")
 
 
@@ -247,14 +233,15 @@ def _draw(
     extreme: Extreme,
     dataset: Dataset,
     colours: Sequence[Sequence[int]],
-) -> Path:
+) -> tuple[Path, Card]:
     image, truth = dataset.load(extreme.index)
+    picture, coarse, refined = as_picture(image), extreme.coarse, extreme.refined
     shown, gain = dataset.name(extreme.index), f"{100 * extreme.gain:+.2f}"
     sheet = change_sheet(
-        as_picture(image),
+        picture,
         truth,
-        extreme.coarse,
-        extreme.refined,
+        coarse,
+        refined,
         gain=extreme.gain,
         title=f"{shown[-24:]}: {gain}",
         colours=colours,
@@ -264,4 +251,4 @@ def _draw(
     path = folder.folder / name / f"{rank:02}_{stem}_{gain}.jpg"
     with folder.write(path, folder.source) as temporary:
         save_image(sheet, temporary, quality=90, subsampling=0)
-    return path
+    return path, extreme_card(shown, extreme, picture, truth, (coarse, refined), colours)

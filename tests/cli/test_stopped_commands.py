@@ -85,7 +85,7 @@ def test_stopped_at_any_moment_nothing_half_is_left(tmp_path: Path, model: Path)
             return os.waitstatus_to_exitcode(status), took
 
         def whole(folder: Path) -> dict[str, bytes]:
-            unlike = ("metrics.json", "report.md", RECORD, MANIFEST)  # they hold times
+            unlike = ("metrics.json", "report.md", "report.html", RECORD, MANIFEST)  # they hold times
             return {name: content for name, content in contents(folder).items() if name not in unlike}
 
         rng = np.random.default_rng(3)

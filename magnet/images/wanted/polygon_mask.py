@@ -19,7 +19,7 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.transforms import inverse
 from magnet.images.wanted.polygon_fill import PolygonFill
 
-__all__ = ["PolygonMask"]
+__all__ = ["PolygonMask", "in_pixels", "polygons_of", "read_geojson"]
 
 _MOST = 1 << 27  # bytes of a file, all of which is in memory while it is parsed, at some ten times its size
 _LONGITUDES = "OGC:CRS84"  # of RFC 7946
@@ -43,17 +43,17 @@ class PolygonMask:
     """
 
     def __init__(self, path: Path, raster: Raster, identity: str) -> None:
-        content = _parsed(path)
+        content = read_geojson(path)
         rings: list[int] = []
         polygons: list[int] = []
         given: list[list[float]] = []
-        for polygon in _polygons(content, path):
+        for polygon in polygons_of(content, path):
             polygons.append(len(polygon))
             rings.extend(map(len, polygon))
             given.extend(chain.from_iterable(polygon))
         if not polygons:
             raise MagNetError(f"mask: expected polygons in '{path}', got none; draw what is wanted as polygons")
-        self._fill = PolygonFill(_in_pixels(np.array(given), content, path, raster), rings, polygons)
+        self._fill = PolygonFill(in_pixels(np.array(given), content, path, raster), rings, polygons)
         self.identity = f"mask {identity}"
         self.none_wanted = (
             f"mask: expected polygons that hold pixels of '{raster.name}', but those of '{path}' hold none that is "
@@ -64,7 +64,12 @@ class PolygonMask:
         return self._fill.read(box)
 
 
-def _parsed(path: Path) -> Any:
+def read_geojson(path: Path) -> Any:
+    """What a GeoJSON file holds.
+
+    Raises:
+        MagNetError: it cannot be read, or is no JSON.
+    """
     with failures(path):
         text = read_bytes(path, "mask", "GeoJSON", at_most=_MOST)
     try:
@@ -73,23 +78,23 @@ def _parsed(path: Path) -> Any:
         raise MagNetError(f"mask: expected GeoJSON, but '{path}' is none ({error}); save it anew") from error
 
 
-def _polygons(content: Any, path: Path) -> Iterator[list[Any]]:
+def polygons_of(content: Any, path: Path) -> Iterator[list[Any]]:
     """The coordinates of each polygon: its outer ring and its holes."""
     kind = content.get("type") if isinstance(content, dict) else None
     try:
         if kind in _HOLDERS:
             for one in content[_HOLDERS[kind]]:
-                yield from _polygons(one, path)
+                yield from polygons_of(one, path)
         elif kind == "Feature":
             if content["geometry"] is not None:
-                yield from _polygons(content["geometry"], path)
+                yield from polygons_of(content["geometry"], path)
         elif kind == "Polygon":
             yield _checked(content["coordinates"])
         elif kind == "MultiPolygon":
             yield from map(_checked, content["coordinates"])
         elif isinstance(content, list):  # of features, as QuPath exports them
             for one in content:
-                yield from _polygons(one, path)
+                yield from polygons_of(one, path)
         else:
             raise ValueError(f"{shown(kind)} is neither a polygon nor what holds some")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -105,7 +110,7 @@ def _checked(rings: Any) -> list[list[list[float]]]:
     return found
 
 
-def _in_pixels(corners: np.ndarray, content: Any, path: Path, raster: Raster) -> np.ndarray:
+def in_pixels(corners: np.ndarray, content: Any, path: Path, raster: Raster) -> np.ndarray:
     """(n, 2) x and y in pixels of the raster.
 
     Raises:

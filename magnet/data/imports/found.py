@@ -1,0 +1,160 @@
+"""What every format of labels comes down to: classes, and images whose labels can be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from magnet.data.dataset import IGNORE_INDEX
+from magnet.data.labelled_files import images_in
+from magnet.data.names import plain_name
+from magnet.errors import MagNetError, printable
+from magnet.images.label_files.blocks import Blocks
+from magnet.images.rasters.raster import Place
+
+__all__ = ["Found", "Item", "WholeLabels", "check_faults", "image_of", "number_classes", "pair_masks"]
+
+_NAMED = 4  # faults in a message
+_MOST_CLASSES = IGNORE_INDEX  # ids 0..254
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image and its labels.
+
+    Attributes:
+        name: its file name without the suffix, in the folder that is written.
+        image: its file.
+        source: the file of its labels.
+        labels: (H, W) uint8 class ids, 255 = ignored, to be read by window.
+        place: where a TIFF lies: then its labels are a TIFF, too.
+    """
+
+    name: str
+    image: Path
+    source: Path
+    labels: Blocks
+    place: Place | None = None
+
+
+@dataclass
+class Found:
+    """What a source of labels holds.
+
+    Attributes:
+        class_names: by id.
+        ignored: whether 255 is declared to be ignored.
+        items: the images.
+        splits: names of the images of each split, where the source has splits.
+        notes: what is to be told.
+    """
+
+    class_names: list[str]
+    ignored: bool
+    items: list[Item]
+    splits: Mapping[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class WholeLabels:
+    """Labels that are made as a whole, each time they are read: ``Blocks`` of a picture.
+
+    Args:
+        size: (H, W).
+        make: returns (H, W) uint8.
+    """
+
+    def __init__(self, size: tuple[int, int], make: Callable[[], np.ndarray]) -> None:
+        self.size, self._make = size, make
+
+    def read(self, box: tuple[int, int, int, int]) -> np.ndarray:
+        x0, y0, x1, y1 = box
+        return self._make()[y0:y1, x0:x1]
+
+
+def number_classes(names: Sequence[str], ignore: Collection[str]) -> tuple[list[str], dict[str, int]]:
+    """Number the classes in their order, and leave out those that are ignored.
+
+    Args:
+        names: of all classes, as the source has them.
+        ignore: those whose pixels are to be ignored; upper case, blanks, ``_`` and ``-`` make no difference.
+
+    Returns:
+        Names by id, and the id of each name of the source: 255 for what is ignored.
+
+    Raises:
+        MagNetError: a name without a letter, two of one name, an ignored one that is not there, more than 255 classes.
+    """
+    left_out = {plain_name(name) for name in ignore}
+    plain = [plain_name(name) for name in names]
+    for number, name in enumerate(plain):
+        if not name or plain.index(name) != number:
+            told = f"'{printable(names[number])}' twice" if name else "a class without a name"
+            raise MagNetError(f"import: expected classes of different names, got {told}; rename it in the source")
+    unknown = sorted(left_out - set(plain))
+    if unknown:
+        raise MagNetError(
+            f"import: expected --ignore to name classes of the source ({', '.join(map(printable, names))}), got "
+            f"'{printable(unknown[0])}'; give one of these"
+        )
+    kept = [" ".join(name.split()) for name, short in zip(names, plain, strict=True) if short not in left_out]
+    if len(kept) > _MOST_CLASSES:
+        raise MagNetError(
+            f"import: expected at most {_MOST_CLASSES} classes, as labels have 8 bits, got {len(kept)}; leave some out "
+            "with --ignore, or merge them in the source"
+        )
+    ids, number = {}, 0
+    for name, short in zip(names, plain, strict=True):
+        ids[name] = IGNORE_INDEX if short in left_out else number
+        number += short not in left_out
+    return kept, ids
+
+
+def image_of(folder: Path, name: str) -> Path | None:
+    """The image of a folder that a source calls ``name``: at that path below it, or anywhere of that file name alone.
+
+    Paths that lead out of the folder are not followed.
+    """
+    asked = Path(name.replace("\\", "/"))
+    inside = not asked.is_absolute() and ".." not in asked.parts
+    for path in ([folder / asked] if inside else []) + [folder / asked.name]:
+        if asked.name and path.is_file():
+            return path
+    return None
+
+
+def pair_masks(images: Path, masks: Path, suffix: str) -> tuple[list[tuple[str, Path, Path]], list[str]]:
+    """Name, image and mask of all masks of a folder, and what to tell of images without a mask.
+
+    Args:
+        images, masks: folders.
+        suffix: what names of masks have beyond those of their images, as "_L".
+
+    Raises:
+        MagNetError: masks without an image, or none at all.
+    """
+    of_images, of_masks = images_in(images), images_in(masks, suffix)
+    if not of_masks:
+        ending = f" whose names end in '{suffix}'" if suffix else ""
+        raise MagNetError(
+            f"import: expected masks in '{masks}', got no image{ending}; check the path and --mask-suffix"
+        )
+    check_faults(
+        [f"'{path}' has no image '{name}' in '{images}'" for name, path in of_masks.items() if name not in of_images],
+        "each mask to have an image of its name",
+        "check --images and --mask-suffix",
+    )
+    left = len(of_images) - len(of_masks)
+    notes = [f"{left} of {len(of_images)} images have no mask, and are left out"] if left else []
+    return [(name, of_images[name], path) for name, path in of_masks.items()], notes
+
+
+def check_faults(faults: Iterable[str], expected: str, mend: str) -> None:
+    """Raise MagNetError that counts faults and names some; nothing where there are none."""
+    found = list(faults)
+    if found:
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise MagNetError(f"import: expected {expected}, but {'; '.join(found[:_NAMED])}{more}; {mend}")

@@ -1,0 +1,49 @@
+"""What the tables of an evaluation have in common: columns, cells, and the lines above them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from magnet.evaluation.extremes import Extreme
+
+__all__ = ["COLUMNS", "about", "cell", "fewer_note"]
+
+COLUMNS = (  # heading, key, digits
+    ("mean IoU", "mean_iou", 2),
+    ("fw IoU", "frequency_weighted_iou", 2),
+    ("boundary IoU", "boundary_iou", 2),
+    ("pixel acc.", "pixel_accuracy", 2),
+    ("class acc.", "mean_class_accuracy", 2),
+    ("s/image", "seconds_median", 3),
+    ("MiB", "peak_memory_mib", 0),
+)
+
+
+def cell(value: float | None, digits: int) -> str:
+    """A figure as text; "-" for None."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def about(content: dict[str, Any]) -> tuple[str, list[str]]:
+    """A title and lines: what was evaluated, with which settings, on which machine.
+
+    Args:
+        content: of :func:`magnet.evaluation.report.content_of`.
+    """
+    data = content["data"] if isinstance(content["data"], str) else ", ".join(content["data"])
+    width = content["boundary_width"]
+    boundary = f"{width} pixels" if isinstance(width, int) else f"{100 * width:g}% of the diagonal"
+    settings = [f"{key} {content[key]}" for key in ("images", "n_points", "n_patches", "kernel_size", "amp", "threads")]
+    scales = ", ".join(f"{h}x{w}" for h, w in content["scales"])
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    return f"{content['model']} on {data}, {content['split']}", [
+        f"{', '.join(settings)}; scales (HxW) {scales}; boundary width {boundary}",
+        f"{content['device']} ({content['device_name']}), {content['processes']} processes; {versions}",
+    ]
+
+
+def fewer_note(kind: str, chosen: Sequence[Extreme]) -> str:
+    """What to say below images that "gained" or "lost" most where not all of them did; "" where all did."""
+    last = chosen[-1].gain if chosen else 0.0
+    return f"It {kind} on fewer images than are shown, or on none." if (last < 0) == (kind == "gained") and last else ""

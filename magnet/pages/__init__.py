@@ -1,0 +1,1 @@
+"""Reports that people look at: pages of HTML, each one file that needs nothing else."""

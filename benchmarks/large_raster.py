@@ -65,9 +65,11 @@ def segment(path: Path, args: argparse.Namespace) -> None:
     import torch
 
     from magnet import MagNet, open_raster
+    from magnet.evaluation.meter import peak_memory
     from magnet.images.rasters.raster import Raster
 
     torch.set_num_threads(2)
+    cpu = torch.device("cpu")
     if args.delay:
         whole = Raster.read_level
 
@@ -79,7 +81,7 @@ def segment(path: Path, args: argparse.Namespace) -> None:
     model = MagNet.from_pretrained(args.model)
     given = {} if args.n_patches is None else {"n_patches": args.n_patches}
     with tempfile.TemporaryDirectory() as out, open_raster(path) as raster:
-        base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        base = peak_memory(cpu)
         before = resource.getrusage(resource.RUSAGE_SELF)
         record = model.predict_raster(
             raster,
@@ -100,8 +102,8 @@ def segment(path: Path, args: argparse.Namespace) -> None:
                 "seconds": round(record.seconds, 1),
                 "seconds_per_megapixel": round(record.seconds / (args.side**2 / 1e6), 3),
                 "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                "import_mib": base // 1024,
+                "peak_mib": round(peak_memory(cpu)),
+                "import_mib": round(base),
                 "fields": record.fields,
                 "tiles_read_of": {level: [tiles.get(level, 0), all_of_it] for level, all_of_it in enumerate(number)},
             }

@@ -1,6 +1,7 @@
 // Segments an image by a package of `magnet export --format aoti`. There is no Python in it.
 //
 //   segment magnet_kernels/_cpu.abi3.so model_512x1024_aoti.pt2 image.ppm labels.pgm
+#include <ATen/ATen.h>
 #include <dlfcn.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 

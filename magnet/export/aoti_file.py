@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from magnet.errors import MagNetError
+from magnet.export.exporters import quiet, reason
 from magnet.export.metadata import METADATA
 
 __all__ = ["check_compiler", "run_aoti", "write_aoti"]
@@ -36,14 +37,14 @@ def write_aoti(program: torch.export.ExportedProgram, metadata: str, path: Path)
 
     options = {"aot_inductor.metadata": {METADATA: metadata}}
     try:
-        aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+        with quiet():
+            aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
     except OSError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
         raise MagNetError(
             f"format: expected a program that AOTInductor of torch {torch.__version__} compiles, got an error "
-            f"({said[:500]}); check the C++ compiler, or export pt2"
+            f"({reason(error)}); check the C++ compiler, or export pt2"
         ) from error
 
 

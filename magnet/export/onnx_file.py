@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ from torch import Tensor
 
 from magnet.bounds import Size
 from magnet.errors import MagNetError
+from magnet.export.exporters import quiet, reason
 from magnet.export.metadata import METADATA
 from magnet.export.plain import plain_operators
 from magnet.export.program import INPUT, OUTPUTS
@@ -49,37 +46,29 @@ def _crop_patches(x: Any, boxes: Any, height: int, width: int, aligned: bool) ->
     )
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporter tells of its own parts, and of its progress."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        log.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            log.setLevel(level)
-
-
-def write_onnx(program: torch.export.ExportedProgram, metadata: str, path: Path, patch_size: Size) -> None:
-    """Write a program whose patches have ``patch_size``, and its description.
+def write_onnx(
+    program: torch.export.ExportedProgram,
+    metadata: str,
+    path: Path,
+    patch_size: Size,
+    names: tuple[Sequence[str], Sequence[str]] = ([INPUT], OUTPUTS),
+) -> None:
+    """Write a program whose patches have ``patch_size``, with the names of its inputs and outputs, and its description.
 
     Raises:
         MagNetError: an operator of the networks has no translation.
     """
     table: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.magnet_kernels.crop_patches.default: _crop_patches}
     try:
-        with _quiet():
+        with quiet():
             plain = program.run_decompositions(plain_operators(patch_size))
             made = torch.onnx.export(
                 plain,
                 (),
                 dynamo=True,
                 opset_version=_OPSET,
-                input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                input_names=list(names[0]),
+                output_names=list(names[1]),
                 custom_translation_table=table,
                 optimize=True,
             )
@@ -89,10 +78,9 @@ def write_onnx(program: torch.export.ExportedProgram, metadata: str, path: Path,
     except OSError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
         raise MagNetError(
-            f"format: expected a program that ONNX has the operators for, got an error ({said[:500]}); export pt2 or "
-            "aoti"
+            f"format: expected a program that ONNX has the operators for, got an error "
+            f"({reason(error)}); export pt2 or aoti"
         ) from error
 
 

@@ -1,7 +1,8 @@
 """The operators of a walk in torch's own operators, of those that ONNX has: for programs that run without this library.
 
 Boxes are values that a program computes, so that no shape may depend on them. It need not: all patches of a walk have
-one size, which is known when it is traced. Cropping stays an operator here, as ONNX has RoiAlign.
+one size, which is known when it is traced. Cropping stays an operator here, as ONNX has RoiAlign. Ties go to the lowest
+index, as TopK of ONNX takes them; torch's own topk promises nothing of the kind.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ def plain_operators(patch_size: Size) -> dict[Any, Callable[..., Any]]:
         fine, covered = _stitched(patches, boxes, patch_size, coarse)
         score = (1 - _margin(coarse)) * _margin(fine)
         score = _median(torch.where(covered, score, 0.0), kernel_size)
-        # TopK of ONNX takes the lowest index of equal values
         points = torch.where(covered, score, _NEVER).flatten(1).topk(n_points, dim=1).indices
         valid = covered.flatten(1).gather(1, points)
         chosen = torch.zeros_like(covered.flatten(1)).scatter(1, points, valid).view(covered.shape)
@@ -72,7 +72,15 @@ def plain_operators(patch_size: Size) -> dict[Any, Callable[..., Any]]:
         return upsampled, _margin(upsampled.softmax(dim=1) if from_logits else upsampled)
 
     table = (refine_stage, refine_stage_labels, patch_uncertainty, upsample_confidence)
-    return {getattr(torch.ops.magnet_kernels, function.__name__).default: function for function in table}
+    operators = torch.ops.magnet_kernels
+    return {
+        torch.ops.aten.argsort.stable: _argsort,
+        **{getattr(operators, function.__name__).default: function for function in table},
+    }
+
+
+def _argsort(x: Tensor, *, stable: bool, dim: int = -1, descending: bool = False) -> Tensor:
+    return x.topk(x.shape[dim], dim=dim, largest=descending).indices
 
 
 def _upsample(x: Tensor, size: Size) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from magnet.bounds import Size
 from magnet.errors import MagNetError
+from magnet.export.exporters import quiet, reason
 from magnet.images.tensors import normalize
 from magnet.model.magnet import MagNet
 from magnet.walk.maps import labels_at
@@ -42,12 +43,12 @@ def trace(model: MagNet, size: Size) -> torch.export.ExportedProgram:
         )
     image = torch.full((1, model.inputs.channels, *size), 0.5, device=model.device)
     try:
-        return torch.export.export(_Walk(model).eval(), (image,))
+        with quiet():
+            return torch.export.export(_Walk(model).eval(), (image,))
     except ValueError as error:  # of the walk: a setting that cannot be traced
         raise MagNetError(error) from error
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
         raise MagNetError(
-            f"model: expected networks that torch.export can trace, got an error ({said[:300]}); export the networks "
-            "alone with torch.export, and find there what it cannot trace"
+            f"model: expected networks that torch.export can trace, got an error ({reason(error)}); export the "
+            "networks alone with torch.export, and find there what it cannot trace"
         ) from error

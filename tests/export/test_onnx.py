@@ -1,0 +1,90 @@
+"""ONNX files in onnxruntime: the labels of ``predict``, and ties where ONNX itself must break them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from seeded import rand
+from tiny_model import one_layer_model
+from torch import Tensor
+
+import magnet
+import magnet_kernels as mk
+from magnet.export.metadata import METADATA
+from magnet.export.onnx_file import write_onnx
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+MODELS: dict[str, dict[str, Any]] = {
+    "magnet": {"n_points": 0.3, "batch_size": 3, "kernel_size": 5, "scales": [(16, 32), (32, 64)]},
+    "magnet-fast": {"n_patches": 3, "input_size": (12, 24), "scales": [(16, 32), (32, 64)]},
+}
+MORE: dict[str, dict[str, Any]] = {
+    "compact": {"compact": True, "scales": [(16, 32), (32, 64)], "n_points": 0.3},
+    "follows images of other colours": {
+        "follow_image": True,
+        "refiner": None,
+        "n_points": 0.5,
+        "match_colours": True,
+        "colour_statistics": ((0.4, 0.5, 0.6), (0.2, 0.2, 0.3)),
+    },
+}
+
+
+def run(path: Path, *inputs: Tensor) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+    return session.run(None, dict(zip(names, (one.numpy() for one in inputs), strict=True)))
+
+
+def check(options: dict[str, Any], folder: Path, size: tuple[int, int]) -> None:
+    model = one_layer_model(**options)
+    record = magnet.export_model(model, folder, format="onnx", size=size)
+    assert record.path == folder / f"model_{size[0]}x{size[1]}.onnx" and record.agreement >= 0.9999
+    image = rand("export.onnx", 3, *size)
+    labels, probabilities = run(record.path, image[None])
+    expected = model.predict(image)
+    assert labels.shape == (1, *size) and labels.dtype == np.uint8
+    assert (torch.from_numpy(labels[0]).long() == expected.labels).double().mean() > 0.9999
+    close = (torch.from_numpy(probabilities[0]) - expected.probabilities).abs().amax(0) < 1e-5
+    assert close.double().mean() > 0.999  # a point that is all but tied may be another
+
+
+@pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
+def test_labels_are_those_of_predict(options: dict[str, Any], tmp_path: Path) -> None:
+    check(options, tmp_path, (32, 64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", MORE.values(), ids=MORE)
+def test_labels_are_those_of_predict_in_more_models(options: dict[str, Any], tmp_path: Path) -> None:
+    check(options, tmp_path, (70, 90))
+
+
+class Stage(torch.nn.Module):
+    """All scores are equal."""
+
+    def forward(self, coarse: Tensor, patches: Tensor) -> Tensor:
+        boxes = torch.tensor([[0.0, 4, 2, 20, 14]])
+        return mk.refine_stage(coarse, patches, boxes, (16, 24), n_points=37, kernel_size=1)
+
+
+def test_ties_go_to_the_lowest_index_and_nothing_is_of_another_domain(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    coarse = torch.full((1, 4, 16, 24), 0.25)
+    patches = torch.tensor([1.0, 0, 0, 0]).view(1, 4, 1, 1).expand(1, 4, 12, 16).contiguous()
+    program = torch.export.export(Stage(), (coarse, patches))
+    path = tmp_path / "stage.onnx"
+    write_onnx(program, json.dumps({"a": 1}), path, (12, 16), names=(["coarse", "patches"], ["refined"]))
+    (refined,) = run(path, coarse, patches)
+    assert np.array_equal(refined, Stage()(coarse, patches).numpy())
+    assert (refined[0, 0] == 1).sum() == 37 and (refined[0, 0, 2:4, 4:20] == 1).all()
+    model = onnx.load(path)
+    assert {node.domain for node in model.graph.node} == {""}
+    assert json.loads({one.key: one.value for one in model.metadata_props}[METADATA]) == {"a": 1}

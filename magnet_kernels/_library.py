@@ -1,8 +1,8 @@
 """The operator library: one place that declares schemas and ties reference, fake and autograd to them.
 
 The plain-torch reference is the composite kernel of every operator, so each exists with nothing compiled, and compiled
-kernels override it. The schemas are written here. The compiled library for the CPU has those of its operators once more,
-for programs without Python; it is loaded first, and an operator that it has defined must have the schema written here.
+kernels override it. Schemas are written in ``magnet_kernels/ops``. The compiled library for the CPU has those of its
+operators once more, for programs without Python: it is loaded first, and what it has defined must be the same.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def build_parser() -> Parser:
         "--format",
         required=True,
         choices=tuple(FORMATS),
-        help="pt2: a program of torch.export, for Python; aoti: compiled for this machine's processor, for C++ and "
-        "Python; onnx: for onnxruntime and others",
+        help="pt2 (a program of torch.export, for Python), aoti (compiled for this machine's processor, for C++ and "
+        "Python) or onnx (for onnxruntime and others)",
     )
     add("--out", required=True, metavar="DIR", help="folder for the file, made if it is not there")
     add("--size", type=size, metavar="HxW", help="of the images; default: that of --image, or the model's last scale")

@@ -69,7 +69,7 @@ def export_model(
     The file takes ``image``, (1, channels, H, W) float32 in [0, 1], which it normalises itself, and gives ``labels``
     (1, H, W), uint8 (int64 of more than 256 classes), and ``probabilities`` (1, C, h, w) of the last scale. It is run,
     and its labels compared with those of ``predict``, before it is moved to its place. It holds a description of
-    itself, ``magnet.json``.
+    itself, ``magnet_model.json``.
 
     Args:
         model: in any mode; runs where it is, and so does the file.
@@ -123,7 +123,7 @@ def _check_machine(model: MagNet, format: str) -> None:
         if model.device.type != "cpu":
             raise ArgumentError(
                 f"format: expected a model on the CPU to make an onnx file, got one on {model.device}; move it with "
-                "model.cpu(); the file runs on GPUs as well"
+                "model.cpu(), as the file runs on GPUs as well"
             )
 
 

@@ -16,7 +16,7 @@ from magnet_kernels import __version__
 
 __all__ = ["METADATA", "describe"]
 
-METADATA = "magnet.json"  # its name inside a file
+METADATA = "magnet_model.json"  # its name inside a file
 
 _NEEDS = {
     "pt2": "torch, and magnet_kernels imported before torch.export.load: it holds the operators magnet_kernels::*",

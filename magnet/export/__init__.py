@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from magnet.export.export_model import FORMATS, ExportRecord, export_model
+from magnet.export.write import FORMATS, ExportRecord, export_model
 
 __all__ = ["FORMATS", "ExportRecord", "export_model"]

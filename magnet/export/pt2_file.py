@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from magnet.export.exporters import quiet
 from magnet.export.metadata import METADATA
 
 __all__ = ["run_pt2", "write_pt2"]
@@ -14,7 +15,8 @@ __all__ = ["run_pt2", "write_pt2"]
 
 def write_pt2(program: torch.export.ExportedProgram, metadata: str, path: Path) -> None:
     """Write a program and its description."""
-    torch.export.save(program, path, extra_files={METADATA: metadata})
+    with quiet():
+        torch.export.save(program, path, extra_files={METADATA: metadata})
 
 
 @torch.inference_mode()

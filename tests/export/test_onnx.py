@@ -21,11 +21,6 @@ from magnet.export.onnx_file import write_onnx
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-MODELS: dict[str, dict[str, Any]] = {
-    "magnet": {"n_points": 0.3, "batch_size": 3, "kernel_size": 5, "scales": [(16, 32), (32, 64)]},
-    "magnet-fast": {"n_patches": 3, "input_size": (12, 24), "scales": [(16, 32), (32, 64)]},
-}
-
 
 def run(path: Path, *inputs: Tensor) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -46,9 +41,9 @@ def check(model: magnet.MagNet, folder: Path, size: tuple[int, int]) -> None:
     assert close.double().mean() > 0.999  # a point that is all but tied may be another
 
 
-@pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
-def test_labels_are_those_of_predict(options: dict[str, Any], tmp_path: Path) -> None:
-    check(one_layer_model(**options), tmp_path, (32, 64))
+def test_labels_are_those_of_predict(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"n_patches": 3, "batch_size": 2, "input_size": (12, 24), "kernel_size": 5}
+    check(one_layer_model(scales=[(16, 32), (32, 64)], **options), tmp_path, (32, 64))
 
 
 @pytest.mark.slow

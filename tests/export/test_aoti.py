@@ -60,7 +60,7 @@ def test_a_package_runs_in_cpp_without_python(tmp_path: Path) -> None:
     assert len(np.unique(expected)) > 1
 
     linked = subprocess.run(["ldd", program[0], str(LIBRARY)], capture_output=True, text=True).stdout
-    assert "libtorch_cpu" in linked and "python" not in linked.replace(str(Path(torch.__file__).parent), "")
+    assert "libtorch_cpu" in linked and "libpython" not in linked
 
     program[1] = str(tmp_path / "nothing.so")
     done = subprocess.run(program, capture_output=True, text=True)

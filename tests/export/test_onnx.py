@@ -29,8 +29,10 @@ def run(path: Path, *inputs: Tensor) -> list[np.ndarray]:
 @pytest.mark.slow
 def test_labels_are_those_of_predict(tmp_path: Path) -> None:
     """Of a trained model, with all that a walk may do: chosen patches, other sizes, colours that are matched."""
-    model = magnet.MagNet.from_pretrained(
-        "scenes",
+    trained = magnet.MagNet.from_pretrained("scenes")
+    model = magnet.MagNet(
+        trained.segmenter,
+        trained.refiners[0],
         scales=[(64, 128), (128, 256)],
         patch_size=(64, 128),
         input_size=(48, 96),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from magnet.checkpoints.fit import load_official
     from magnet.errors import MagNetError
+    from magnet.export import export_model
     from magnet.images.rasters import open_raster
     from magnet.model.magnet import MagNet
     from magnet.model.prediction import Prediction
@@ -23,6 +24,7 @@ _LAZY = {
     "RefinementModule": "magnet.networks",
     "__version__": "magnet_kernels",
     "build_segmenter": "magnet.networks",
+    "export_model": "magnet.export",
     "load_official": "magnet.checkpoints",
     "open_raster": "magnet.images.rasters",
     "refine_step": "magnet_kernels",
@@ -37,6 +39,7 @@ __all__ = [
     "RefinementModule",
     "__version__",
     "build_segmenter",
+    "export_model",
     "load_official",
     "open_raster",
     "refine_step",

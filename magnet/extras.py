@@ -12,16 +12,22 @@ from magnet.errors import MagNetError
 __all__ = ["PACKAGES", "need", "needed"]
 
 # what is typed: no index has this distribution, so that its extras cannot be installed by name
-PACKAGES = {"geo": "'rasterio>=1.4'", "slides": "'openslide-python>=1.4' openslide-bin", "zarr": "'zarr>=3'"}
+PACKAGES = {
+    "geo": "'rasterio>=1.4'",
+    "slides": "'openslide-python>=1.4' openslide-bin",
+    "zarr": "'zarr>=3'",
+    "onnx": "'onnx>=1.19' 'onnxscript>=0.5' 'onnxruntime>=1.22'",
+}
 
 
 @contextlib.contextmanager
-def needed(extra: str, what: str) -> Iterator[None]:
+def needed(extra: str, what: str, argument: str = "image") -> Iterator[None]:
     """A context for imports, as ``with needed("geo", "the TIFF 'a.tif'"): import rasterio``.
 
     Args:
-        extra: of this package, one of those of ``PACKAGES``: "geo", "slides" or "zarr".
+        extra: of this package, one of those of ``PACKAGES``: "geo", "slides", "zarr" or "onnx".
         what: cannot be read or written without it; of a message.
+        argument: that the message names.
 
     Raises:
         MagNetError: an import inside failed.
@@ -31,7 +37,7 @@ def needed(extra: str, what: str) -> Iterator[None]:
     except (ImportError, OSError) as error:  # OSError: a binding without its library
         reason = " ".join(str(error).split())
         raise MagNetError(
-            f"image: {what} needs a package that cannot be used ({reason}); pip install {PACKAGES[extra]} (the "
+            f"{argument}: {what} needs a package that cannot be used ({reason}); pip install {PACKAGES[extra]} (the "
             f"extra [{extra}])"
         ) from error
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from magnet_kernels import _library, _loader, _memory, _transforms, _triton
+from magnet_kernels import _dispatcher, _library, _loader, _memory, _transforms, _triton
 
 _AUTO = "auto"
 _FORCED = os.environ.get("MAGNET_BACKEND") or _AUTO
@@ -48,8 +48,7 @@ def register_reference(operator: str, reference: Callable[..., Any]) -> None:
 
 
 def load() -> None:
-    """Load the compiled libraries and define the Triton operators, once every operator is registered."""
-    _loader.load()
+    """Define the Triton operators, once every operator is registered."""
     _triton.register(_REFERENCES)
 
 
@@ -61,7 +60,7 @@ def register_namespace(backend: str, namespace: str) -> None:
     _library.mirror(namespace)
 
     def why_not(operator: str, device: int | None) -> str | None:
-        live = _library.has_kernel(namespace, operator, "CPU")
+        live = _dispatcher.has_kernel(namespace, operator, "CPU")
         return None if live else "the library holds no kernel of this operator"
 
     _TABLE[backend] = Backend(("cpu",), namespace, why_not)
@@ -130,4 +129,4 @@ def _choose(operator: str, backend: str, device: torch.device, dispatched: Calla
         reason = f"the tensors are on {device.type}"
     if reason is not None:
         raise RuntimeError(f"backend: {backend!r} was asked for but cannot run {operator}: {reason}; {mend}")
-    return dispatched if known.namespace is None else _library.overload(known.namespace, operator)
+    return dispatched if known.namespace is None else _dispatcher.overload(known.namespace, operator)

@@ -1,7 +1,8 @@
 """The operator library: one place that declares schemas and ties reference, fake and autograd to them.
 
-The schemas live in Python; compiled libraries hold only implementations. The plain-torch reference is the
-composite kernel of every operator, so each exists with nothing compiled, and compiled kernels override it.
+The plain-torch reference is the composite kernel of every operator, so each exists with nothing compiled, and compiled
+kernels override it. Schemas are written in ``magnet_kernels/ops``. The compiled library for the CPU has those of its
+operators once more, for programs without Python: it is loaded first, and what it has defined must be the same.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-NAMESPACE = "magnet_kernels"
+from magnet_kernels import _loader
+from magnet_kernels._dispatcher import NAMESPACE, defined_schema, overload
+
+_loader.load()
 _LIBRARIES = {NAMESPACE: torch.library.Library(NAMESPACE, "DEF")}
 
 
@@ -44,11 +48,6 @@ def define(
     return overload(NAMESPACE, name)
 
 
-def overload(namespace: str, name: str) -> Any:
-    """The default overload of an operator."""
-    return getattr(getattr(torch.ops, namespace), name).default
-
-
 def mirror(namespace: str) -> None:
     """Define every operator once more, in a namespace whose implementations a library brings."""
     _LIBRARIES[namespace] = torch.library.Library(namespace, "DEF")
@@ -61,15 +60,17 @@ def implement(namespace: str, name: str, function: Callable[..., Any], key: str)
     _LIBRARIES[namespace].impl(name, function, key)
 
 
-def has_kernel(namespace: str, name: str, key: str) -> bool:
-    """Whether an operator has an implementation of its own for a dispatch key such as "CPU"."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(f"{namespace}::{name}", key)
-
-
 def _define_in(namespace: str, name: str) -> None:
     library, (schema, fake, backward, setup_context) = _LIBRARIES[namespace], _DEFINITIONS[name]
-    library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     qualified = f"{namespace}::{name}"
+    compiled = defined_schema(namespace, name)
+    if compiled is None:
+        library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    elif compiled != torch._C.parse_schema(f"{namespace}::{schema}"):
+        raise ImportError(
+            f"magnet_kernels: expected the compiled library to define {schema}, got {compiled}; it was built from "
+            "other sources, reinstall with 'pip install --force-reinstall --no-deps .'"
+        )
     torch.library.register_fake(qualified, fake, lib=library)
     if backward is None:
         return

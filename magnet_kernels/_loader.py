@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from magnet_kernels._library import NAMESPACE, has_kernel
+from magnet_kernels._dispatcher import NAMESPACE, has_kernel
 
 _FOLDER = Path(__file__).parent
 _BUILD_RECORD = _FOLDER / "_build_record.json"
@@ -55,7 +55,7 @@ def load() -> None:
         warnings.warn(
             "magnet_kernels runs on its plain-torch reference, many times slower than its compiled kernels: "
             f"{_cpu_error}",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magnet_kernels._library import NAMESPACE, overload
+from magnet_kernels._dispatcher import NAMESPACE, overload
 
 _ALLOCATION = re.compile(
     r'"aten::(?:new_empty|empty|empty_like|clone)".* API call failed'

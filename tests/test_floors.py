@@ -23,7 +23,7 @@ FLOORS = (
     ("magnet.walk", "magnet.data", "magnet.pages"),
     ("magnet.networks",),
     ("magnet.model",),
-    ("magnet.evaluation",),
+    ("magnet.evaluation", "magnet.export"),
     ("magnet.training",),
     ("magnet.cli",),
 )

@@ -35,4 +35,6 @@ Tensor confidence(const Tensor& x, bool from_logits) {
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) { m.def("confidence(Tensor x, bool from_logits=False) -> Tensor"); }
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) { m.impl("confidence", TORCH_BOX(&magnet::confidence)); }

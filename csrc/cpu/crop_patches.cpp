@@ -123,4 +123,8 @@ Tensor crop_patches(const Tensor& x, const Tensor& boxes, int64_t height, int64_
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def("crop_patches(Tensor x, Tensor boxes, SymInt height, SymInt width, bool aligned) -> Tensor");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) { m.impl("crop_patches", TORCH_BOX(&magnet::crop_patches)); }

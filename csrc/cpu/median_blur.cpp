@@ -40,4 +40,6 @@ Tensor median_blur(const Tensor& x, int64_t kernel_size) {
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) { m.def("median_blur(Tensor x, int kernel_size=3) -> Tensor"); }
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) { m.impl("median_blur", TORCH_BOX(&magnet::median_blur)); }

@@ -115,6 +115,10 @@ Tensor patch_uncertainty(const Tensor& coarse, const Tensor& boxes, bool from_lo
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def("patch_uncertainty(Tensor coarse, Tensor boxes, bool from_logits=False) -> Tensor");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) {
   m.impl("patch_uncertainty", TORCH_BOX(&magnet::patch_uncertainty));
 }

@@ -235,6 +235,15 @@ std::tuple<Tensor, Tensor> refine_stage_labels(const Tensor& coarse, const Tenso
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def(
+      "refine_stage(Tensor coarse, Tensor patches, Tensor boxes, SymInt height, SymInt width, SymInt n_points, int "
+      "kernel_size, bool from_logits) -> (Tensor, Tensor)");
+  m.def(
+      "refine_stage_labels(Tensor coarse, Tensor patches, Tensor boxes, SymInt height, SymInt width, SymInt n_points, "
+      "int kernel_size, bool from_logits) -> (Tensor, Tensor)");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) {
   m.impl("refine_stage", TORCH_BOX(&magnet::refine_stage));
   m.impl("refine_stage_labels", TORCH_BOX(&magnet::refine_stage_labels));

@@ -73,6 +73,18 @@ std::tuple<Tensor, Tensor> refine_step(const Tensor& coarse, const Tensor& fine,
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def(
+      "refine_step(Tensor coarse, Tensor fine, Tensor? mask, SymInt n_points, int kernel_size, bool from_logits) -> "
+      "(Tensor, Tensor)");
+  m.def(
+      "refine_step_(Tensor(a!) coarse, Tensor fine, Tensor? mask, SymInt n_points, int kernel_size, bool from_logits) "
+      "-> Tensor");
+  m.def(
+      "refine_step_out(Tensor coarse, Tensor fine, Tensor? mask, SymInt n_points, int kernel_size, bool from_logits, "
+      "Tensor(a!) out) -> Tensor");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) {
   m.impl("refine_step", TORCH_BOX(&magnet::refine_step));
   m.impl("refine_step_", TORCH_BOX(&magnet::refine_step_));

@@ -54,6 +54,11 @@ Tensor replace_points(const Tensor& coarse, const Tensor& fine, const Tensor& po
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def("replace_points(Tensor coarse, Tensor fine, Tensor points) -> Tensor");
+  m.def("replace_points_(Tensor(a!) coarse, Tensor fine, Tensor points) -> ()");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) {
   m.impl("replace_points", TORCH_BOX(&magnet::replace_points));
   m.impl("replace_points_", TORCH_BOX(&magnet::replace_points_));

@@ -27,4 +27,8 @@ Tensor select_points(const Tensor& score, const std::optional<Tensor>& mask, int
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def("select_points(Tensor score, Tensor? mask, SymInt n_points) -> Tensor");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) { m.impl("select_points", TORCH_BOX(&magnet::select_points)); }

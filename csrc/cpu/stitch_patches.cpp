@@ -85,4 +85,10 @@ std::tuple<Tensor, Tensor> stitch_patches(const Tensor& patches, const Tensor& b
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def(
+      "stitch_patches(Tensor patches, Tensor boxes, SymInt height, SymInt width, SymInt batch_size) -> (Tensor, "
+      "Tensor)");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) { m.impl("stitch_patches", TORCH_BOX(&magnet::stitch_patches)); }

@@ -33,6 +33,12 @@ Tensor uncertainty_score(const Tensor& coarse, const Tensor& fine, std::optional
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def(
+      "uncertainty_score(Tensor coarse, Tensor fine, Tensor? mask=None, int kernel_size=3, bool from_logits=False) -> "
+      "Tensor");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) {
   m.impl("uncertainty_score", TORCH_BOX(&magnet::uncertainty_score));
 }

@@ -125,6 +125,10 @@ std::tuple<Tensor, Tensor> upsample_confidence(const Tensor& coarse, int64_t hei
 }  // namespace
 }  // namespace magnet
 
+STABLE_TORCH_LIBRARY_FRAGMENT(magnet_kernels, m) {
+  m.def("upsample_confidence(Tensor coarse, SymInt height, SymInt width, bool from_logits=False) -> (Tensor, Tensor)");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(magnet_kernels, CPU, m) {
   m.impl("upsample_confidence", TORCH_BOX(&magnet::upsample_confidence));
 }

@@ -35,6 +35,7 @@ _COMMANDS = {
     "train": _Command("magnet.cli.train", "train a segmenter and its refiner on a folder of images and labels"),
     "eval": _Command("magnet.cli.evaluate", "coarse and refined mIoU, time and memory on labelled images"),
     "data": _Command("magnet.cli.data", "check labelled images, and import labels of other tools"),
+    "export": _Command("magnet.cli.export", "write a model as one file for other programs: pt2, AOTInductor or ONNX"),
     "convert": _Command("magnet.cli.convert", "turn checkpoints of the public release into a model folder"),
     "scenes": _Command("magnet.cli.scenes", "write generated scenes with exact labels as a data folder"),
 }

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magnet_kernels import _backends, _checks, _library
+from magnet_kernels import _backends, _checks, _dispatcher, _library
 from magnet_kernels.reference import uncertainty_score as reference
 from magnet_kernels.reference.confidence import confidence, confidence_backward
 from magnet_kernels.reference.median_blur import median_blur_backward
@@ -62,7 +62,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]
     from_logits = ctx.from_logits
     # The backend that made ``blurred`` makes the score again: the search for the median compares bits.
     with torch.no_grad():
-        score = _library.overload(ctx.namespace, "uncertainty_score")(coarse, fine, mask, 1, from_logits)
+        score = _dispatcher.overload(ctx.namespace, "uncertainty_score")(coarse, fine, mask, 1, from_logits)
     grad = median_blur_backward(grad, score, blurred, ctx.kernel_size)
     if mask is not None:
         grad = torch.where(mask, grad, 0.0)

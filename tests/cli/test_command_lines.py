@@ -21,6 +21,7 @@ COMMANDS = {
     "eval": ["--model", "m", "--data", "d"],
     "data": ["check", "d"],
     "convert": ["--backbone", "b", "--refiners", "r", "--out", "o", "--num-classes", "3", "--config", "hrf"],
+    "export": ["--model", "m", "--format", "pt2", "--out", "o"],
     "scenes": ["--out", "o"],
 }
 ANYWHERE = (
@@ -97,6 +98,15 @@ WRONG: dict[str, dict[str, list[str | None]]] = {
         "--config": ["nowhere"],
         "--network": ["x"],
     },
+    "export": {
+        "--format": ["x", "", "PT2"],
+        "--size": [*_SIZES],
+        "--image": ["nowhere.png", ""],
+        "--n-points": [*_POINTS],
+        "--n-patches": [*_PATCHES],
+        "--device": [*_DEVICES],
+        "--model": [NO_VALUE],
+    },
     "scenes": {
         "--size": ["1 1", "x y", "10000000 10000000", "256 9999999999", "16384 16385", "300", "-1 -1"],
         "--train": [*_COUNTS, "1000000000000000000", "2000000"],
@@ -119,7 +129,7 @@ LINES: list[list[str]] = [
     ["data", "nothing"],
     ["data", "check"],
     ["data", "check", "--config", "x", "d"],
-    *([command] for command in ("predict", "train", "eval", "convert", "scenes")),
+    *([command] for command in ("predict", "train", "eval", "convert", "export", "scenes")),
     ["eval", "--model", "m"],
     ["eval", "--data", "d"],
     ["train", "more"],

@@ -13,7 +13,7 @@ import torch
 from live import environment_of_a_program
 
 import magnet_kernels
-from magnet_kernels import _backends, _library, _loader, available_backends, build_info, confidence
+from magnet_kernels import _backends, _dispatcher, _loader, available_backends, build_info, confidence
 
 LIBRARY = next(Path(magnet_kernels.__file__).parent.glob("_cuda.*"), None)
 built = pytest.mark.skipif(LIBRARY is None, reason=f"no CUDA library: {build_info().get('cuda_skipped')}")
@@ -45,7 +45,7 @@ def test_both_libraries_load():
 @cuda_torch
 @pytest.mark.parametrize("operator", available_backends())
 def test_every_operator_has_a_cuda_kernel(operator):
-    assert _library.has_kernel("magnet_kernels", operator, "CUDA")
+    assert _dispatcher.has_kernel("magnet_kernels", operator, "CUDA")
 
 
 @built

@@ -41,7 +41,7 @@ OPTIONS = (
     "--follow-image", "--points-by", "--data", "--config", "--stage", "--json", "--count", "--size", "--seed",
     "--resume",    "--debug", "--overwrite", "--help", "--nothing", "-x", "--",
 )  # fmt: skip
-COMMANDS = ("doctor", "demo", "predict", "train", "eval", "data", "convert", "scenes", "nothing", "")
+COMMANDS = ("doctor", "demo", "predict", "train", "eval", "data", "convert", "export", "scenes", "nothing", "")
 
 
 def _text(value: object) -> str:

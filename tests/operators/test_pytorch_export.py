@@ -8,11 +8,11 @@ import pytest
 import torch
 from operator_calls import each_device, inputs
 from seeded import probs, rand
+from tiny_model import one_layer_model
 from tolerances import assert_same
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
-import magnet
 import magnet_kernels as mk
 
 
@@ -87,28 +87,6 @@ def test_export_of_refine_step_of_any_size(device, n_points, tmp_path):
             assert_same(a, e)
 
 
-def tiny_model(**options: Any) -> magnet.MagNet:
-    torch.manual_seed(3)
-    defaults: dict[str, Any] = {"scales": [(16, 32), (24, 48), (32, 64)], "patch_size": (16, 32), "n_points": 200}
-    if options.pop("compact", False):
-        segmenter, refiner = magnet.build_segmenter("compact", 4), magnet.RefinementModule(4)
-    else:  # a graph that is soon made
-        segmenter, refiner = torch.nn.Conv2d(3, 4, 3, padding=1), Blend()
-    networks = (segmenter, options.pop("refiner", refiner))
-    return magnet.MagNet(*networks, **{**defaults, **options}).eval()
-
-
-class Blend(torch.nn.Module):
-    """A refiner of one layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Conv2d(8, 4, 1)
-
-    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        return self.layer(torch.cat([fine, coarse], 1))
-
-
 MODELS: dict[str, dict[str, Any]] = {
     "compact": {"compact": True, "scales": [(16, 32), (32, 64)], "n_points": 0.3},
     "magnet": {"n_points": 0.3, "batch_size": 3},
@@ -135,7 +113,7 @@ def assert_same_walk(actual: Tensor, expected: Tensor) -> None:
 @each_model
 def test_a_whole_model_is_one_graph(options):
     torch.compiler.reset()
-    model, counter = tiny_model(**options), CompileCounter()
+    model, counter = one_layer_model(**options), CompileCounter()
     compiled = torch.compile(model, fullgraph=True, backend=counter)
     for _ in range(2):
         assert_same_walk(compiled(images(2)), model(images(2)))
@@ -145,7 +123,7 @@ def test_a_whole_model_is_one_graph(options):
 @pytest.mark.slow
 @each_model
 def test_export_of_a_model_of_any_batch(options):
-    model, batch = tiny_model(**options), torch.export.Dim("batch", min=1, max=16)
+    model, batch = one_layer_model(**options), torch.export.Dim("batch", min=1, max=16)
     fixed = torch.export.export(model, (images(1),)).module()
     program = torch.export.export(model, (images(2),), dynamic_shapes=({0: batch},)).module()
     with torch.inference_mode():
@@ -156,6 +134,6 @@ def test_export_of_a_model_of_any_batch(options):
 
 def test_what_cannot_be_exported_says_so():
     with pytest.raises(RuntimeError, match=r"^MagNet: expected evaluation mode"):
-        torch.export.export(tiny_model().train(), (images(1),))
+        torch.export.export(one_layer_model().train(), (images(1),))
     with pytest.raises(ValueError, match=r"^n_points: expected an int \(a count\) to trace"):
-        torch.export.export(tiny_model(n_patches=2, n_points=0.5), (images(1),))
+        torch.export.export(one_layer_model(n_patches=2, n_points=0.5), (images(1),))

@@ -22,7 +22,7 @@ from ptx import build, cuda_runner, emulator, torch_memory
 from torch import Tensor
 
 import build_nvcc
-from magnet_kernels import _backends, _library
+from magnet_kernels import _backends, _dispatcher, _library
 
 TRITON_ARCHITECTURE = 90
 CUDA = {f"cuda_sm_{one}": one for one in cuda_runner.ARCHITECTURES}
@@ -118,7 +118,7 @@ def _cuda_operator(operator: str, architecture: int) -> Callable[..., Any]:
             library.multiprocessors(r.choice([1, 2, 4, 16, 132]))
             torch_memory.fill(r.choice([0xFF, 0x7F, 0x00, 0xA5, 0x3F]))
             with device_memory(*arguments):
-                return _library.overload(cuda_runner.NAMESPACE, operator)(*arguments)
+                return _dispatcher.overload(cuda_runner.NAMESPACE, operator)(*arguments)
 
     return run
 
@@ -176,7 +176,7 @@ def why_not(backend: str) -> str | None:
     for operator in _backends._REFERENCES:
         if backend in TRITON:
             _library.implement(namespace, operator, _triton_operator(operator), "CPU")
-        elif _library.has_kernel(cuda_runner.NAMESPACE, operator, "CPU"):
+        elif _dispatcher.has_kernel(cuda_runner.NAMESPACE, operator, "CPU"):
             _library.implement(namespace, operator, _cuda_operator(operator, CUDA[backend]), "CPU")
     return None
 

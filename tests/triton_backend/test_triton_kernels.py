@@ -16,7 +16,7 @@ from live import at_most, emulated
 from strategies import DTYPES, LAYOUTS, MapSpec, kernel_sizes, maps, masks, pairs, point_counts
 from tolerances import assert_close, assert_same
 
-from magnet_kernels import _backends, _checks, _library
+from magnet_kernels import _backends, _checks, _dispatcher
 
 pytestmark = pytest.mark.ptx
 pytest.importorskip("triton", reason="triton is not installed")
@@ -36,7 +36,7 @@ few = at_most(8)
 
 
 def run(operator: str, *arguments: object) -> object:
-    return _library.overload("magnet_kernels_triton_sm_90", operator)(*arguments)
+    return _dispatcher.overload("magnet_kernels_triton_sm_90", operator)(*arguments)
 
 
 def both(operator: str, *arguments: object) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -1,0 +1,54 @@
+"""The whole walk of a model over one image of one size, as a program of torch.export."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from magnet.bounds import Size
+from magnet.errors import MagNetError
+from magnet.export.exporters import quiet, reason
+from magnet.images.tensors import normalize
+from magnet.model.magnet import MagNet
+from magnet.walk.maps import labels_at
+
+__all__ = ["INPUT", "OUTPUTS", "trace"]
+
+INPUT, OUTPUTS = "image", ("labels", "probabilities")
+
+
+class _Walk(nn.Module):
+    """(1, channels, H, W) in [0, 1] -> labels (1, H, W), uint8 where that does, and probabilities (1, C, h, w)."""
+
+    def __init__(self, model: MagNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities = self.model(normalize(image))
+        labels = labels_at(probabilities[0], (image.shape[-2], image.shape[-1]))[None]
+        return labels.to(torch.uint8) if probabilities.shape[1] <= 256 else labels, probabilities
+
+
+def trace(model: MagNet, size: Size) -> torch.export.ExportedProgram:
+    """The program of a model for images of ``size`` (H, W), on the device of the model.
+
+    Raises:
+        MagNetError: the networks, or the settings, cannot be traced.
+    """
+    if model.settings.compat != "paper":
+        raise MagNetError(
+            f"compat: expected 'paper' to export a model, got {model.settings.compat!r}, whose walk is no graph; use "
+            "a model with compat='paper'"
+        )
+    image = torch.full((1, model.inputs.channels, *size), 0.5, device=model.device)
+    try:
+        with quiet():
+            return torch.export.export(_Walk(model).eval(), (image,))
+    except ValueError as error:  # of the walk: a setting that cannot be traced
+        raise MagNetError(error) from error
+    except Exception as error:
+        raise MagNetError(
+            f"model: expected networks that torch.export can trace, got an error ({reason(error)}); export the "
+            "networks alone with torch.export, and find there what it cannot trace"
+        ) from error

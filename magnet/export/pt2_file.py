@@ -1,0 +1,26 @@
+"""Programs as .pt2 files of torch.export: for Python with torch and ``magnet_kernels``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from magnet.export.exporters import quiet
+from magnet.export.metadata import METADATA
+
+__all__ = ["run_pt2", "write_pt2"]
+
+
+def write_pt2(program: torch.export.ExportedProgram, metadata: str, path: Path) -> None:
+    """Write a program and its description."""
+    with quiet():
+        torch.export.save(program, path, extra_files={METADATA: metadata})
+
+
+@torch.inference_mode()
+def run_pt2(path: Path, images: Tensor) -> Tensor:
+    """The labels that a file gives."""
+    labels: Tensor = torch.export.load(path).module()(images)[0]
+    return labels

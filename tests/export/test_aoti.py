@@ -1,0 +1,67 @@
+"""Packages of AOTInductor: run in Python, and in a C++ program without Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from code_blocks import ROOT
+from PIL import Image
+from tiny_model import one_layer_model
+
+import magnet
+import magnet_kernels
+from magnet.data.scenes import generate_scene
+from magnet.export.metadata import METADATA
+
+SIZE = (48, 80)
+LIBRARY = Path(magnet_kernels.__file__).parent / "_cpu.abi3.so"
+
+
+def cmake() -> str:
+    found = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    assert found, "cmake is part of the extra [test]"
+    return found
+
+
+@pytest.mark.slow
+def test_a_package_runs_in_cpp_without_python(tmp_path: Path) -> None:
+    if not LIBRARY.exists() or shutil.which("c++") is None:
+        pytest.skip("nothing is compiled here")
+    model = one_layer_model(scales=[(16, 32), (32, 64)], n_patches=3)
+    record = magnet.export_model(model, tmp_path, format="aoti", size=SIZE)
+    assert record.path == tmp_path / "model_48x80_aoti.pt2" and record.agreement >= 0.9999
+
+    described = torch._inductor.aoti_load_package(str(record.path)).get_metadata()
+    assert json.loads(described[METADATA])["input"]["shape"] == [1, 3, *SIZE]
+
+    build = tmp_path / "build"
+    prefix = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
+    for words in (["-S", str(ROOT / "examples" / "cpp"), "-B", str(build), prefix], ["--build", str(build)]):
+        done = subprocess.run([cmake(), *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    image = Image.fromarray(generate_scene((256, 512), seed=5)[0]).resize(SIZE[::-1])
+    image.save(tmp_path / "image.ppm")
+    files = [LIBRARY, record.path, tmp_path / "image.ppm", tmp_path / "labels.pgm"]
+    program = [str(build / "segment"), *map(str, files)]
+    done = subprocess.run(program, capture_output=True, text=True, env={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    labels = np.asarray(Image.open(tmp_path / "labels.pgm"))
+    expected = model.predict(np.asarray(image)).labels.numpy()
+    assert labels.shape == SIZE and (labels == expected).mean() > 0.9999
+    assert len(np.unique(expected)) > 1
+
+    linked = subprocess.run(["ldd", program[0], str(LIBRARY)], capture_output=True, text=True).stdout
+    assert "libtorch_cpu" in linked and "libpython" not in linked
+
+    program[1] = str(tmp_path / "nothing.so")
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 1 and "nothing.so" in done.stderr

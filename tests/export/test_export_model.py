@@ -1,0 +1,162 @@
+"""``magnet export`` and ``magnet.export_model``: what files of torch.export say of themselves, and wrong arguments."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch._inductor.config
+from PIL import Image
+from tiny_model import one_layer_model, save_tiny_model
+
+import magnet
+from magnet.cli import main as cli
+from magnet.data.scenes import generate_scene
+from magnet.export import write
+
+
+def export(model: magnet.MagNet, out: Path, **options: Any) -> magnet.export.ExportRecord:
+    return magnet.export_model(model, out, **{"format": "pt2", "size": (40, 70), **options})
+
+
+def test_the_command_writes_a_program_that_describes_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = save_tiny_model(tmp_path / "street")
+    Image.fromarray(generate_scene((256, 512), seed=5)[0]).resize((160, 80)).save(tmp_path / "image.png")
+    words = ["export", "--model", str(folder), "--format", "pt2", "--out", str(tmp_path / "out")]
+    assert cli.main([*words, "--image", str(tmp_path / "image.png")]) == 0
+    path = tmp_path / "out" / "street_80x160.pt2"
+    assert capsys.readouterr().out.startswith(f"{path}: images of 80x160, 100.000% of the labels are those of predict")
+
+    found = {"magnet_model.json": ""}
+    program = torch.export.load(path, extra_files=found).module()
+    described = json.loads(found["magnet_model.json"])
+    assert described["input"]["shape"] == [1, 3, 80, 160] and described["normalization"]["mean"][0] == 0.485
+    assert described["class_names"][:2] == ["class 0", "class 1"] and described["colours"][1] == [20, 235, 10]
+    assert described["version"] == magnet.__version__ and "import" in described["needs"]
+    assert described["settings"]["scales"] == [[32, 64], [64, 128]]
+
+    image = torch.rand(3, 80, 160, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        labels, probabilities = program(image[None])
+    expected = magnet.MagNet.from_pretrained(folder).predict(image)
+    assert labels.dtype == torch.uint8 and torch.equal(labels[0].long(), expected.labels)
+    torch.testing.assert_close(probabilities[0], expected.probabilities, rtol=0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(one_layer_model(), tmp_path_factory.mktemp("exported")).path
+
+
+def test_a_program_needs_the_operators_and_torch_says_which(exported: Path) -> None:
+    """Python's own is not needed: the compiled library alone has what loading and running takes."""
+    library = Path(magnet.__file__).parent.parent / "magnet_kernels" / "_cpu.abi3.so"
+    if not library.exists():
+        pytest.skip("the CPU kernels are not built here")
+    code = f"""if True:
+        import sys, torch
+        try:
+            torch.export.load({str(exported)!r})
+        except RuntimeError:
+            print("refused")
+        torch.ops.load_library({str(library)!r})
+        labels, _ = torch.export.load({str(exported)!r}).module()(torch.full((1, 3, 40, 70), 0.5))
+        print(tuple(labels.shape), any(name.startswith("magnet") for name in sys.modules))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "refused\n(1, 40, 70) False\n", done.stderr
+    assert "torch.ops.magnet_kernels.crop_patches" in done.stderr and "import" in done.stderr
+    with zipfile.ZipFile(exported) as file:  # readable without torch, too
+        (name,) = [one for one in file.namelist() if one.endswith("magnet_model.json")]
+        assert "magnet_kernels imported before" in json.loads(file.read(name))["needs"]
+
+
+def test_only_its_own_file_is_replaced(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = one_layer_model()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("begun")
+
+    monkeypatch.setattr(write, "trace", fail)
+    with pytest.raises(RuntimeError, match="begun"):  # its own, of the same model and size
+        export(model, exported.parent)
+    other = exported.parent / "other_40x70.pt2"
+    other.write_bytes(b"mine")
+    with pytest.raises(magnet.MagNetError, match=r"^out: .*other_40x70.pt2' is there already, and is not a result of"):
+        export(model, exported.parent, name="other")
+    with pytest.raises(RuntimeError, match="begun"):
+        export(model, exported.parent, name="other", overwrite=True)
+    assert other.read_bytes() == b"mine"
+
+
+def test_labels_that_differ_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "run_pt2", lambda path, images: torch.zeros(1, 40, 70, dtype=torch.uint8))
+    with pytest.raises(magnet.MagNetError, match=r"^format: expected the labels of predict\(\) on 99.99% of"):
+        export(one_layer_model(), tmp_path)
+    assert not list(tmp_path.glob("*.pt2"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"format": "tflite"}, "format: expected one of pt2, aoti, onnx, got 'tflite'"),
+        ({"size": (0, 3)}, "size: expected"),
+        ({"name": "a/b"}, "name: expected the beginning of a file name, got 'a/b'"),
+        ({"image": torch.rand(4, 8, 8)}, r"image: expected one \(3, H, W\) tensor"),
+        ({"image": "nowhere.png"}, "image: "),
+    ],
+)
+def test_wrong_arguments(options: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises((ValueError, magnet.MagNetError), match=f"^{told}"):
+        export(one_layer_model(), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"compat": "official"}, "compat: expected 'paper' to export a model, got 'official'"),
+        ({"points_by": "random"}, "points_by: expected 'score' to trace"),
+        ({"n_patches": 2, "n_points": 0.5}, r"n_points: expected an int \(a count\) to trace"),
+    ],
+)
+def test_what_cannot_be_traced_says_so(settings: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(magnet.MagNetError, match=f"^{told}"):
+        export(one_layer_model(**settings), tmp_path)
+
+
+class Branches(torch.nn.Module):
+    """What it does depends on values."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, [0, 1, 2, 0]] if images.mean() > 0 else images[:, [1, 2, 0, 0]]
+
+
+def test_networks_that_cannot_be_traced_say_so(tmp_path: Path) -> None:
+    model = magnet.MagNet(Branches(), None, scales=[(16, 32), (32, 64)], patch_size=(16, 32), n_points=20)
+    with pytest.raises(magnet.MagNetError, match=r"^model: expected networks that torch.export can trace, got an err"):
+        export(model, tmp_path)
+
+
+def test_a_missing_package_or_compiler_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(magnet.MagNetError, match=r"^format: an ONNX file needs a package .*onnxscript.*extra \[onnx\]"):
+        export(one_layer_model(), tmp_path / "out", format="onnx")
+    with (
+        torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}),
+        pytest.raises(magnet.MagNetError, match=r"^format: expected a C\+\+ compiler for aoti, got none that runs"),
+    ):
+        export(one_layer_model(), tmp_path / "out", format="aoti")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(magnet.MagNetError, match=r"^out: expected a folder that can be written to, got '.*file'"):
+        export(one_layer_model(), tmp_path / "file")

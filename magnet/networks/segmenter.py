@@ -140,7 +140,7 @@ class Segmenter(WrappedSegmenter):
         make = find_factory(self.factory)
         args = _quiet(make, self.args)
         if args != self.args and _shapes(_build(self.factory, make, args)) != _shapes(self.model):
-            loads = ", ".join(name for name in args if args[name] != self.args.get(name))
+            loads = ", ".join(name for name in args if name not in self.args or args[name] != self.args[name])
             raise MagNetError(
                 f"segmenter: {self.factory} makes another network without what loads its weights ({loads}), so a "
                 "folder could not say how to build it again; say in args what that implies, as the number of classes"

@@ -167,7 +167,7 @@ def test_every_network_learns(name: str) -> None:
     segmenter.train()
     images = magnet.images.normalize(image(case)[None, :, : SIZE[0], : SIZE[1]].repeat(2, 1, 1, 1))
     labels = torch.randint(case.classes, (2, *SIZE), generator=torch.Generator().manual_seed(1))
-    optimiser = torch.optim.SGD(segmenter.parameters(), lr=0.05)
+    optimiser = torch.optim.Adam(segmenter.parameters(), lr=1e-3)
     losses = []
     for _ in range(5):
         logits = segmenter(images, heads=True)

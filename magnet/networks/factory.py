@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -121,12 +122,15 @@ def call_factory(name: str, factory: Callable[..., Any], args: Mapping[str, Any]
     return network.float()
 
 
-def without_weights(factory: Callable[..., Any], args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments for a network whose weights come from elsewhere: none that loads or downloads some by itself."""
-    try:
-        taken = inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # of a callable that does not say
-        taken = {}  # type: ignore[assignment]
+def without_weights(factory: Callable[..., Any] | None, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments for a network whose weights come from elsewhere: none that loads or downloads some by itself.
+
+    ``factory`` is asked what arguments it has; None: those that are given are all that count.
+    """
+    taken: Mapping[str, Any] = {}
+    if factory is not None:
+        with contextlib.suppress(TypeError, ValueError):  # of a callable that does not say
+            taken = inspect.signature(factory).parameters
     quiet = {name: None for name in _WEIGHTS if name in taken or name in args}
     return {**args, **quiet, **{name: False for name in _PRETRAINED if name in taken or name in args}}
 

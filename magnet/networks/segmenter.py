@@ -17,7 +17,7 @@ from magnet.errors import MagNetError, printable, shown
 from magnet.files.reading import check_path
 from magnet.networks.factory import call_factory, check_args, check_factory, find_factory, without_weights
 from magnet.networks.limits import check_num_classes
-from magnet.networks.transformers_models import build_from_config, class_names_of, load_folder, makes_transformers
+from magnet.networks.transformers_models import build_from_config, classes_of, load_folder, makes_transformers
 from magnet.networks.wrap import WrappedSegmenter, check_wrap
 
 __all__ = ["Segmenter", "check_options"]
@@ -93,9 +93,13 @@ class Segmenter(WrappedSegmenter):
                 anew = _load(network, path, strict=strict)
         super().__init__(network, channels=channels, **options)
         self.factory, self.args, self.seen_size = factory, taken, seen_size
-        self.class_names = class_names_of(network) if makes_transformers(make) else None
-        own = getattr(getattr(network, "config", None), "num_labels", None) if makes_transformers(make) else None
-        self.num_classes = own if num_classes is None else check_num_classes(num_classes)
+        self.num_classes = None if num_classes is None else check_num_classes(num_classes)
+        self.class_names: list[str] | None = None
+        if makes_transformers(make):
+            count, names = classes_of(network)
+            if num_classes is None:
+                self.num_classes = 2 if self.binary and count == 1 else count
+            self.class_names = names if names is not None and len(names) == self.num_classes else None
         self._wrap = options
         if anew:
             _LOG.warning("segmenter: layers of another shape than in '%s' start anew: %s", path, listed(anew))
@@ -210,8 +214,7 @@ def _build(name: str, make: Any, args: dict[str, Any]) -> nn.Module:
 
 
 def _quiet(make: Any, args: dict[str, Any]) -> dict[str, Any]:
-    # the constructors of transformers' classes take a configuration, whose values are what counts
-    return without_weights(dict if makes_transformers(make) else make, args)
+    return without_weights(None if makes_transformers(make) else make, args)
 
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:

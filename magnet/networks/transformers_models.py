@@ -13,7 +13,7 @@ from magnet.errors import MagNetError, printable, shown
 from magnet.files.reading import read_json
 from magnet.networks.factory import call_factory, find_factory
 
-__all__ = ["FromFolder", "build_from_config", "class_names_of", "load_folder", "makes_transformers"]
+__all__ = ["FromFolder", "build_from_config", "classes_of", "load_folder", "makes_transformers"]
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
 _LABELS = ("id2label", "label2id")
@@ -98,13 +98,13 @@ def load_folder(
     return FromFolder(network.float(), values, anew, wrap, size)
 
 
-def class_names_of(network: nn.Module) -> list[str] | None:
-    """The names that the configuration gives the classes; None where they are numbered only."""
-    labels = getattr(getattr(network, "config", None), "id2label", None)
-    if not isinstance(labels, Mapping) or not labels or sorted(labels) != list(range(len(labels))):
-        return None
-    names = [str(labels[number]) for number in range(len(labels))]
-    return None if names == [f"LABEL_{number}" for number in range(len(labels))] else names
+def classes_of(network: Any) -> tuple[int, list[str] | None]:
+    """How many classes the configuration says there are, and their names; None where they are numbered only."""
+    count, labels = network.config.num_labels, network.config.id2label
+    if not isinstance(labels, Mapping) or sorted(labels) != list(range(count)):
+        return count, None
+    names = [str(labels[number]) for number in range(count)]
+    return count, None if names == [f"LABEL_{number}" for number in range(count)] else names
 
 
 def _configured(name: str, factory: Any, args: Mapping[str, Any], stored: Mapping[str, Any]) -> tuple[Any, Any]:

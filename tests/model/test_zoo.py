@@ -95,6 +95,10 @@ CASES = {
         "transformers", "transformers:UperNetForSemanticSegmentation", {**UPERNET, "num_labels": CLASSES},
         {"divisor": 32},
     ),
+    "segformer, one logit": Case(
+        "transformers", "transformers:SegformerForSemanticSegmentation", {**SEGFORMER, "num_labels": 1},
+        {"divisor": 32, "binary": True}, classes=2,
+    ),
     "monai UNet, one channel": Case(
         "monai.networks.nets", "monai.networks.nets:UNet", {**MONAI_UNET, "in_channels": 1, "out_channels": CLASSES},
         {"divisor": 4, **PLAIN}, channels=1,
@@ -166,7 +170,8 @@ def test_every_network_learns(name: str) -> None:
     segmenter.settle(SIZE)
     segmenter.train()
     images = magnet.images.normalize(image(case)[None, :, : SIZE[0], : SIZE[1]].repeat(2, 1, 1, 1))
-    labels = torch.randint(case.classes, (2, *SIZE), generator=torch.Generator().manual_seed(1))
+    labels = torch.zeros(2, *SIZE, dtype=torch.long)
+    labels[:, :, SIZE[1] // 2 :] = 1
     optimiser = torch.optim.Adam(segmenter.parameters(), lr=1e-3)
     losses = []
     for _ in range(5):

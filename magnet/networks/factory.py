@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from magnet.errors import MagNetError, printable, shown
+from magnet.errors import ArgumentError, MagNetError, printable, shown
 
 __all__ = ["call_factory", "check_args", "check_factory", "check_trust", "find_factory", "without_weights"]
 
@@ -69,11 +69,11 @@ def check_trust(name: str, trust: bool, asked_by: str) -> None:
         asked_by: the argument and the file, as "model: 'runs/city'".
 
     Raises:
-        MagNetError: it may not.
+        ArgumentError: it may not.
     """
     if trust is not True:
         module, _, attribute = name.partition(":")
-        raise MagNetError(
+        raise ArgumentError(
             f"{asked_by} is built by {name}: to load it imports the module {module} and calls {attribute}, code that "
             "is not this library's and could do anything; if you trust who made it, pass trust=True (--trust)"
         )

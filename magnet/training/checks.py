@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from magnet.data.open import check_data
-from magnet.errors import ArgumentError, MagNetError
+from magnet.errors import ArgumentError
 from magnet.networks import SEGMENTERS
 from magnet.networks.factory import check_args, check_factory, check_trust
 from magnet.networks.segmenter import check_options
@@ -147,10 +147,7 @@ def _check_factory(config: TrainConfig) -> None:
             f"segmenter.network: expected none beside segmenter.factory, '{segmenter.factory}', got "
             f"'{segmenter.network}'; leave one out"
         )
-    try:
-        check_trust(segmenter.factory, config.trust, "segmenter.factory: the segmenter")
-    except MagNetError as error:
-        raise ArgumentError(error) from error
+    check_trust(segmenter.factory, config.trust, "segmenter.factory: the segmenter")
 
 
 def _check_length(name: str, stage: _StageConfig) -> None:

@@ -67,10 +67,10 @@ def test_trained_predicted_and_evaluated_by_commands(data: Path, tmp_path: Path)
 
     photo = str(next((data / "images").iterdir()))
     predict = ["predict", photo, "--model", str(folder), "--out", str(tmp_path / "results")]
-    assert cli.main(predict) == 1
+    assert cli.main(predict) == 2
     assert cli.main([*predict, "--trust"]) == 0 and list((tmp_path / "results").glob("*_labels.png"))
     evaluate = ["eval", "--model", str(folder), "--data", str(data), "--out", str(tmp_path / "e.json")]
-    assert cli.main(evaluate) == 1
+    assert cli.main(evaluate) == 2
     assert cli.main([*evaluate, "--trust"]) == 0
     assert set(json.loads((tmp_path / "e.json").read_text())["results"]) == {"coarse", "sliding", "magnet", "fast"}
 

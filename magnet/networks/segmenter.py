@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ class Segmenter(WrappedSegmenter):
             self.class_names = names if names is not None and len(names) == self.num_classes else None
         self._wrap = options
         if anew:
-            _LOG.warning("segmenter: layers of another shape than in '%s' start anew: %s", path, listed(anew))
+            _tell(str(path), anew)
 
     def settle(self, size: tuple[int, int]) -> int:
         """What is open until the network was seen at work, by a pass over noise of ``size`` (H, W).
@@ -198,6 +199,12 @@ def check_options(wrap: Any, channels: int) -> dict[str, Any]:
             options[name] = [float(value) for value in _numbers(name, options[name])]
     check_wrap(channels=channels, **options)
     return options
+
+
+@cache
+def _tell(path: str, anew: tuple[str, ...]) -> None:
+    """Warn of layers that start anew; once, however often a run builds its network."""
+    _LOG.warning("segmenter: layers of another shape than in '%s' start anew: %s", path, listed(anew))
 
 
 def _numbers(name: str, values: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from magnet.networks.segmenter import Segmenter
 from magnet.training.backbone import load_backbone
 from magnet.training.config import TrainConfig
 
-__all__ = ["finished_network", "new_network", "start_from", "trained_network"]
+__all__ = ["check_network", "finished_network", "new_network", "start_from", "trained_network"]
 
 _LOG = logging.getLogger("magnet")
 
@@ -33,13 +33,11 @@ def new_network(config: TrainConfig, dataset: Dataset) -> nn.Module:
 
     Raises:
         ArgumentError: a factory makes no such network, or one of other classes.
-        MagNetError: what it starts from does not fit, or has its classes in another order.
+        MagNetError: what it starts from does not fit, or is a model that has its classes in another order.
     """
     stage = config.segmenter
     network = _built(config, dataset.num_classes, stage.weights)
-    if isinstance(network, Segmenter):
-        _compare(network, config, dataset)
-    elif stage.weights:
+    if stage.weights and not stage.factory:
         load_backbone(network, stage.weights)
     if stage.init:
         start_from(network, stage.init, dataset.class_names, trust=config.trust)
@@ -87,9 +85,17 @@ def _built(config: TrainConfig, num_classes: int, weights: str) -> nn.Module:
     return network
 
 
-def _compare(network: Segmenter, config: TrainConfig, dataset: Dataset) -> None:
-    """Tell where a folder of weights was made for classes of other names, or images of another size."""
-    if not is_main():
+def check_network(config: TrainConfig, dataset: Dataset) -> None:
+    """Build the segmenter once before the data are read, and tell where it was made for other classes or sizes.
+
+    Only what may not fit is built: networks by factory, and finished ones. Arguments and errors are those of
+    :func:`new_network`; classes of a folder of weights in another order are a MagNetError, too.
+    """
+    stage = config.segmenter
+    if stage.train and not stage.factory:
+        return
+    network = new_network(config, dataset) if stage.train else finished_network(config, dataset)
+    if not is_main() or not isinstance(network, Segmenter):
         return
     told = compare_names(network.class_names, dataset.class_names, "segmenter.weights", "the data")
     if told:

@@ -24,7 +24,7 @@ from magnet.training.declare import declared
 from magnet.training.fields import as_fields
 from magnet.training.loop import check_parts
 from magnet.training.losses import Loss
-from magnet.training.network import finished_network, new_network
+from magnet.training.network import check_network
 from magnet.training.refiner import check_scales, train_refiner
 from magnet.training.run_folder import check_run_folder, write_config
 from magnet.training.runlog import RunLog
@@ -97,8 +97,8 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     for name in trained:  # before the data are read, and above all before a first stage of hours
         Loss.of(getattr(config, name), validated.num_classes, device)
         check_parts(getattr(config, name), name)
-    if "segmenter" in stages and (finished or config.segmenter.factory):
-        (finished_network if finished else new_network)(config, validated)
+    if "segmenter" in stages:
+        check_network(config, validated)
     counted = check_labels(trained_on, validated, folder, go_on=go_on)
     *train, val = (
         ScaleCache(as_fields(dataset, sizes, config.walk.scales[-1]), sizes, config.data.cache_mb)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,10 +19,13 @@ import pytest
 import torch
 from processes import environment
 from seeded import seed_module
+from tiny_data import tiny_config, tiny_folder
 
 import magnet
+from magnet.cli.config import parse_config
 from magnet.errors import MagNetError
 from magnet.model.magnet import MagNet
+from magnet.training.run import run_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -290,3 +294,22 @@ def test_features_of_timm_are_no_logits() -> None:
     assert importlib.import_module("timm") is timm
     maps = magnet.Segmenter("timm:create_model", args, wrap={"output": -1})
     assert maps.settle(SIZE) == 512  # one class a channel of the last features
+
+
+def test_a_refiner_for_a_folder_by_a_recipe(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Names are held against those of the data, the size against the walk's; the model needs the folder no more."""
+    processor = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "size": {"height": 64, "width": 96}}
+    write_folder(tmp_path / "theirs", ["ground", "thing"], **processor)
+    keys = {"segmenter.factory": "transformers:AutoModelForSemanticSegmentation", "segmenter.train": "false"}
+    keys |= {"segmenter.weights": str(tmp_path / "theirs"), "segmenter.wrap.divisor": "32"}
+    words = tiny_config(tiny_folder(tmp_path / "data"), tmp_path, **keys)
+    folder = run_training(parse_config([*words, "--trust"]))
+    assert "theirs' is of a network for images of 64x96, and the walk shows it 32x48 (HxW)" in caplog.text
+    shutil.rmtree(tmp_path / "theirs")
+    loaded = MagNet.from_pretrained(folder, trust=True)
+    assert loaded.class_names == ["ground", "thing"] and loaded.segmenter.spec()["wrap"]["std"] == [0.25] * 3
+    assert loaded.predict(torch.rand(3, 64, 96)).labels.shape == (64, 96)
+
+    write_folder(tmp_path / "theirs", ["thing", "ground"], **processor)
+    with pytest.raises(MagNetError, match=r"^classes: segmenter\.weights has them in another order than the data"):
+        run_training(parse_config([*words, "--trust", "--name", "other"]))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from magnet.model.magnet import MagNet
     from magnet.model.prediction import Prediction
     from magnet.networks import RefinementModule, build_segmenter
+    from magnet.networks.segmenter import Segmenter
     from magnet.networks.wrap import wrap
     from magnet_kernels import __version__, refine_step, refine_step_
 
@@ -22,6 +23,7 @@ _LAZY = {
     "MagNetError": "magnet.errors",
     "Prediction": "magnet.model",
     "RefinementModule": "magnet.networks",
+    "Segmenter": "magnet.networks.segmenter",
     "__version__": "magnet_kernels",
     "build_segmenter": "magnet.networks",
     "export_model": "magnet.export",
@@ -37,6 +39,7 @@ __all__ = [
     "MagNetError",
     "Prediction",
     "RefinementModule",
+    "Segmenter",
     "__version__",
     "build_segmenter",
     "export_model",

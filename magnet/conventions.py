@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,15 @@ from magnet_kernels import _transforms
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Finite", "can_look", "check_logits", "check_normalized", "check_probabilities", "not_finite"]
+__all__ = [
+    "Finite",
+    "are_probabilities",
+    "can_look",
+    "check_logits",
+    "check_normalized",
+    "check_probabilities",
+    "not_finite",
+]
 
 _FEW = 16  # numbers: so few may fall into any range
 _SUM = 0.01  # how far from 1 probabilities in half precision may sum up
@@ -36,6 +44,39 @@ def can_look(values: Tensor) -> bool:
     return not (values.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
+class _Seen(NamedTuple):
+    """Least and largest value of a map, and of the sums of its pixels over the channels."""
+
+    low: float
+    high: float
+    least: float
+    most: float
+
+    @property
+    def in_unit(self) -> bool:
+        """Whether all values lie in [0, 1], and differ."""
+        return self.low >= -_SUM and self.high <= 1 + _SUM and self.high > self.low
+
+    @property
+    def sums_to_one(self) -> bool:
+        return abs(self.least - 1) < _SUM and abs(self.most - 1) < _SUM
+
+
+def _see(maps: Tensor) -> _Seen | None:
+    """The extremes of (N, C, H, W); None where there are too few numbers to tell anything."""
+    maps = maps.detach()
+    if maps.numel() < _FEW * maps.shape[1]:
+        return None
+    values = maps.float()
+    return _Seen(*torch.stack([*values.aminmax(), *values.sum(dim=1).aminmax()]).tolist())
+
+
+def are_probabilities(maps: Tensor) -> bool | None:
+    """Whether the values of each pixel of (N, C, H, W) lie in [0, 1] and sum to 1; None where too few tell nothing."""
+    seen = _see(maps)
+    return None if seen is None else seen.in_unit and seen.sums_to_one
+
+
 def check_logits(name: str, logits: Tensor) -> None:
     """Refuse probabilities where logits are meant, and warn of what may come from a sigmoid.
 
@@ -46,24 +87,20 @@ def check_logits(name: str, logits: Tensor) -> None:
     Raises:
         ValueError: the values of each pixel are in [0, 1] and sum to 1.
     """
-    logits = logits.detach()
-    if logits.numel() < _FEW * logits.shape[1]:
+    seen = _see(logits)
+    if seen is None or not seen.in_unit:  # NaN is found where the map is whole
         return
-    sums = logits.float().sum(dim=1)
-    low, high, least, most = torch.stack([*logits.float().aminmax(), *sums.aminmax()]).tolist()
-    if not (low >= -_SUM and high <= 1 + _SUM and high > low):  # NaN is found where the map is whole
-        return
-    if abs(least - 1) < _SUM and abs(most - 1) < _SUM:
+    if seen.sums_to_one:
         raise ValueError(
             f"{name}: expected logits, got probabilities (each pixel's values lie in [0, 1] and sum to 1), whose "
             "softmax is flat; leave the softmax of the network out, or return the logarithm of its output, as "
-            "magnet.wrap(network, output=lambda p: p.clamp_min(1e-9).log()) does"
+            "magnet.wrap(network, activation='softmax') does"
         )
-    wide = high - low > (_SOME if low < 0.5 < high else _WIDE)
-    if low >= 0 and high <= 1 and wide:
+    wide = seen.high - seen.low > (_SOME if seen.low < 0.5 < seen.high else _WIDE)
+    if seen.low >= 0 and seen.high <= 1 and wide:
         warnings.warn(
-            f"{name}: expected logits, got values between {low:.3g} and {high:.3g}, as after a sigmoid; leave it out, "
-            "or return its inverse, as magnet.wrap(network, output=torch.logit) does",
+            f"{name}: expected logits, got values between {seen.low:.3g} and {seen.high:.3g}, as after a sigmoid; "
+            "leave it out, or return its inverse, as magnet.wrap(network, activation='sigmoid') does",
             stacklevel=2,
         )
 

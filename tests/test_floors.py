@@ -43,6 +43,7 @@ BY_NAME = {
     "magnet.data",
     "magnet.extras",
     "magnet.networks",
+    "magnet.networks.factory",
     "magnet_kernels._loader",
     "magnet_kernels._triton",
 }
@@ -185,8 +186,8 @@ def test_includes_make_no_circle() -> None:
 
 
 def test_nothing_is_imported_by_its_name() -> None:
-    """But what loads on first use: public names, commands, networks, compiled libraries, Triton's kernels; and
-    libraries of extras."""
+    """But what loads on first use: public names, commands, networks, compiled libraries, Triton's kernels;
+    libraries of extras; and what a user names."""
     by_name = {
         module for module, path in FILES.items() if re.search(r"import_module\(|__import__\(", path.read_text("utf-8"))
     }

@@ -40,10 +40,10 @@ class Queries(collections.OrderedDict):
 class Net(nn.Module):
     """A convolution with stride, and what it makes of the image handed over in the form asked for."""
 
-    def __init__(self, form: str = "tensor", stride: int = 1, classes: int = 3) -> None:
+    def __init__(self, form: str = "tensor", stride: int = 1, classes: int = 3, channels: int = 3) -> None:
         super().__init__()
         self.form = form
-        self.conv = nn.Conv2d(3, classes, 3, stride=stride, padding=1)
+        self.conv = nn.Conv2d(channels, classes, 3, stride=stride, padding=1)
         seed_module(self, "wrap.")
 
     def forward(self, images: Tensor) -> Any:
@@ -52,6 +52,10 @@ class Net(nn.Module):
         match self.form:
             case "tensor":
                 return logits
+            case "softmax":
+                return logits.softmax(dim=1)
+            case "sigmoid":
+                return logits.sigmoid()
             case "dict":
                 return {"aux": -logits, "out": logits}
             case "dict of logits":
@@ -65,6 +69,25 @@ class Net(nn.Module):
             case "list of dicts":
                 return [{"loss": mean}, {"out": logits}]
         raise AssertionError(self.form)
+
+
+LOADED: list[str] = []  # by ``loading``: what a library would have downloaded
+
+
+def loading(classes: int = 3, encoder_weights: str | None = "imagenet", pretrained: bool = True) -> Net:
+    """A factory that loads weights unless it is told not to."""
+    LOADED.extend([encoder_weights] if encoder_weights else [])
+    LOADED.extend(["pretrained"] if pretrained else [])
+    return Net(classes=classes)
+
+
+def implying(classes: int = 3, weights: str | None = "of five classes") -> Net:
+    """A factory whose weights decide what it makes."""
+    return Net(classes=5 if weights else classes)
+
+
+def of_nothing() -> str:
+    return "no network"
 
 
 FORMS = ["tensor", "dict", "dict of logits", "object", "object of out", "tuple", "list of dicts"]

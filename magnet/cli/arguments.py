@@ -12,6 +12,7 @@ from magnet.bounds import DEVICES, MAX_INT, MAX_SCALE_PIXELS, MAX_SCENE_PIXELS, 
 from magnet.errors import ArgumentError, printable
 
 __all__ = [
+    "TRUST_HELP",
     "Parser",
     "add_walk_options",
     "check_scene_size",
@@ -25,6 +26,11 @@ __all__ = [
     "walk_options",
     "wrong_values",
 ]
+
+TRUST_HELP = (
+    "let a model be built by code that is not this library's, which it names: it is imported and run, and could do "
+    "anything"
+)
 
 
 class Parser(argparse.ArgumentParser):

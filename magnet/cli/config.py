@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from magnet.errors import ArgumentError, shown
 from magnet.files.yaml_text import YamlError, dump_yaml, parse_yaml, read_yaml
 from magnet.training.config import TrainConfig
-from magnet.training.keys import config_keys, expected, explanations, is_flag, is_section, is_text, suggest
+from magnet.training.keys import BY_WORD, config_keys, expected, explanations, is_flag, is_section, is_text, suggest
 from magnet.training.values import in_file, told_value, validated
 
 __all__ = ["RECIPES", "ConfigParser", "build_train_parser", "parse_config"]
@@ -146,6 +146,11 @@ class _Layers:
             if kind is None:
                 where = f"--config: '{source}' has the key '{key}', which there is not" if source else ""
                 raise ArgumentError(f"{where or f'there is no key {key!r}'}; {suggest(key)}")
+            if key in BY_WORD and source and value is not False:
+                raise ArgumentError(
+                    f"{key}: expected it on the command line, as --{key}, got {told_value(value)}{in_file(source)}; "
+                    "take it out of the file"
+                )
             if not is_section(kind):
                 place[name] = value
                 self.sources[key] = source

@@ -61,6 +61,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         "its keys can be set too, as --data.root DIR",
     )
     add("--model", help="folder of a model, or the name of a bundled one")
+    add("--trust", action="store_true", help=arguments.TRUST_HELP)
     add(
         "--data",
         help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set; its "
@@ -190,7 +191,7 @@ def _evaluate(
     changes = {"n_points": args.n_points, "kernel_size": args.kernel_size, **arguments.walk_options(args)}
     changes = {name: value for name, value in changes.items() if value is not None}
     with arguments.wrong_values():
-        model = MagNet.from_pretrained(subject["model"], amp=amp, **changes)
+        model = MagNet.from_pretrained(subject["model"], trust=args.trust, amp=amp, **changes)
         check_n_patches(n_patches, len(model.scales))
     to_device(model, pick_device(args.device))
     dataset = seen_by(model, dataset)  # pictures show what was evaluated

@@ -9,7 +9,7 @@ from magnet.cli.arguments import Parser, device_name, n_patches, n_points, size,
 from magnet.cli.predict import load_model
 from magnet.errors import ArgumentError, printable
 from magnet.export import FORMATS, export_model
-from magnet.files.outputs import OVERWRITE_HELP
+from magnet.files.outputs import OVERWRITE_HELP, TRUST_HELP
 
 __all__ = ["main"]
 
@@ -23,6 +23,7 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument
     add("--model", required=True, help="folder of a model, or the name of one that comes with the library")
+    add("--trust", action="store_true", help=TRUST_HELP)
     add(
         "--format",
         required=True,
@@ -48,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
     if args.image is not None and not Path(args.image).exists():
         raise ArgumentError(f"--image: expected a file, but '{args.image}' does not exist; check the path")
-    model = load_model(args.model, device=args.device, n_patches=args.n_patches, n_points=args.n_points)
+    model = load_model(
+        args.model, device=args.device, trust=args.trust, n_patches=args.n_patches, n_points=args.n_points
+    )
     with wrong_values():
         record = export_model(
             model,

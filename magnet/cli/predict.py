@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from magnet.cli.arguments import (
+    TRUST_HELP,
     Parser,
     add_walk_options,
     device_name,
@@ -204,6 +205,7 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="image files, or folders of images")
     add("--model", required=True, help="folder of a model, or the name of one that comes with the library")
+    add("--trust", action="store_true", help=TRUST_HELP)
     add("--out", required=True, help="folder for the results, made if it is not there")
     add(
         "--save",
@@ -315,6 +317,7 @@ def _predict_left(
         args.model,
         device=_device(args),
         amp=args.amp,
+        trust=args.trust,
         n_patches=args.n_patches,
         n_points=args.n_points,
         kernel_size=args.kernel_size,

@@ -22,7 +22,7 @@ from magnet.model.pretrained import CONFIG, WEIGHTS
 __all__ = ["Job", "job_hash", "summary", "take_part", "what_is_done"]
 
 # what says where, by which machine and which of the inputs, not what comes out; any other option decides results
-_NO_MATTER = ("images", "model", "out", "device", "workers", "corrupt", "overwrite", "part", "recursive")
+_NO_MATTER = ("images", "model", "out", "device", "workers", "corrupt", "overwrite", "part", "recursive", "trust")
 _OF_SEVERAL = (".vms", ".vmu", ".dcm")  # slides that other files belong to, whatever those are called
 
 

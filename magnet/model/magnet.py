@@ -35,6 +35,7 @@ from magnet.model.predict_many import check_many, predict_many
 from magnet.model.predict_raster import RasterOptions, RasterRecord, predict_raster
 from magnet.model.prediction import Prediction
 from magnet.model.pretrained import Parts, load_parts, save_parts
+from magnet.networks.segmenter import Segmenter
 from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 from magnet.walk.maps import upsample
@@ -89,7 +90,7 @@ class MagNet(Networks):
             ((3), (3)), kept with the model.
         match_colours: bring the mean and deviation of each image's channels to ``colour_statistics`` first, for images
             of another camera, lighting or staining than those trained on.
-        class_names: one name for each class, kept with the model.
+        class_names: one name for each class, kept with the model; None: those that a :class:`magnet.Segmenter` has.
         colours: one RGB triple (0..255) for each class, kept with the model.
         channels: of the images that the networks see, 1 to 16. This and the four below say how a file becomes that, see
             :class:`magnet.images.rasters.input_settings.InputSettings`; by default it is 8-bit RGB.
@@ -141,6 +142,8 @@ class MagNet(Networks):
         check_seen_channels(segmenter, inputs.channels)
         object.__setattr__(self, "settings", chosen)
         object.__setattr__(self, "inputs", inputs)
+        if class_names is None and isinstance(segmenter, Segmenter):
+            class_names = segmenter.class_names
         self.class_names = check_class_names(class_names, self.num_classes)
         self.colours = check_colours(colours, self.num_classes)
         self.info: dict[str, Any] | None = None
@@ -528,23 +531,27 @@ class MagNet(Networks):
             overwrite: also replace files of these names that are not of a model of this library.
 
         Raises:
-            MagNetError: the folder cannot be written to, holds such files, or a network is none of this library's.
+            MagNetError: the folder cannot be written to, holds such files, or a network is none of this library's and
+                no :class:`magnet.Segmenter`.
         """
         kept = {**(self.info or {}), **(info or {})}
         looks = {name: getattr(self, name) for name in _LOOKS}
         save_parts(self, self.settings, looks, self.inputs, folder, half=half, info=kept, overwrite=overwrite)
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], **changes: Any) -> MagNet:
+    def from_pretrained(cls, folder: str | os.PathLike[str], *, trust: bool = False, **changes: Any) -> MagNet:
         """Load a model that :meth:`save_pretrained` wrote, in evaluation mode, on the CPU.
 
         Args:
             folder: the folder, or the name of a model that comes with the library.
+            trust: import and call what makes the segmenter where the folder names code that is not this library's (see
+                :class:`magnet.Segmenter`): such code could do anything.
             changes: arguments of this class that replace the stored ones, such as ``n_patches=4``; ``num_classes=``
                 asks for a model of that many classes.
 
         Raises:
-            MagNetError: a file is missing, truncated or does not fit; names it and the likely fix.
+            MagNetError: a file is missing, truncated or does not fit, or the folder asks for trust; names it and the
+                likely fix.
             TypeError, ValueError: a change is no such argument, or not valid.
         """
         num_classes = changes.pop("num_classes", None)
@@ -553,7 +560,7 @@ class MagNet(Networks):
         def build(parts: Parts) -> MagNet:
             return cls(parts.segmenter, parts.refiners, **parts.arguments)
 
-        parts, model = load_parts(folder, num_classes, build)
+        parts, model = load_parts(folder, num_classes, build, trust=trust)
         if changes:
             model = cls(parts.segmenter, parts.refiners, **{**parts.arguments, **changes})
         model.info = parts.info

@@ -21,6 +21,8 @@ from magnet.files.locks import folder_lock
 from magnet.files.reading import read_json, sha256
 from magnet.images.rasters.input_settings import INPUTS, InputSettings
 from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
+from magnet.networks.factory import check_trust
+from magnet.networks.segmenter import Segmenter, check_spec
 from magnet.walk.networks import Networks
 from magnet.walk.settings import KEPT, WalkSettings
 
@@ -78,9 +80,13 @@ def save_parts(
     overwrite: bool,
 ) -> None:
     """See :meth:`magnet.MagNet.save_pretrained`; ``looks`` are its class_names and colours, ``inputs`` its input's."""
+    segmenter = networks.segmenter
+    if isinstance(segmenter, Segmenter) and (segmenter.num_classes is None or segmenter.activation == "auto"):
+        assert settings.input_size is not None
+        networks.num_classes = segmenter.settle(settings.input_size)
     config = {
         "format": _FORMAT,
-        "segmenter": _segmenter_name(networks.segmenter),
+        "segmenter": _named(segmenter),
         "num_classes": networks.num_classes,
         "refiners": _count_refiners(networks),
         **{name: getattr(settings, name) for name in KEPT},
@@ -151,9 +157,11 @@ def _line(key: str, value: Any) -> str:
 
 
 def load_parts(
-    folder: str | os.PathLike[str], num_classes: int | None, build: Callable[[Parts], Model]
+    folder: str | os.PathLike[str], num_classes: int | None, build: Callable[[Parts], Model], *, trust: bool = False
 ) -> tuple[Parts, Model]:
     """What a folder holds, and what ``build`` makes of it, with the weights; it raises where the folder is wrong.
+
+    ``trust``: import what a folder of a :class:`magnet.Segmenter` names.
 
     Raises:
         MagNetError: see :meth:`magnet.MagNet.from_pretrained`.
@@ -168,6 +176,8 @@ def load_parts(
     info = config.get("info")
     arguments = {name: config[name] for name in (*KEPT, *_LOOKS, *INPUTS) if name in config}
     try:
+        if isinstance(config["segmenter"], dict):
+            check_trust(check_spec(config["segmenter"]), trust, f"model: '{path}'")
         segmenter, refiners = _build(config)
         kept = info if isinstance(info, dict) and info else None
         parts = Parts(segmenter, refiners, arguments, kept)
@@ -272,7 +282,12 @@ def _build(config: Mapping[str, Any]) -> tuple[nn.Module, list[nn.Module] | None
     num_classes, count = config["num_classes"], config["refiners"]
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_SCALES:
         raise ValueError(f"refiners: expected how many there are, 0 to {MAX_SCALES}, got {shown(count)}")
-    segmenter = build_segmenter(config["segmenter"], num_classes, channels=config.get("channels", 3))
+    named, channels = config["segmenter"], config.get("channels", 3)
+    segmenter: nn.Module
+    if isinstance(named, dict):
+        segmenter = Segmenter.from_spec(named, channels=channels, num_classes=num_classes)
+    else:
+        segmenter = build_segmenter(named, num_classes, channels=channels)
     return segmenter, [RefinementModule(num_classes) for _ in range(count)] or None
 
 
@@ -280,8 +295,10 @@ def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in network.state_dict().items()}
 
 
-def _segmenter_name(segmenter: nn.Module) -> str:
-    """The name that builds this very network: same class, same keys, same shapes."""
+def _named(segmenter: nn.Module) -> str | dict[str, Any]:
+    """What builds this very network: same class, same keys, same shapes."""
+    if isinstance(segmenter, Segmenter):
+        return segmenter.spec()
     num_classes = getattr(segmenter, "num_classes", None)
     if isinstance(num_classes, int):
         shapes = _shapes(segmenter)
@@ -292,7 +309,8 @@ def _segmenter_name(segmenter: nn.Module) -> str:
                 return name
     raise MagNetError(
         f"segmenter: {type(segmenter).__name__} is not a network that build_segmenter makes, so a folder could "
-        "not say how to build it again; save its state dict with torch.save instead"
+        "not say how to build it again; build it by name, as magnet.Segmenter('package:callable', args), or save its "
+        "state dict with torch.save instead"
     )
 
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magnet.checks import check_channels, check_count
+from magnet.conventions import are_probabilities, can_look
 from magnet.errors import printable, shown
 from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalization
 
-__all__ = ["WrappedSegmenter", "wrap"]
+__all__ = ["Activation", "WrappedSegmenter", "check_wrap", "wrap"]
 
 Output = str | int | Callable[[Any], Any]
+Activation = Literal["auto", "none", "softmax", "sigmoid"]
 
 _LOGITS = ("out", "logits")
 _ASPECT = 4  # times: maps of strides of 32 of small images are farther from their aspect than one would think
 _QUERIES = ("class_queries_logits", "masks_queries_logits")
+_LEAST = 1e-6  # how near to 0 and 1 a sigmoid may come whose inverse is taken
 
 
 def wrap(
@@ -31,6 +35,9 @@ def wrap(
     mean: Sequence[float] | None = IMAGENET_MEAN,
     std: Sequence[float] | None = IMAGENET_STD,
     channels: int = 3,
+    binary: bool = False,
+    activation: Activation = "auto",
+    aux: Output | None = None,
 ) -> WrappedSegmenter:
     """Turn a segmentation network of any library into a segmenter for :class:`magnet.MagNet`.
 
@@ -42,14 +49,17 @@ def wrap(
     Args:
         model: called with images (N, channels, H, W); its parameters are shared, not copied.
         output: "auto", or what to take of the result: a key or attribute name, an index, or a function of the result
-            that returns one of the forms above. A network of one logit for two classes:
-            ``output=lambda logits: torch.cat([torch.zeros_like(logits), logits], dim=1)``.
+            that returns one of the forms above.
         divisor: images are padded on the right and at the bottom to multiples of this, and the logits cropped again.
         mean: what the network expects to be subtracted from images in [0, 1], one number of at most 1 a channel;
             None: nothing. Numbers for RGB of 0 to 255 are to be divided by 255.
         std: what it expects the rest to be divided by, at most 1; None: nothing. Both None: images in [0, 1].
             For images in [0, 255]: ``mean=None, std=[1 / 255] * 3``.
         channels: of the images that it takes, 1 to 16; for other than three give ``mean`` and ``std``, or None.
+        binary: the network has one logit a pixel, of class 1; class 0 is the rest.
+        activation: what the network ends in: "none" (logits), "softmax" or "sigmoid", whose inverse is then taken;
+            "auto": a softmax is noticed on the first batch, and a warning says so.
+        aux: of a network with an auxiliary output, what that is, as ``output``; training gives it a loss of its own.
 
     Returns:
         A module from images (N, channels, H, W), normalised as MagNet does it (``magnet.images.normalize``), to logits
@@ -59,14 +69,30 @@ def wrap(
     Raises:
         TypeError, ValueError: an argument is not as above; when called, the network's result holds no such logits.
     """
-    return WrappedSegmenter(model, output=output, divisor=divisor, mean=mean, std=std, channels=channels)
+    return WrappedSegmenter(
+        model,
+        output=output,
+        divisor=divisor,
+        mean=mean,
+        std=std,
+        channels=channels,
+        binary=binary,
+        activation=activation,
+        aux=aux,
+    )
 
 
 class WrappedSegmenter(nn.Module):
-    """What :func:`magnet.wrap` returns: ``model`` is the network, and its state is all the state there is."""
+    """What :func:`magnet.wrap` returns: ``model`` is the network, and its state is all the state there is.
+
+    Attributes:
+        has_aux: whether a call with ``heads=True`` gives auxiliary logits, too.
+        activation: what the network ends in; "auto" until the first batch was seen.
+    """
 
     scale: Tensor | None
     shift: Tensor | None
+    activation: Activation
 
     def __init__(
         self,
@@ -77,27 +103,37 @@ class WrappedSegmenter(nn.Module):
         mean: Sequence[float] | None = IMAGENET_MEAN,
         std: Sequence[float] | None = IMAGENET_STD,
         channels: int = 3,
+        binary: bool = False,
+        activation: Activation = "auto",
+        aux: Output | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model: expected a module that maps images to logits, got {type(model).__name__}")
-        if isinstance(output, bool) or not (isinstance(output, (str, int)) or callable(output)):
-            raise TypeError(
-                f"output: expected 'auto', a key or attribute name, an index, or a function, got {shown(output)}"
-            )
+        means, deviations = check_wrap(
+            output=output,
+            divisor=divisor,
+            mean=mean,
+            std=std,
+            channels=channels,
+            binary=binary,
+            activation=activation,
+            aux=aux,
+        )
         self.model = model
-        self.output = output
-        self.divisor = check_count("divisor", divisor)
-        self.in_channels = check_channels(channels)
-        means, deviations = _channels("mean", mean, 0.0, channels), _channels("std", std, 1.0, channels)
-        _check_range(means, deviations)
+        self.output, self.aux = output, aux
+        self.has_aux = aux is not None
+        self.divisor, self.in_channels = check_count("divisor", divisor), check_channels(channels)
+        self.binary, self.activation = binary, activation
         scale, shift = _renormalization(means, deviations)
         same = scale == [1.0] * channels and shift == [0.0] * channels
         for name, values in (("scale", scale), ("shift", shift)):
             self.register_buffer(name, None if same else torch.tensor(values).view(channels, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, *, heads: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """(N, channels, H, W) images, normalised as MagNet does it -> (N, C, H, W) logits.
+
+        With ``heads``, where the network has an auxiliary output, the pair (main, auxiliary) of them.
 
         Raises:
             ValueError: ``images`` has another shape, or the network's result holds no logits.
@@ -113,26 +149,61 @@ class WrappedSegmenter(nn.Module):
         below, right = (-(-side // self.divisor) * self.divisor - side for side in (height, width))
         if below or right:  # the border repeated: images of any size have one, and it adds no new structure
             seen = F.pad(seen, (0, right, 0, below), mode="replicate")
-        result = self._choose(self.model(seen))
-        found = _find(result, images.shape[0])
+        result = self.model(seen)
+        main = self._logits(self._choose("output", self.output, result), seen, (height, width))
+        if not heads or self.aux is None:
+            return main
+        return main, self._logits(self._choose("aux", self.aux, result), seen, (height, width))
+
+    def _logits(self, result: Any, seen: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (N, C, *size) of what the network returned for padded images ``seen``."""
+        found = _find(result, seen.shape[0])
         if found is None:
             raise ValueError(
-                f"model: expected logits ({images.shape[0]}, C, h, w) in a tensor, a mapping with 'out' or 'logits', "
+                f"model: expected logits ({seen.shape[0]}, C, h, w) in a tensor, a mapping with 'out' or 'logits', "
                 "an object with .logits, as class_queries_logits and masks_queries_logits, or a tuple of these, "
                 f"got {describe(result)}; choose with output= (a key, attribute name, index or function)"
             )
         maps, classes = found
         if not torch.compiler.is_compiling():  # a graph for any size must not depend on it
             _check_place_of_channels(maps, seen)
+        if classes is None:
+            maps = self._without_activation(maps)
         if maps.shape[2:] != seen.shape[2:]:
             maps = F.interpolate(maps, seen.shape[2:], mode="bilinear", align_corners=False)
-        if below or right:
-            maps = maps[..., :height, :width]
-        return maps if classes is None else mask_log_probabilities(classes, maps)
+        if maps.shape[2:] != size:
+            maps = maps[..., : size[0], : size[1]]
+        if classes is not None:
+            return mask_log_probabilities(classes, maps)
+        return torch.cat([torch.zeros_like(maps), maps], dim=1) if self.binary else maps
 
-    def _choose(self, result: Any) -> Any:
-        """The part of the network's result that ``output`` names."""
-        key = self.output
+    def _without_activation(self, maps: Tensor) -> Tensor:
+        """Logits of a network that ends in an activation, by its inverse."""
+        if self.binary != (maps.shape[1] == 1):
+            if self.binary:
+                raise ValueError(
+                    f"model: expected one logit a pixel, as binary=True says, got {tuple(maps.shape)}; leave binary out"
+                )
+            raise ValueError(
+                f"model: expected two or more logits a pixel, got {tuple(maps.shape)}; give binary=True for a network "
+                "of one class and the rest"
+            )
+        if self.activation == "auto" and can_look(maps) and not self.binary:
+            found = are_probabilities(maps)
+            if found is not None:
+                self.activation = "softmax" if found else "none"
+            if found:
+                warnings.warn(
+                    "model: ends in a softmax (each pixel's values lie in [0, 1] and sum to 1), whose logarithm is "
+                    "taken for logits; give activation='softmax' to say that it is meant",
+                    stacklevel=2,
+                )
+        if self.activation == "softmax":
+            return maps.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+        return torch.logit(maps.float(), eps=_LEAST) if self.activation == "sigmoid" else maps
+
+    def _choose(self, argument: str, key: Output, result: Any) -> Any:
+        """The part of the network's result that ``key``, the value of an argument, names."""
         if isinstance(key, str):
             if key == "auto":
                 return result
@@ -151,12 +222,50 @@ class WrappedSegmenter(nn.Module):
         else:
             return key(result)
         raise ValueError(
-            f"output: expected a result of {type(self.model).__name__} with {shown(key)}, got {describe(result)}; "
+            f"{argument}: expected a result of {type(self.model).__name__} with {shown(key)}, got {describe(result)}; "
             "name a part that is there"
         )
 
     def extra_repr(self) -> str:
         return f"output={self.output!r}, divisor={self.divisor}"
+
+
+def check_wrap(
+    *,
+    output: Output = "auto",
+    divisor: int = 1,
+    mean: Sequence[float] | None = IMAGENET_MEAN,
+    std: Sequence[float] | None = IMAGENET_STD,
+    channels: int = 3,
+    binary: bool = False,
+    activation: str = "auto",
+    aux: Output | None = None,
+) -> tuple[list[float], list[float]]:
+    """Check the arguments of :func:`wrap` before there is a network; returns mean and deviation of each channel.
+
+    Raises:
+        TypeError, ValueError: as :func:`wrap`.
+    """
+    for name, value in (("output", output), *((("aux", aux),) if aux is not None else ())):
+        if isinstance(value, bool) or not (isinstance(value, (str, int)) or callable(value)):
+            raise TypeError(
+                f"{name}: expected 'auto', a key or attribute name, an index, or a function, got {shown(value)}; pass "
+                "one of these"
+            )
+    check_count("divisor", divisor)
+    check_channels(channels)
+    if not isinstance(binary, bool):
+        raise TypeError(f"binary: expected true or false, got {shown(binary)}; true is for one logit a pixel")
+    if activation not in get_args(Activation):
+        raise ValueError(
+            f"activation: expected one of {', '.join(get_args(Activation))}, got {shown(activation)}; name what the "
+            "network ends in"
+        )
+    if binary and activation == "softmax":
+        raise ValueError("activation: expected 'none' or 'sigmoid' with binary=True, got 'softmax'; leave binary out")
+    means, deviations = _channels("mean", mean, 0.0, channels), _channels("std", std, 1.0, channels)
+    _check_range(means, deviations)
+    return means, deviations
 
 
 def mask_log_probabilities(classes: Tensor, masks: Tensor) -> Tensor:

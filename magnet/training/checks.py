@@ -11,12 +11,15 @@ from pathlib import Path
 from magnet.data.open import check_data
 from magnet.errors import ArgumentError
 from magnet.networks import SEGMENTERS
+from magnet.networks.factory import check_args, check_factory, check_trust
+from magnet.networks.segmenter import check_options
 from magnet.training.backbone import BACKBONES
 from magnet.training.config import (
     AugmentConfig,
     RefinerConfig,
     SegmenterConfig,
     TrainConfig,
+    WrapConfig,
 )
 from magnet.training.values import check_values
 
@@ -44,10 +47,11 @@ def check_config(config: TrainConfig) -> None:
                 f"--data.lists.{split} FILE"
             )
     _check_segmenter(config.segmenter, len(config.walk.scales))
+    _check_network(config)
     stages: list[tuple[str, _StageConfig]] = [("segmenter", config.segmenter), ("refiner", config.refiner)]
     for name, stage in stages:
         _check_stage(name, stage)
-        if config.stage in (name, "all"):
+        if config.stage in (name, "all") and (name == "refiner" or config.segmenter.train):
             _check_length(name, stage)
     plain, augment = AugmentConfig(), config.refiner.augment
     for key in ("rotate", "crop", "zoom"):
@@ -80,26 +84,70 @@ def _check_walk(config: TrainConfig) -> None:
 
 
 def _check_segmenter(segmenter: SegmenterConfig, scales: int) -> None:
-    if segmenter.network not in SEGMENTERS:
-        raise ArgumentError(f"segmenter.network: expected one of {', '.join(SEGMENTERS)}, got '{segmenter.network}'")
     drawn = segmenter.scale_weights
     if drawn and (len(drawn) != scales or sum(drawn) <= 0):
         raise ArgumentError(
             f"segmenter.scale_weights: expected {scales} weights, one a scale, not all 0, got {list(drawn)}"
         )
+
+
+def _check_network(config: TrainConfig) -> None:
+    """Which network is trained, and what it starts from."""
+    segmenter = config.segmenter
     weights = segmenter.weights
+    if segmenter.network not in SEGMENTERS:
+        raise ArgumentError(f"segmenter.network: expected one of {', '.join(SEGMENTERS)}, got '{segmenter.network}'")
     if weights and segmenter.init:
         raise ArgumentError(
             f"segmenter.weights: expected none where segmenter.init starts from a whole model, got '{weights}'"
         )
-    if weights and not Path(weights).is_file():
+    if weights and not Path(weights).is_file() and not (segmenter.factory and Path(weights).is_dir()):
         kind = "is no file" if os.path.lexists(weights) else "does not exist"
         raise ArgumentError(f"segmenter.weights: expected a file, but '{weights}' {kind}; check the path")
-    if weights and segmenter.network not in BACKBONES:
+    if segmenter.factory:
+        _check_factory(config)
+    elif segmenter.args or segmenter.wrap != WrapConfig():
+        raise ArgumentError(
+            "segmenter.factory: expected the factory that segmenter.args and segmenter.wrap are for, got none; add it, "
+            "or take them out"
+        )
+    elif weights and segmenter.network not in BACKBONES:
         raise ArgumentError(
             f"segmenter.weights: expected none for '{segmenter.network}', only for {', '.join(BACKBONES)}; "
             "segmenter.init starts from a model of this library"
         )
+    if segmenter.train:
+        return
+    whole = "weights" if segmenter.factory and not segmenter.init else "init"
+    if not getattr(segmenter, whole):
+        raise ArgumentError(
+            f"segmenter.{whole}: expected the weights of the network, which segmenter.train says is finished, got "
+            f"none; add segmenter.{whole}, or let it be trained"
+        )
+    if config.stage == "segmenter":
+        raise ArgumentError(
+            "stage: expected refiner or all, as segmenter.train says that the segmenter is finished, got segmenter; "
+            "give --stage refiner, or --segmenter.train true"
+        )
+
+
+def _check_factory(config: TrainConfig) -> None:
+    segmenter = config.segmenter
+    try:
+        check_factory(segmenter.factory)
+        check_args(segmenter.args)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"segmenter.{error}") from error
+    try:
+        check_options(segmenter.wrap.options(), config.data.channels)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"segmenter.wrap.{error}") from error
+    if segmenter.network != SegmenterConfig().network:
+        raise ArgumentError(
+            f"segmenter.network: expected none beside segmenter.factory, '{segmenter.factory}', got "
+            f"'{segmenter.network}'; leave one out"
+        )
+    check_trust(segmenter.factory, config.trust, "segmenter.factory: the segmenter")
 
 
 def _check_length(name: str, stage: _StageConfig) -> None:

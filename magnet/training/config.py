@@ -29,6 +29,7 @@ __all__ = [
     "SegmenterConfig",
     "TrainConfig",
     "WalkConfig",
+    "WrapConfig",
     "with_steps",
 ]
 
@@ -42,6 +43,13 @@ _Iterations = Annotated[int, whole(0, MAX_COUNT, "0 = counted by epochs")]
 _Epochs = Annotated[float, number(0, 1e6, "0 = counted by iterations")]
 _Every = Annotated[int, whole(0, MAX_COUNT, "0 = only at the end")]
 _Patience = Annotated[int, whole(0, MAX_COUNT, "0 = never stop early")]
+_Output = Annotated[
+    Text | Annotated[int, whole(-1000, 1000)], said(description="a key or attribute name, or a whole number")
+]
+_Channels = Annotated[
+    list[Annotated[float, number(-1000, 1000)]], said(description="a list of numbers, one a channel, or [] for none")
+]
+_Args = Annotated[dict[Text, Any], said(description="names and values, as {classes: 5}")]
 _Probability = Annotated[float, number(0, 1, description="a probability, 0 to 1")]
 _Change = Annotated[float, number(0, 10, "0 = no change")]
 
@@ -161,14 +169,51 @@ class OptimConfig:
 
 
 @dataclass
+class WrapConfig:
+    """What a network of ``segmenter.factory`` takes and returns, see ``magnet.wrap``.
+
+    Args:
+        output: what to take of its result, a key, attribute or index; "auto" finds the logits.
+        divisor: its images' sides are padded to multiples of this.
+        mean: that it expects to be subtracted from images in [0, 1]; empty = that of the folder of weights, else
+            ImageNet's; [] = nothing.
+        std: that it expects the rest to be divided by; empty = that of the folder of weights, else ImageNet's; [] =
+            nothing.
+        binary: it has one logit a pixel, of class 1; class 0 is the rest.
+        activation: what it ends in: "none", "softmax" or "sigmoid"; "auto" notices a softmax.
+        aux: its auxiliary output, a key, attribute or index; empty = none that is trained.
+    """
+
+    output: _Output = "auto"
+    divisor: Annotated[int, whole(1, 2**16)] = 1
+    mean: _Channels | None = None
+    std: _Channels | None = None
+    binary: Flag = False
+    activation: Literal["auto", "none", "softmax", "sigmoid"] = "auto"
+    aux: _Output | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The section as ``magnet.Segmenter`` takes it: what is not said is left out."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return {name: None if name in ("mean", "std") and value == [] else value for name, value in given.items()}
+
+
+@dataclass
 class SegmenterConfig:
     """The first stage: one network, trained on the whole image and on patches of every later scale.
 
     Args:
         network: name for ``magnet.build_segmenter``.
+        factory: what makes a network of another library, instead of ``network``, as
+            "segmentation_models_pytorch:Unet": it is imported and called, for which the command needs --trust.
+        args: keyword arguments of the factory.
+        wrap: what its network takes and returns.
+        train: train it; false = it is finished, and only refiners are trained: ``weights`` are all of it with a
+            factory, else ``init`` is.
         init: a model to start from: its folder, or the name of a bundled one. Layers of another shape start anew.
         weights: ImageNet weights to start the backbone from: a .safetensors, .pth or .pt file in torchvision's layout
-            of ResNet-50 (fpn) or ResNet-101 (psp), or in HRNet's (hrnet18+ocr, hrnet48+ocr).
+            of ResNet-50 (fpn) or ResNet-101 (psp), or in HRNet's (hrnet18+ocr, hrnet48+ocr). With a factory, weights of
+            its whole network: such a file, or a folder of a model of transformers; layers of another shape start anew.
         iterations: optimiser steps; 0 = counted by ``epochs``.
         epochs: passes over the training images, instead of iterations; 0 = counted by ``iterations``.
         batch_size: images a step, over all processes.
@@ -188,6 +233,10 @@ class SegmenterConfig:
     """
 
     network: Text = "compact"
+    factory: Text = ""
+    args: _Args = field(default_factory=dict)
+    wrap: WrapConfig = field(default_factory=WrapConfig)
+    train: Flag = True
     init: Text = ""
     weights: Text = ""
     iterations: _Iterations = 0
@@ -271,6 +320,7 @@ class TrainConfig:
         sync_bn: batch normalisation over the images of all processes, where there are several.
         resume: continue a stage from its last training state in the run's folder, and leave out finished stages.
         overwrite: replace what another run, or anybody, left in the run's folder under the names of this run's files.
+        trust: import and run the code that segmenter.factory names, which could do anything; on the command line alone.
         checkpoint_every: steps between saved training states; 0 = only when stopped and at the end of a stage.
         tensorboard: write scalars and pictures for TensorBoard to the run's folder (needs the package tensorboard).
         half: store the model's larger weights in half precision.
@@ -291,6 +341,7 @@ class TrainConfig:
     sync_bn: Flag = True
     resume: Flag = False
     overwrite: Flag = False
+    trust: Flag = False
     checkpoint_every: Annotated[int, whole(0, MAX_COUNT, "0 = only when stopped and at the end")] = 200
     tensorboard: Flag = False
     half: Flag = False

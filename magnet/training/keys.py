@@ -15,7 +15,9 @@ from pydantic.fields import FieldInfo
 
 from magnet.training.config import TrainConfig
 
-__all__ = ["config_keys", "expected", "explanations", "is_flag", "is_section", "is_text", "suggest"]
+__all__ = ["BY_WORD", "config_keys", "expected", "explanations", "is_flag", "is_section", "is_text", "suggest"]
+
+BY_WORD = ("trust",)  # keys that the command line alone sets: a file must not speak for who runs it
 
 
 @cache

@@ -15,11 +15,11 @@ from magnet.devices import autocast, to_device
 from magnet.distributed import all_reduce_sum, barrier, global_max, shard
 from magnet.errors import MagNetError
 from magnet.evaluation.metrics import confusion_matrix, mean_iou
-from magnet.networks import build_segmenter
 from magnet.training import loop
 from magnet.training.chains import Chain, ChainBatch, ChainSamples, cropped, draw_chain
 from magnet.training.config import TrainConfig
 from magnet.training.losses import Loss
+from magnet.training.network import trained_network
 from magnet.training.pairs import PairMaker, Refiners, build_refiners
 from magnet.training.pictures import PICTURES, class_colours, rgb, sheet
 from magnet.training.runlog import RunLog
@@ -140,7 +140,7 @@ class RefinerTask:
 
 def load_segmenter(config: TrainConfig, num_classes: int, path: Path, device: torch.device) -> nn.Module:
     """The trained segmenter, frozen."""
-    network = build_segmenter(config.segmenter.network, num_classes, channels=config.data.channels, weights=path)
+    network = trained_network(config, num_classes, path)
     return to_device(network, device).eval().requires_grad_(False)
 
 

@@ -25,7 +25,7 @@ __all__ = ["StageState", "free_to_change"]
 
 # settings that may differ between a run and its continuation without a word
 _FREE = {"out", "stage", "device", "resume", "overwrite", "checkpoint_every", "tensorboard", "half", "info"}
-_FREE |= {"data.root", "data.workers", "data.cache_mb"}
+_FREE |= {"trust", "data.root", "data.workers", "data.cache_mb"}
 
 
 @dataclasses.dataclass

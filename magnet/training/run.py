@@ -24,10 +24,11 @@ from magnet.training.declare import declared
 from magnet.training.fields import as_fields
 from magnet.training.loop import check_parts
 from magnet.training.losses import Loss
+from magnet.training.network import check_network
 from magnet.training.refiner import check_scales, train_refiner
 from magnet.training.run_folder import check_run_folder, write_config
 from magnet.training.runlog import RunLog
-from magnet.training.segmenter import train_segmenter
+from magnet.training.segmenter import keep_segmenter, train_segmenter
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,8 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
 
     Args:
         config: the run.
-        stage: "segmenter", "refiner" (needs the segmenter's checkpoint in the folder) or "all"; default: config.stage.
+        stage: "segmenter", "refiner" (needs the segmenter's checkpoint in the folder, or ``segmenter.train: false``) or
+            "all"; default: config.stage.
 
     Raises:
         ArgumentError: a bad configuration.
@@ -78,12 +80,13 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
 
 def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) -> Path:
     """``run_training`` in its folder."""
-    best = folder / "segmenter" / "best.safetensors"
-    if stage == "refiner" and not best.is_file():
+    best, finished = folder / "segmenter" / "best.safetensors", not config.segmenter.train
+    if stage == "refiner" and not finished and not best.is_file():
         raise MagNetError(
             f"stage: the refiner needs a trained segmenter, but '{best}' is missing; run --stage segmenter first"
         )
-    stages = ["segmenter", "refiner"] if stage == "all" else [stage]
+    stages = ["segmenter", "refiner"] if stage == "all" or finished else [stage]
+    trained = stages[1:] if finished else stages
     if is_main():
         check_run_folder(folder, stages, config)
     sizes = config.network_sizes
@@ -91,9 +94,11 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     check_same("data", [len(dataset) for dataset in [*trained_on, validated]])
     go_on = config.resume or stage == "refiner"
     config = declared(config, trained_on, validated, folder, go_on=go_on)
-    for name in stages:  # before the data are read, and above all before a first stage of hours
+    for name in trained:  # before the data are read, and above all before a first stage of hours
         Loss.of(getattr(config, name), validated.num_classes, device)
         check_parts(getattr(config, name), name)
+    if "segmenter" in stages:
+        check_network(config, validated)
     counted = check_labels(trained_on, validated, folder, go_on=go_on)
     *train, val = (
         ScaleCache(as_fields(dataset, sizes, config.walk.scales[-1]), sizes, config.data.cache_mb)
@@ -112,8 +117,10 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
     config = with_steps(config, sum(len(cache) for cache in train))
     log = RunLog(folder / "log.jsonl" if is_main() else None)
     try:
-        if "segmenter" in stages:
+        if "segmenter" in trained:
             train_segmenter(config, train, val, device, folder, log)
+        elif "segmenter" in stages:
+            keep_segmenter(config, val, device, folder, log)
         if "refiner" in stages:
             train_refiner(config, train, val, device, folder, log)
             if is_main():

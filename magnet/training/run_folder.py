@@ -53,7 +53,7 @@ def check_run_folder(folder: Path, stages: Sequence[str], config: TrainConfig) -
             )
     if "refiner" in stages:
         check_model_folder(folder / "model", argument="--out")
-    anew = [stage for stage in stages if not (config.resume and (folder / stage / STATE).is_file())]
+    anew = [stage for stage in stages if not (config.resume and _goes_on(config, stage, folder / stage))]
     if not anew or (config.resume and before == _settings(_values(config), before)):
         return
     # a refiner belongs to its segmenter
@@ -74,8 +74,14 @@ def check_run_folder(folder: Path, stages: Sequence[str], config: TrainConfig) -
     )
 
 
+def _goes_on(config: TrainConfig, stage: str, folder: Path) -> bool:
+    """Whether there is what a stage goes on from; a segmenter that is not trained has no state."""
+    frozen = stage == "segmenter" and not config.segmenter.train
+    return (folder / ("best.safetensors" if frozen else STATE)).is_file()
+
+
 def _values(config: TrainConfig) -> dict[str, Any]:
-    values = dataclasses.asdict(dataclasses.replace(config, resume=False, overwrite=False))
+    values = dataclasses.asdict(dataclasses.replace(config, resume=False, overwrite=False, trust=False))
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 

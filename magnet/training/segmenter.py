@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,28 +10,30 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from magnet.checkpoints.safetensors_files import load_safetensors
 from magnet.data import ScaleCache
-from magnet.data.names import compare_names
 from magnet.devices import autocast, predictor, to_device
 from magnet.distributed import all_reduce_sum, is_main, shard
 from magnet.errors import MagNetError
 from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
 from magnet.images.tensors import to_tensor
-from magnet.model.magnet import MagNet
-from magnet.networks import build_segmenter
+from magnet.networks.wrap import WrappedSegmenter
 from magnet.training import loop
 from magnet.training.augment import random_sample
-from magnet.training.backbone import load_backbone
 from magnet.training.config import AugmentConfig, TrainConfig
 from magnet.training.losses import Loss
+from magnet.training.network import finished_network, new_network
+from magnet.training.optimiser import save_weights
 from magnet.training.pictures import PICTURES, class_colours, sheet
+from magnet.training.run_folder import STATE
 from magnet.training.runlog import RunLog
 from magnet.training.state import seed_everything
 from magnet.training.task import Validation
 from magnet.walk.sliding import sliding_window
 
-__all__ = ["SampleSource", "SegmenterTask", "train_segmenter", "validate_segmenter"]
+__all__ = ["SampleSource", "SegmenterTask", "keep_segmenter", "train_segmenter", "validate_segmenter"]
 
 
 class DrawnImage(NamedTuple):
@@ -112,34 +113,6 @@ def validate_segmenter(
     }
 
 
-def start_from(network: nn.Module, model: str, class_names: Sequence[str] | None = None) -> int:
-    """Copy the segmenter of a saved model into ``network`` where shapes agree; returns how many tensors were copied.
-
-    Args:
-        network: to be trained.
-        model: folder of a model, or the name of a bundled one.
-        class_names: of the network. A model of as many classes gives its classifier, too, and must have them in this
-            order.
-
-    Raises:
-        MagNetError: no such model, none of its tensors fits, or its classes are in another order.
-    """
-    start = MagNet.from_pretrained(model)
-    if class_names is not None and start.class_names is not None and len(start.class_names) == len(class_names):
-        told = compare_names(start.class_names, class_names, f"segmenter.init '{model}'", "the data")
-        if told and is_main():
-            logging.getLogger("magnet").warning(told)
-    source = start.segmenter.state_dict()
-    own = network.state_dict()
-    fitting = {key: value for key, value in source.items() if key in own and own[key].shape == value.shape}
-    if not any(value.is_floating_point() for value in fitting.values()):
-        raise MagNetError(
-            f"segmenter.init: nothing of '{model}' fits {type(network).__name__}; choose a model of the same network"
-        )
-    network.load_state_dict({**own, **fitting})
-    return len(fitting)
-
-
 class SegmenterSample(NamedTuple):
     """image: (C, h, w) normalised; labels: (h, w) uint8; name: of the image that it was cut from."""
 
@@ -178,7 +151,7 @@ class SegmenterSamples:
 class SegmenterTask:
     """The first stage, for the training loop (:class:`magnet.training.task.Task`)."""
 
-    name, number, partly_used = "segmenter", 1, False
+    name, number = "segmenter", 1
 
     def __init__(
         self, config: TrainConfig, network: nn.Module, source: SampleSource, val: ScaleCache, device: torch.device
@@ -190,6 +163,7 @@ class SegmenterTask:
         self.origin: dict[str, str] = {}
         self._config, self._val, self._device = config, val, device
         self._heads = bool(getattr(network, "has_aux", False))
+        self.partly_used = isinstance(network, WrappedSegmenter)  # which may have heads that are not trained
 
     def targets(self, batch: SegmenterBatch) -> dict[int, Tensor]:
         return {0: batch.labels}
@@ -245,13 +219,38 @@ def train_segmenter(
     Raises:
         MagNetError, SystemExit: see :func:`magnet.training.loop.train`.
     """
-    stage = config.segmenter
     seed_everything(config.seed)
-    network = build_segmenter(stage.network, val.dataset.num_classes, channels=config.data.channels)
-    if stage.weights:
-        load_backbone(network, stage.weights)
-    if stage.init:
-        start_from(network, stage.init, val.dataset.class_names)
-    source = SampleSource(train, stage.scale_weights)
+    network = new_network(config, val.dataset)
+    source = SampleSource(train, config.segmenter.scale_weights)
     task = SegmenterTask(config, to_device(network, device), source, val, device)
     return loop.train(task, config, device, folder / task.name, log)
+
+
+def keep_segmenter(config: TrainConfig, val: ScaleCache, device: torch.device, folder: Path, log: RunLog) -> None:
+    """In place of the first stage, for a network that is finished: validate it, and write its weights as the best.
+
+    Arguments are those of :func:`train_segmenter`. A run that goes on does neither, if the weights are those it began
+    with.
+
+    Raises:
+        MagNetError: the network does not fit, or the run began with other weights.
+    """
+    network = finished_network(config, val.dataset)
+    path = folder / SegmenterTask.name / "best.safetensors"
+    if config.resume and path.is_file():
+        before = load_safetensors(path)[0]
+        own = network.state_dict()
+        if before.keys() != own.keys() or not all(torch.equal(before[key], own[key]) for key in own):
+            raise MagNetError(
+                f"resume: '{path}' holds other weights than the finished segmenter has now; start anew under another "
+                "--name, or with --overwrite"
+            )
+        return
+    network = to_device(network, device).eval().requires_grad_(False)
+    scores = validate_segmenter(network, val, config.input_size, config.segmenter.val_images, device, config.amp)
+    log.begin(SegmenterTask.name, -1)
+    log.write(stage=SegmenterTask.name, step=0, **scores)
+    if is_main():
+        tqdm.write(f"segmenter: is not trained; val mIoU by scale {scores['miou']}")
+        (folder / "refiner" / STATE).unlink(missing_ok=True)  # of another segmenter
+        save_weights(network, path, step=0, score=sum(scores["miou"]) / len(scores["miou"]))

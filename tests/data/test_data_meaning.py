@@ -28,8 +28,8 @@ from magnet.errors import MagNetError
 from magnet.evaluation import run_evaluation
 from magnet.model.magnet import MagNet
 from magnet.networks import RefinementModule, build_segmenter
+from magnet.training.network import start_from
 from magnet.training.run import run_training
-from magnet.training.segmenter import start_from
 
 
 @pytest.fixture(autouse=True)

@@ -150,7 +150,7 @@ def edit(folder: Path, **changes: object) -> None:
             "config.json' is not valid .*patch_size: .* 1048576",
         ),
         ({"colours": [[float("inf"), 0, 0]] * 3}, "config.json' is not valid .*colours"),
-        ({"segmenter": {"a": 1}}, "config.json' is not valid .*name: expected one of"),
+        ({"segmenter": {"a": 1}}, "config.json' is not valid .*segmenter: expected factory, args, wrap, got"),
         ({"n_points": "\x1b[31m"}, r"config.json' is not valid .*n_points: .*\\x1b\[31m"),
         ({"segmenter": "x" * 10**6}, "config.json' is not valid .{0,600}$"),
         ({"weights_sha256": 7}, "model.safetensors' is not the file that 'config.json' was written with"),
@@ -215,7 +215,7 @@ def test_an_interrupted_save_leaves_the_old_model(saved: Path, tmp_path: Path, m
 @pytest.mark.parametrize("name", ["hrnet18+ocr", "fpn"])
 def test_segmenters_are_recognised(name: str) -> None:
     with torch.device("meta"):
-        assert pretrained._segmenter_name(build_segmenter(name, 5)) == name
+        assert pretrained._named(build_segmenter(name, 5)) == name
 
 
 # the weights are those that the configuration was written with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -131,8 +132,54 @@ def test_no_images() -> None:
     assert magnet.wrap(Net(stride=4), divisor=8, mean=None)(images_of(13, 18, n=0)).shape == (0, 3, 13, 18)
 
 
-def test_a_network_of_one_logit() -> None:
-    """The recipe of the docstring: sigmoid as a softmax."""
-    net, images = Net(classes=1), images_of(6, 7)
-    segmenter = magnet.wrap(net, output=lambda logits: torch.cat([torch.zeros_like(logits), logits], dim=1))
-    torch.testing.assert_close(segmenter(images).softmax(dim=1)[:, 1:], (4 * net.conv(images)).sigmoid())
+@pytest.mark.parametrize(("form", "activation"), [("tensor", "auto"), ("tensor", "none"), ("sigmoid", "sigmoid")])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_network_of_one_logit(form: str, activation: Any, stride: int) -> None:
+    """Two classes inside: a sigmoid is a softmax beside 0."""
+    net, images = Net(form, stride=stride, classes=1), images_of(8, 6)
+    segmenter = magnet.wrap(net, binary=True, activation=activation)
+    logits = F.interpolate(4 * net.conv(images), (8, 6), mode="bilinear", align_corners=False)
+    assert segmenter(images).shape == (2, 2, 8, 6)
+    torch.testing.assert_close(segmenter(images).softmax(dim=1)[:, 1:], logits.sigmoid(), rtol=1e-4, atol=1e-5)
+    model = magnet.MagNet(segmenter, None, scales=[(8, 6), (16, 12)], patch_size=(8, 6), n_points=0.5)
+    assert model.predict(torch.rand(3, 16, 12)).probabilities.shape == (2, 16, 12)
+
+
+def test_a_softmax_is_noticed_once_and_taken_back() -> None:
+    net, images = Net("softmax"), images_of(8, 6)
+    segmenter = magnet.wrap(net)
+    with pytest.warns(UserWarning, match=r"^model: ends in a softmax .* logarithm is taken for logits") as told:
+        logits = segmenter(images)
+        assert torch.equal(segmenter(images), logits)
+    assert len(told) == 1 and segmenter.activation == "softmax"
+    torch.testing.assert_close(logits.softmax(dim=1), net(images))
+    torch.testing.assert_close(logits, (4 * net.conv(images)).log_softmax(dim=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(magnet.wrap(net, activation="softmax")(images), logits)
+        model = magnet.MagNet(segmenter, None, scales=[(8, 6), (16, 12)], patch_size=(8, 6), n_points=0.5)
+        model(images)  # whose own look finds logits
+
+
+def test_logits_are_not_taken_for_a_softmax() -> None:
+    segmenter = magnet.wrap(Net())
+    segmenter(images_of(1, 1))  # too little to tell
+    assert segmenter.activation == "auto"
+    segmenter(images_of(8, 6))
+    assert segmenter.activation == "none"
+
+
+def test_a_sigmoid_for_each_class() -> None:
+    net, images = Net("sigmoid"), images_of(8, 6)
+    logits = magnet.wrap(net, activation="sigmoid")(images)
+    torch.testing.assert_close(logits, 4 * net.conv(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("form", "aux"), [("dict", "aux"), ("object of out", "aux"), ("tuple", 4)])
+def test_auxiliary_outputs(form: str, aux: Any) -> None:
+    net, images = Net(form, stride=2), images_of(9, 12)
+    segmenter = magnet.wrap(net, aux=aux, divisor=4)
+    main, second = segmenter(images, heads=True)
+    assert segmenter.has_aux and torch.equal(main, segmenter(images)) and torch.equal(second, -main)
+    assert main.shape == (2, 3, 9, 12)
+    assert not magnet.wrap(net).has_aux

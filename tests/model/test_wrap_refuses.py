@@ -102,6 +102,20 @@ def test_outputs_that_are_not_there(form: str, output: Any, message: str) -> Non
         magnet.wrap(Net(form), output=output)(images_of(4, 6))
 
 
+def test_one_logit_is_said_to_be_one() -> None:
+    with pytest.raises(ValueError, match=r"model: expected two or more logits a pixel, got \(2, 1, 4, 6\); give"):
+        magnet.wrap(Net(classes=1))(images_of(4, 6))
+    with pytest.raises(ValueError, match=r"model: expected one logit a pixel, .* got \(2, 3, 4, 6\); leave binary out"):
+        magnet.wrap(Net(), binary=True)(images_of(4, 6))
+
+
+def test_auxiliary_outputs_that_are_not_there() -> None:
+    segmenter = magnet.wrap(Net(), aux="aux")
+    segmenter(images_of(4, 6))
+    with pytest.raises(ValueError, match=r"aux: expected a result of Net with 'aux', got Tensor"):
+        segmenter(images_of(4, 6), heads=True)
+
+
 def test_outputs_that_are_no_logits() -> None:
     with pytest.raises(ValueError, match=r"model: expected logits.*got Tensor \(2, 3\) of float32"):
         magnet.wrap(Net("tuple"), output=2)(images_of(4, 6))
@@ -122,6 +136,10 @@ def test_bad_images(shape: tuple[int, ...]) -> None:
         ({"output": None}, TypeError, "output: expected 'auto', a key or attribute name, an index, or a function, got"),
         ({"output": True}, TypeError, "output: expected .* got True"),
         ({"output": 1.5}, TypeError, "output: expected .* got 1.5"),
+        ({"aux": True}, TypeError, "aux: expected .* got True"),
+        ({"binary": 1}, TypeError, "binary: expected true or false, got 1"),
+        ({"activation": "relu"}, ValueError, "activation: expected one of auto, none, softmax, sigmoid, got 'relu'"),
+        ({"activation": "softmax", "binary": True}, ValueError, "activation: expected 'none' or 'sigmoid' with binary"),
         ({"divisor": 0}, ValueError, "divisor: expected a positive int, got 0"),
         ({"divisor": 2.0}, ValueError, "divisor: expected a positive int, got 2.0"),
         ({"divisor": True}, ValueError, "divisor: expected a positive int, got True"),

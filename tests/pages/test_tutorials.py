@@ -83,6 +83,10 @@ def test_finished_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     names = run("finished-network.md", tmp_path, monkeypatch)
     assert names["coarse"] == pytest.approx(0.61, abs=0.01) and names["scores"][0.1] == pytest.approx(0.68, abs=0.01)
     assert names["scores"][0.5] < names["coarse"]
+    results = json.loads((tmp_path / "report" / "metrics.json").read_text())["results"]
+    assert results["magnet"]["mean_iou"] > results["coarse"]["mean_iou"]
+    with Image.open(tmp_path / "results" / "street_labels.png") as labels:
+        assert labels.size == (2048, 1024)
 
 
 @pytest.mark.slow

@@ -24,9 +24,10 @@ from magnet.training import loop
 from magnet.training.augment import ColourChange, cut, random_sample
 from magnet.training.config import AugmentConfig, OptimConfig
 from magnet.training.losses import dice_loss
+from magnet.training.network import start_from
 from magnet.training.optimiser import Average, Optimiser
 from magnet.training.run import run_training
-from magnet.training.segmenter import SampleSource, start_from
+from magnet.training.segmenter import SampleSource
 
 
 @pytest.fixture(autouse=True)

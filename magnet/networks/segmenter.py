@@ -1,0 +1,237 @@
+"""A segmenter made by a named factory of any library, which a folder and a recipe can therefore name."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from magnet.checkpoints.errors import listed
+from magnet.checkpoints.fit import load_state, match_official
+from magnet.errors import MagNetError, printable, shown
+from magnet.files.reading import check_path
+from magnet.networks.factory import call_factory, check_args, check_factory, find_factory, without_weights
+from magnet.networks.limits import check_num_classes
+from magnet.networks.transformers_models import build_from_config, classes_of, load_folder, makes_transformers
+from magnet.networks.wrap import WrappedSegmenter, check_wrap
+
+__all__ = ["Segmenter", "check_options"]
+
+_LOG = logging.getLogger("magnet")
+_OPTIONS = {"output": "auto", "divisor": 1, "binary": False, "activation": "auto", "aux": None}  # mean and std beside
+_SPEC = ("factory", "args", "wrap")
+
+
+class Segmenter(WrappedSegmenter):
+    """Anyone's segmentation network by the name of what makes it, wrapped as :func:`magnet.wrap` does.
+
+    A :class:`magnet.MagNet` of it is saved and loaded as one of this library's networks: the folder names factory,
+    arguments and wrapping. To load it runs that code again, so ``from_pretrained`` asks for ``trust=True``.
+
+    Classes of transformers take the values of their configuration as arguments (``num_labels=5``), and a folder of a
+    model as weights, whose configuration, class names and image processor (mean, deviation, size) then count, too.
+
+    Args:
+        factory: "package.module:callable", as "segmentation_models_pytorch:Unet"; a class of a network, or a function
+            that returns one. It is imported and called.
+        args: its keyword arguments, as JSON can hold them: with the number of classes, and of channels if not three.
+        weights: of the whole network: a .safetensors file, or a .pth / .pt state dict, read without running code in it;
+            for transformers a folder, too. Arguments by which the factory would load or download weights of its own
+            are turned off then, and in what a folder keeps. None: as the factory makes them.
+        wrap: ``output``, ``divisor``, ``mean``, ``std``, ``binary``, ``activation`` and ``aux`` of :func:`magnet.wrap`;
+            ``output`` and ``aux`` as texts or numbers.
+        channels: of the images that it sees, 1 to 16.
+        num_classes: number of classes, where it is known; found by the first save otherwise.
+        strict: False: layers of another shape than in ``weights`` are left as the factory makes them, and named in a
+            warning.
+
+    Attributes:
+        class_names: of a folder of transformers; None elsewhere.
+        seen_size: (H, W) that the image processor of such a folder resizes images to; None elsewhere.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above.
+        MagNetError: the factory cannot be imported or called, or the weights do not fit.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        wrap: Mapping[str, Any] | None = None,
+        channels: int = 3,
+        num_classes: int | None = None,
+        strict: bool = True,
+    ) -> None:
+        check_factory(factory)
+        taken, options = check_args(args), check_options(wrap, channels)
+        path = None if weights is None else check_path("weights", weights)
+        make = find_factory(factory)
+        anew: tuple[str, ...] = ()
+        seen_size = None
+        if path is not None and path.is_dir():
+            if not makes_transformers(make):
+                raise MagNetError(
+                    f"weights: expected a file, but '{path}' is a folder, which there are of transformers' classes "
+                    "alone; name the state dict in it"
+                )
+            network, taken, anew, of_processor, seen_size = load_folder(factory, make, taken, path, strict=strict)
+            taken = check_args(taken)
+            options = {**of_processor, **options}
+        else:
+            if path is not None:
+                taken = _quiet(make, taken)
+            network = _build(factory, make, taken)
+            if path is not None:
+                anew = _load(network, path, strict=strict)
+        super().__init__(network, channels=channels, **options)
+        self.factory, self.args, self.seen_size = factory, taken, seen_size
+        self.num_classes = None if num_classes is None else check_num_classes(num_classes)
+        self.class_names: list[str] | None = None
+        if makes_transformers(make):
+            count, names = classes_of(network)
+            if num_classes is None:
+                self.num_classes = 2 if self.binary and count == 1 else count
+            self.class_names = names if names is not None and len(names) == self.num_classes else None
+        self._wrap = options
+        if anew:
+            _tell(str(path), anew)
+
+    def settle(self, size: tuple[int, int]) -> int:
+        """What is open until the network was seen at work, by a pass over noise of ``size`` (H, W).
+
+        That is ``num_classes``, and an ``activation`` of "auto".
+
+        Returns:
+            The number of classes.
+
+        Raises:
+            MagNetError: the network does not take such images, or returns no logits.
+        """
+        weight = next(self.parameters(), torch.empty(0))
+        noise = torch.randn(1, self.in_channels, *size, generator=torch.Generator().manual_seed(0))
+        training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            with torch.no_grad():
+                logits = self(noise.to(weight.device, weight.dtype))
+        except Exception as error:  # of any kind: it is code of somebody else
+            reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())}", 600)
+            raise MagNetError(
+                f"args: the network of {self.factory} gave no logits of images {tuple(noise.shape)} ({reason}); say in "
+                "args how many channels they have, and in wrap by what their sides are to be divisible (divisor), or "
+                "what to take of the result (output)"
+            ) from error
+        finally:
+            for module in training:
+                module.training = True
+        self.num_classes = logits.shape[1]
+        return self.num_classes
+
+    def spec(self) -> dict[str, Any]:
+        """What builds this network again, for JSON: factory, args and wrap; its weights are to be loaded then.
+
+        Raises:
+            MagNetError: without the arguments that load weights it is another network.
+        """
+        make = find_factory(self.factory)
+        args = _quiet(make, self.args)
+        if args != self.args and _shapes(_build(self.factory, make, args)) != _shapes(self.model):
+            loads = ", ".join(name for name in args if name not in self.args or args[name] != self.args[name])
+            raise MagNetError(
+                f"segmenter: {self.factory} makes another network without what loads its weights ({loads}), so a "
+                "folder could not say how to build it again; say in args what that implies, as the number of classes"
+            )
+        changed = {name: getattr(self, name) for name, plain in _OPTIONS.items() if getattr(self, name) != plain}
+        given = {name: self._wrap[name] for name in ("mean", "std") if name in self._wrap}
+        return {"factory": self.factory, "args": args, "wrap": {**changed, **given}}
+
+    @classmethod
+    def from_spec(cls, spec: Any, *, channels: int, num_classes: int) -> Segmenter:
+        """The network of :meth:`spec`, with weights still to be loaded.
+
+        Raises:
+            TypeError, ValueError, MagNetError: as the class itself.
+        """
+        check_spec(spec)
+        return cls(spec["factory"], spec["args"], wrap=spec["wrap"], channels=channels, num_classes=num_classes)
+
+
+def check_spec(spec: Any) -> str:
+    """The name of the factory of what :meth:`Segmenter.spec` wrote.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if not isinstance(spec, Mapping) or sorted(spec) != sorted(_SPEC):
+        raise ValueError(f"segmenter: expected {', '.join(_SPEC)}, got {shown(spec)}")
+    return check_factory(spec["factory"])
+
+
+def check_options(wrap: Any, channels: int) -> dict[str, Any]:
+    """Options of :func:`magnet.wrap` that JSON can hold.
+
+    Raises:
+        TypeError, ValueError: there are others, or their values are wrong.
+    """
+    known = (*_OPTIONS, "mean", "std")
+    if wrap is None:
+        wrap = {}
+    if not isinstance(wrap, Mapping) or any(name not in known for name in wrap):
+        raise TypeError(f"wrap: expected some of {', '.join(known)}, got {shown(wrap)}; mend the names")
+    for name in ("output", "aux"):
+        if callable(wrap.get(name)):
+            raise TypeError(
+                f"{name}: expected a text or a number, which a folder can hold, got {shown(wrap[name])}; let a "
+                "function of yours build the network with it, and name that as the factory"
+            )
+    options = {**wrap}
+    for name in ("mean", "std"):
+        if options.get(name) is not None:
+            options[name] = [float(value) for value in _numbers(name, options[name])]
+    check_wrap(channels=channels, **options)
+    return options
+
+
+@cache
+def _tell(path: str, anew: tuple[str, ...]) -> None:
+    """Warn of layers that start anew; once, however often a run builds its network."""
+    _LOG.warning("segmenter: layers of another shape than in '%s' start anew: %s", path, listed(anew))
+
+
+def _numbers(name: str, values: Any) -> list[Any]:
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name}: expected numbers, one for each channel, or None, got {shown(values)}; give a list"
+        ) from error
+
+
+def _build(name: str, make: Any, args: dict[str, Any]) -> nn.Module:
+    return build_from_config(name, make, args) if makes_transformers(make) else call_factory(name, make, args)
+
+
+def _quiet(make: Any, args: dict[str, Any]) -> dict[str, Any]:
+    return without_weights(None if makes_transformers(make) else make, args)
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+
+def _load(network: nn.Module, path: Path, *, strict: bool) -> tuple[str, ...]:
+    """Copy a file of weights into a network; returns the keys of other shapes, which are left out unless ``strict``."""
+    state, report = match_official(path, network)
+    anew = () if strict or report.missing or report.unexpected else tuple(report.mismatched)
+    left = {key: value for key, value in network.state_dict().items() if key in anew}
+    load_state(network, {**state, **left}, source=path)
+    return anew

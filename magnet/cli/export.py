@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from magnet.cli.arguments import Parser, device_name, n_patches, n_points, size, wrong_values
+from magnet.cli.arguments import TRUST_HELP, Parser, device_name, n_patches, n_points, size, wrong_values
 from magnet.cli.predict import load_model
 from magnet.errors import ArgumentError, printable
 from magnet.export import FORMATS, export_model
-from magnet.files.outputs import OVERWRITE_HELP, TRUST_HELP
+from magnet.files.outputs import OVERWRITE_HELP
 
 __all__ = ["main"]
 

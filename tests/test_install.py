@@ -125,3 +125,22 @@ def test_the_package_imports_without_optional_packages() -> None:
     )
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_a_wheel_may_hold_the_host_module_of_further_pythons(tmp_path: Path) -> None:
+    pybind11 = pytest.importorskip("pybind11")
+    import build_host
+
+    include = [str(ROOT / "csrc"), pybind11.get_include()]
+    source = str(ROOT / "csrc" / "host" / "module.cpp")
+    built = build_host.compile_for(sys.executable, [source], include, ["-O0", "-std=c++20"], "c++", tmp_path)
+    asked = subprocess.run(
+        [sys.executable, "-c", "import _host; print(_host.build_info()['instruction_set'])"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert built.parent == tmp_path and asked.stdout.strip() in ("baseline", "avx2", "avx512")
+    with pytest.raises(OSError):
+        build_host.compile_for(str(tmp_path / "no-python"), [source], include, [], "c++", tmp_path)

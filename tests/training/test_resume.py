@@ -22,7 +22,7 @@ from torch import nn
 
 from magnet.cli.config import parse_config
 from magnet.errors import MagNetError
-from magnet.training import segmenter
+from magnet.training import network, segmenter
 from magnet.training.config import TrainConfig
 from magnet.training.loader import Loader
 from magnet.training.run import run_training
@@ -69,7 +69,7 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
             nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout2d(0.3), nn.Conv2d(8, num_classes, 1)
         )
 
-    monkeypatch.setattr(segmenter, "build_segmenter", build)
+    monkeypatch.setattr(network, "build_segmenter", build)
 
 
 def changed(config: TrainConfig, out: Path, **settings: Any) -> TrainConfig:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -105,7 +107,9 @@ def test_litserve(images: Path, folder: Path, expected: dict[str, np.ndarray], t
     environment = environment_of_a_program(OMP_NUM_THREADS="1")
     command = [sys.executable, EXAMPLES / "serve_litserve.py", "--model", folder, "--port", str(port)]
     with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, env=environment)
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=tmp_path, env=environment, start_new_session=True
+        )
     try:
         for _ in range(240):
             try:
@@ -118,7 +122,7 @@ def test_litserve(images: Path, folder: Path, expected: dict[str, np.ndarray], t
         with ThreadPoolExecutor(3) as pool:
             answers = dict(pool.map(lambda n: (n, post(port, (images / f"{n}.png").read_bytes())), names))
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGKILL)  # its workers, too, which outlive a server that is terminated
         server.wait(30)
     assert answers["broken"][0] == 422 and "expected a file that Pillow reads" in str(answers["broken"][1])
     for name, labels in expected.items():

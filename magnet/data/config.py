@@ -14,8 +14,8 @@ from magnet.bounds import (
     MAX_SCENES,
     MAX_SEED,
 )
+from magnet.data.kinds import SceneSize, Text, number, said, whole
 from magnet.images.rasters.input_settings import InputSettings
-from magnet.kinds import SceneSize, Text, number, said, whole
 
 __all__ = ["DataConfig", "GeneratedConfig", "ListsConfig", "SplitConfig"]
 

@@ -22,7 +22,7 @@ from magnet.evaluation.scores import percent
 from magnet.evaluation.seen import seen_by
 from magnet.evaluation.work import Work
 from magnet.model.magnet import MagNet
-from magnet.progress import progress_of
+from magnet.model.progress import progress_of
 
 __all__ = ["Evaluation", "evaluate", "run_evaluation"]
 

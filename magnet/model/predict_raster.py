@@ -26,10 +26,10 @@ from magnet.images.rasters.raster import Raster, Resolution
 from magnet.images.rasters.resolution import as_resolution, ratio_of
 from magnet.images.wanted.masks import open_wanted
 from magnet.model.class_ids import class_ids
+from magnet.model.progress import progress_of
 from magnet.model.raster_results import KINDS, Looks, check_packages, raster_targets, raster_writers
 from magnet.model.raster_walk import RasterWalk
 from magnet.model.walker import Walker
-from magnet.progress import progress_of
 from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 from magnet.walk.grid import Box

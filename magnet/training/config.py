@@ -19,7 +19,7 @@ from magnet.bounds import (
     MAX_SCALES,
 )
 from magnet.data.config import DataConfig
-from magnet.kinds import Device, Flag, Name, Note, ScaleSize, Text, Weight, number, said, whole
+from magnet.data.kinds import Device, Flag, Name, Note, ScaleSize, Text, Weight, number, said, whole
 from magnet.walk.settings import WalkSettings
 
 __all__ = [

@@ -26,7 +26,7 @@ from magnet.images.label_files.block_file import BlockFile
 from magnet.images.rasters import Channels
 from magnet.images.rasters.arrays import ArrayRaster
 from magnet.images.tensors import resize
-from magnet.model import predict_raster
+from magnet.model import progress
 from magnet.model.raster_walk import RasterWalk
 from magnet.walk.ahead import READERS, Ahead, readers
 from magnet.walk.field_views import FieldViews, read_box
@@ -366,7 +366,7 @@ def test_the_bar_counts_fields_and_those_of_an_earlier_run_have_no_part_in_the_r
         with pytest.raises(Told):
             model.predict_raster(tmp_path / "a.npy", tmp_path / "out", workers=1, progress=False)
     bars: list[Any] = []
-    monkeypatch.setattr(predict_raster, "tqdm", lambda *given, **more: bars.append(tqdm(*given, **more)) or bars[-1])
+    monkeypatch.setattr(progress, "tqdm", lambda *given, **more: bars.append(tqdm(*given, **more)) or bars[-1])
     capsys.readouterr()
     record = model.predict_raster(tmp_path / "a.npy", tmp_path / "out", progress=True)
     told = capsys.readouterr().err

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from magnet import progress
+from magnet.model import progress
 
 
 def walk(shown: bool | None) -> None:

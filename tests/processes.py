@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from live import ROOT
+
 TESTS = Path(__file__).parent
 
 
 def environment(**more: str) -> dict[str, str]:
-    """For a process of the tests: it finds the project and the tests, and takes one thread."""
-    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    """For a process of the tests: it finds the package under test and the tests, and takes one thread."""
+    paths = [str(ROOT), str(TESTS), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **more}
 
 

@@ -69,7 +69,7 @@ def test_a_program_needs_the_operators_and_torch_says_which(exported: Path) -> N
         labels, _ = torch.export.load({str(exported)!r}).module()(torch.full((1, 3, 40, 70), 0.5))
         print(tuple(labels.shape), any(name.startswith("magnet") for name in sys.modules))
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.stdout == "refused\n(1, 40, 70) False\n", done.stderr
     assert "torch.ops.magnet_kernels.crop_patches" in done.stderr and "import" in done.stderr
     with zipfile.ZipFile(exported) as file:  # readable without torch, too

@@ -82,7 +82,7 @@ def test_in_a_new_process(saved: Path, tmp_path: Path) -> None:
         "image = torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(3));"
         "torch.set_num_threads(1); torch.save(model.predict(image).labels, sys.argv[2])"
     )
-    command = [sys.executable, "-W", "error", "-c", script, str(saved), str(tmp_path / "labels.pt")]
+    command = [sys.executable, "-P", "-W", "error", "-c", script, str(saved), str(tmp_path / "labels.pt")]
     run = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr  # a softmax that was noticed before it was saved is not told again
     expected = MagNet.from_pretrained(saved, trust=True).predict(image()).labels

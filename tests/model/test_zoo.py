@@ -198,7 +198,7 @@ def test_nothing_of_them_is_imported_with_magnet() -> None:
         "names = {'timm', 'segmentation_models_pytorch', 'transformers', 'torchvision', 'monai'};"
         "print(sorted(names & {name.partition('.')[0] for name in sys.modules}))"
     )
-    run = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-P", "-c", script], env=environment(), capture_output=True, text=True)
     assert run.stdout == "[]\n", run.stderr
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="the CPU kernels ar
 
 
 def python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-W", "error", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -18,13 +18,10 @@ ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "csrc"))
 
 import build_host  # noqa: E402
-
 import build_nvcc  # noqa: E402
 
 STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # torch 2.11: one build serves every later one
 CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-unknown-pragmas"]
-
-
 # Set to interpreters, as PATH is: a wheel for every Python from 3.11 on, with the host module for this one and these.
 OTHER_PYTHONS = os.environ.get("MAGNET_WHEEL_PYTHONS")
 
@@ -133,7 +130,13 @@ class BuildKernels(BuildExtension):
         super().build_extension(ext)
         folder, compiler = Path(self.get_ext_fullpath(ext.name)).parent, find_compiler()
         for python in filter(None, (OTHER_PYTHONS or "").split(os.pathsep)):
-            build_host.compile_for(python, ext.sources, ext.include_dirs, CXX_FLAGS, compiler, folder)
+            try:
+                build_host.compile_for(python, ext.sources, ext.include_dirs, CXX_FLAGS, compiler, folder)
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise SystemExit(
+                    f"MAGNET_WHEEL_PYTHONS: expected interpreters with their headers, but no host module was made for "
+                    f"{python!r} ({error}); check the path, or install that Python's headers"
+                ) from None
 
 
 def say(words: str) -> None:

@@ -51,6 +51,7 @@ from magnet.model.magnet import MagNet
 from magnet.model.predict_raster import segment_raster
 from magnet.model.prediction import Prediction
 from magnet.model.pretrained import find_model, read_inputs
+from magnet.model.progress import progress_of
 from magnet.model.raster_results import KINDS, raster_targets
 from magnet.notices import sum_up
 from magnet.walk.ahead import Ahead, readers
@@ -485,7 +486,7 @@ def _predict(
     """All inputs that are left, one after the other, the next one being read meanwhile; returns the exit code."""
     several, count = len(inputs) > 1, len(job.own)
     failed = corrupt = 0
-    bar = tqdm(inputs, desc="predicting", unit="image", disable=None if several else True)
+    bar = progress_of(inputs, shown=None if several else False, desc="predicting", unit="image")
     with readers(1) as pool:
         opened = Ahead(pool, (partial(_open, model, one.path, args) for one in inputs), 1)
         for one, read in zip(bar, opened, strict=True):

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from magnet.bounds import Box
 from magnet.data.labelled_raster import LabelledRaster
@@ -20,6 +19,7 @@ from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.resolution import as_resolution, ratio_of
 from magnet.model.magnet import MagNet
+from magnet.model.progress import progress_of
 from magnet.model.raster_walk import RasterWalk
 from magnet.walk.field_views import first_look, read_box, valid_in
 from magnet.walk.plan import plan_walk
@@ -60,8 +60,8 @@ def predict_ground(
         RasterWalk(model, raster, settings, folder, [mode], channels=channels, ratio=ratio) as walk,
     ):
         fields = iter(walk) if mode in WALKS else _each(model, opened, mode, walk)
-        hidden = None if is_main() else True
-        for _ in tqdm(fields, total=len(walk.fields), desc=mode, unit="field", leave=False, disable=hidden):
+        shown = None if is_main() else False
+        for _ in progress_of(fields, shown=shown, total=len(walk.fields), desc=mode, unit="field", leave=False):
             pass
         yield walk.labels
 

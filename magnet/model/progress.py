@@ -21,17 +21,9 @@ def progress_of(iterable: Iterable[Any], *, shown: bool | None = None, **given: 
     """
     if shown is not None or sys.stderr.isatty():
         return tqdm(iterable, disable=shown is False, **given)
-    return tqdm(
-        iterable,
-        file=_Lines(sys.stderr),
-        bar_format=_LINE,
-        delay=_SECONDS,
-        mininterval=_SECONDS,
-        maxinterval=_SECONDS,
-        miniters=1,
-        leave=False,
-        **given,
-    )
+    lines = {"file": _Lines(sys.stderr), "bar_format": _LINE, "miniters": 1, "leave": False}
+    seconds = dict.fromkeys(("delay", "mininterval", "maxinterval"), _SECONDS)
+    return tqdm(iterable, **{**given, **lines, **seconds})
 
 
 class _Lines:

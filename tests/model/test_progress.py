@@ -31,3 +31,12 @@ def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_asked_for(shown: bool, capsys: pytest.CaptureFixture[str]) -> None:
     walk(shown)
     assert ("6/6" in capsys.readouterr().err) is shown
+
+
+def test_a_log_has_lines_whatever_the_bar_would_leave(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS", 0.0)
+    assert list(progress.progress_of(iter("ab"), desc="b", unit="image", total=2, leave=True)) == ["a", "b"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("b: 2 of 2 images, ") and len(lines) <= 3

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from magnet import kinds
 from magnet.cli import main as cli
 from magnet.cli.config import RECIPES, ConfigParser
+from magnet.data import kinds
 from magnet.errors import ArgumentError
 from magnet.training.checks import check_config
 from magnet.training.config import OptimConfig, SegmenterConfig, TrainConfig

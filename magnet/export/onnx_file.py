@@ -32,7 +32,9 @@ def check_packages() -> None:
 
 def _crop_patches(x: Any, boxes: Any, height: int, width: int, aligned: bool) -> Any:
     """``magnet_kernels::crop_patches`` as RoiAlign, with as many samples a pixel as the box asks for."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # its annotations leave out the constants that it takes, more in each version
 
     return op.RoiAlign(
         x,

@@ -1,0 +1,156 @@
+"""MagNet against networks trained for what they do: trains all of them, tests every way, writes one JSON file.
+
+    python benchmarks/proof/run.py camvid --data DIR --seed 0 --work DIR --out FILE.json
+
+DIR of --data holds the data folders, as MAGNET_DATA does. Networks that --work has are not trained again, rows that
+FILE.json has are not measured again. Which way of a rival is its best is chosen by validation images (see table.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sets import SETS, ProofSet
+from torch import Tensor
+from walks import walk_variants
+from ways import rival_ways, segment_by
+
+import magnet
+from magnet.cli.config import parse_config
+from magnet.data import DataFolder
+from magnet.evaluation.meter import Meter
+from magnet.evaluation.modes import walk
+from magnet.evaluation.scores import Scorer, figures
+from magnet.images.tensors import to_tensor
+from magnet.training.refiner import load_segmenter
+
+Predict = Callable[[np.ndarray], Tensor]
+KEPT = ("mean_iou", "boundary_iou", "frequency_weighted_iou", "iou")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=sorted(SETS))
+    parser.add_argument("--data", required=True, help="root of the data folders")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", required=True, type=Path, help="folder of the trained networks")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--train-only", action="store_true")
+    args = parser.parse_args()
+    chosen = SETS[args.set]
+    folder = args.work / f"{args.set}_{args.seed}"
+    common = ["--config", chosen.recipe, "--seed", str(args.seed), "--out", str(folder)]
+    os.environ["MAGNET_DATA"] = args.data
+    took = {"MagNet": train([*common, "--name", "magnet"], folder / "magnet")}
+    for rival in chosen.rivals:
+        name = rival.name.replace(" ", "_")
+        took[rival.name] = train([*common, "--name", name, *rival.arguments()], folder / name)
+    if args.train_only:
+        return
+    rows = Rows(args.out, args.set, args.seed, took)
+    model = magnet.MagNet.from_pretrained(str(folder / "magnet" / "model"), amp="bf16")
+    for split in ("val", "test"):
+        images = DataFolder(str(Path(args.data) / chosen.folder), split)
+        for variant, built in walk_variants(model, chosen.fast):
+            rows.add("MagNet", variant, split, images, chosen, walker(built))
+        for rival in chosen.rivals:
+            name = rival.name.replace(" ", "_")
+            config = parse_config([*common, "--name", name, *rival.arguments()])
+            weights = folder / name / "segmenter" / "best.safetensors"
+            segmenter = load_segmenter(config, images.num_classes, weights, torch.device("cpu"))
+            alone = magnet.MagNet(
+                segmenter, None, scales=[rival.input_size], patch_size=rival.input_size, amp="bf16"
+            ).eval()
+            for way in rival_ways(rival.input_size, chosen.sizes):
+
+                def predict(image: np.ndarray, way=way, alone=alone) -> Tensor:  # type: ignore[no-untyped-def]
+                    return segment_by(way, alone.segment, to_tensor(image)[None], image.shape[:2])
+
+                rows.add(rival.name, way.name, split, images, chosen, predict)
+
+
+def train(arguments: list[str], folder: Path) -> float:
+    """Train in a process of its own, unless it was done; returns the seconds of the processor that it took."""
+    kept = folder / "seconds.json"
+    if not kept.is_file():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "magnet", "train", *arguments, "--overwrite", "true"], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        kept.write_text(json.dumps(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
+    return float(json.loads(kept.read_text()))
+
+
+def walker(model: magnet.MagNet) -> Predict:
+    def predict(image: np.ndarray) -> Tensor:
+        n_patches = model.n_patches
+        steps = walk(model, image, "magnet" if n_patches is None else "fast", 0 if n_patches is None else n_patches)
+        for _ in steps:
+            pass
+        return steps.prediction.labels
+
+    return predict
+
+
+class Rows:
+    """The rows of the file, one a network, way, split and seed."""
+
+    def __init__(self, path: Path, name: str, seed: int, took: dict[str, float]) -> None:
+        self._path, self._seed, self._took = path, seed, took
+        self._content: dict[str, Any] = {"set": name, "rows": []}
+        if path.is_file():
+            self._content = json.loads(path.read_text(encoding="utf-8"))
+        self._done = {(r["network"], r["way"], r["split"], r["seed"]) for r in self._content["rows"]}
+
+    def add(
+        self, network: str, way: str, split: str, images: DataFolder, chosen: ProofSet, predict: Predict
+    ) -> None:
+        """Measure one row, unless the file has it."""
+        if (network, way, split, self._seed) in self._done:
+            return
+        device = torch.device("cpu")
+        scorer, meter, seconds, peak = Scorer(images.num_classes, 0.02, device), Meter(device), [], 0.0
+        total = torch.zeros(scorer.length, dtype=torch.int64)
+        for index in _indices(images, split, chosen):
+            image, labels = images.load(index)
+            scorer.set_target(labels)
+            meter.start()
+            found = predict(image)
+            meter.stop()
+            seconds.append(meter.seconds)
+            peak = max(peak, meter.peak)
+            total += scorer.count(found.to(torch.uint8))
+        figured = figures(total, images.class_names, boundary=True)
+        row = {
+            "network": network,
+            "way": way,
+            "split": split,
+            "seed": self._seed,
+            "images": len(seconds),
+            **{name: figured[name] for name in KEPT},
+            "seconds_median": round(statistics.median(seconds[1:] or seconds), 4),
+            "peak_memory_mib": round(peak, 1),
+            "training_seconds": round(self._took[network]),
+            "threads": torch.get_num_threads(),
+        }
+        self._content["rows"].append(row)
+        self._path.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
+        print(split, network, way, row["mean_iou"], row["boundary_iou"], row["seconds_median"], flush=True)
+
+
+def _indices(images: DataFolder, split: str, chosen: ProofSet) -> Iterator[int]:
+    return iter(range(0, len(images), chosen.every if split == "test" else 1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What is compared on which data: the recipe of MagNet, and the rivals that are trained beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from magnet.bounds import Size
+
+__all__ = ["SETS", "ProofSet", "Rival"]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A segmenter alone, trained on the inputs that it is tested on.
+
+    name: of the row; input_size: (H, W) that it sees; scales: of the whole image that it is trained on, each at least
+    the input; batch_size, iterations: about as many seconds of the processor as both stages of the recipe take.
+    """
+
+    name: str
+    input_size: Size
+    scales: tuple[Size, ...]
+    batch_size: int
+    iterations: int
+
+    def arguments(self) -> list[str]:
+        """Of ``magnet train``, after those of the recipe."""
+        return [
+            *("--walk.scales", str([list(size) for size in self.scales])),
+            *("--walk.patch_size", str(list(self.input_size))),
+            *("--walk.n_patches", "4"),
+            *("--segmenter.scale_weights", "[]"),
+            *("--segmenter.batch_size", str(self.batch_size)),
+            *("--segmenter.iterations", str(self.iterations)),
+            *("--segmenter.val_every", "0"),
+            *("--stage", "segmenter"),
+        ]
+
+
+@dataclass(frozen=True)
+class ProofSet:
+    """One recipe, its data and its rivals.
+
+    recipe: name of the recipe; folder: of the data in the root of all; sizes: of the whole image that rivals are
+    tested at; fast: patches of MagNet-Fast; every: every so-manieth test image; rivals: see ``Rival``.
+    """
+
+    recipe: str
+    folder: str
+    sizes: tuple[Size, ...]
+    fast: tuple[int, ...]
+    every: int = 1
+    rivals: tuple[Rival, ...] = field(default_factory=tuple)
+
+
+SETS = {
+    "camvid": ProofSet(
+        "camvid",
+        "camvid_960x720",
+        ((90, 120), (180, 240), (360, 480), (720, 960)),
+        (4, 6),
+        rivals=(
+            Rival("input 90x120", (90, 120), ((90, 120), (180, 240), (360, 480)), 16, 1600),
+            Rival("input 180x240", (180, 240), ((180, 240), (360, 480)), 4, 1600),
+            Rival("input 360x480", (360, 480), ((360, 480),), 2, 800),
+        ),
+    ),
+}

@@ -1,0 +1,48 @@
+"""The walks of one trained MagNet that are compared: its own, MagNet-Fast, other points, and none of its refiners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import magnet
+
+__all__ = ["walk_variants"]
+
+FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
+# what the variants of a model share
+_KEPT = ("n_points", "kernel_size", "points_by", "follow_image", "colour_statistics", "match_colours", "amp")
+
+
+def walk_variants(model: magnet.MagNet, fast: Sequence[int]) -> Iterator[tuple[str, magnet.MagNet]]:
+    """Name and model of each variant; networks are shared.
+
+    Args:
+        model: with refiners.
+        fast: patches of MagNet-Fast at each later scale.
+    """
+    yield "coarse", _variant(model, n_patches=0)
+    yield "MagNet", _variant(model)
+    yield "MagNet-Fast", _variant(model, n_patches=list(fast))
+    for refined in (True, False):
+        for by in ("score", "uncertainty"):
+            for fraction in FRACTIONS:
+                if fraction == 1.0 and by != "score":
+                    continue  # all pixels are the same by any choice
+                name = f"{by}, {fraction:g}" if fraction < 1 else "all pixels"
+                name = name if refined else f"no refiner, {name}"
+                yield name, _variant(model, refined=refined, n_points=fraction, points_by=by)
+    yield "no refiner, MagNet-Fast", _variant(model, refined=False, n_patches=list(fast), n_points=0.1)
+
+
+def _variant(model: magnet.MagNet, refined: bool = True, **settings: Any) -> magnet.MagNet:
+    options = {name: getattr(model, name) for name in _KEPT} | settings
+    return magnet.MagNet(
+        model.segmenter,
+        list(model.refiners) if refined else None,
+        scales=model.scales,
+        patch_size=model.patch_size,
+        input_size=model.input_size,
+        class_names=model.class_names,
+        **options,
+    ).eval()

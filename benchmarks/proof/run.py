@@ -4,6 +4,7 @@
 
 DIR of --data holds the data folders, as MAGNET_DATA does. Networks that --work has are not trained again, rows that
 FILE.json has are not measured again. Which way of a rival is its best is chosen by validation images (see table.py).
+Seconds are those of one core, as the system counts them for the process, so that they hold on a shared machine.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from ways import rival_ways, segment_by
 import magnet
 from magnet.cli.config import parse_config
 from magnet.data import DataFolder
-from magnet.evaluation.meter import Meter
+from magnet.evaluation.meter import peak_memory, reset_peak_memory
 from magnet.evaluation.modes import walk
 from magnet.evaluation.scores import Scorer, figures
 from magnet.images.tensors import to_tensor
@@ -58,6 +60,7 @@ def main() -> None:
         took[rival.name] = train([*common, "--name", name, *rival.arguments()], folder / name)
     if args.train_only:
         return
+    torch.set_num_threads(1)
     rows = Rows(args.out, args.set, args.seed, took)
     model = magnet.MagNet.from_pretrained(str(folder / "magnet" / "model"), amp="bf16")
     for split in ("val", "test"):
@@ -119,16 +122,16 @@ class Rows:
         if (network, way, split, self._seed) in self._done:
             return
         device = torch.device("cpu")
-        scorer, meter, seconds, peak = Scorer(images.num_classes, 0.02, device), Meter(device), [], 0.0
+        scorer, seconds, peak = Scorer(images.num_classes, 0.02, device), [], 0.0
         total = torch.zeros(scorer.length, dtype=torch.int64)
         for index in _indices(images, split, chosen):
             image, labels = images.load(index)
             scorer.set_target(labels)
-            meter.start()
+            reset_peak_memory(device)
+            start = time.process_time()
             found = predict(image)
-            meter.stop()
-            seconds.append(meter.seconds)
-            peak = max(peak, meter.peak)
+            seconds.append(time.process_time() - start)
+            peak = max(peak, peak_memory(device))
             total += scorer.count(found.to(torch.uint8))
         figured = figures(total, images.class_names, boundary=True)
         row = {
@@ -141,7 +144,6 @@ class Rows:
             "seconds_median": round(statistics.median(seconds[1:] or seconds), 4),
             "peak_memory_mib": round(peak, 1),
             "training_seconds": round(self._took[network]),
-            "threads": torch.get_num_threads(),
         }
         self._content["rows"].append(row)
         self._path.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")

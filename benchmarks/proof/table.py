@@ -22,8 +22,12 @@ __all__ = ["Mean", "best_ways", "mean_rows", "table"]
 class Mean:
     """The rows of one network and way over the seeds.
 
-    Attributes: network, way; seeds: how many; iou, boundary: means; spread: standard deviation of the mean IoU, 0 of one
-    seed; seconds, memory: medians over seeds; training: seconds of the processor.
+    Attributes:
+        network, way: what they are of.
+        seeds: how many.
+        iou, boundary: means over them, in percent.
+        spread: standard deviation of the mean IoU; 0 of one seed.
+        seconds, memory, training: medians; seconds of the processor an image, MiB, seconds of the processor.
     """
 
     def __init__(self, key: Key, rows: Sequence[Row]) -> None:

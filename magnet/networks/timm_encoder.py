@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import re
 import sys
 import warnings
@@ -174,12 +173,10 @@ def _timm(name: str) -> Any:
     """
     try:
         with needed("timm", f"'{name}'", "encoder"):
-            timm: Any = importlib.import_module("timm")
+            import timm
     except MagNetError:
         raise
-    except (
-        Exception
-    ) as error:  # torchvision, which timm needs, registers operators: not beside a torch of another build
+    except Exception as error:  # torchvision, which timm needs, does not load beside a torch of another build
         raise MagNetError(
             f"encoder: '{name}' needs timm, which does not load ({_reason(error)}); install the torchvision that goes "
             f"with this torch, {torch.__version__}"
@@ -187,9 +184,7 @@ def _timm(name: str) -> Any:
     base, _, tag = name.removeprefix("timm:").partition(".")
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, timm.list_models(), n=_SHOWN, cutoff=0.6)
-        hint = (
-            f"did you mean {' or '.join(f'timm:{one}' for one in near)}?" if near else "timm.list_models() lists them"
-        )
+        hint = f"did you mean {' or '.join(f'timm:{one}' for one in near)}?" if near else "see timm.list_models()"
         raise MagNetError(f"encoder: timm {timm.__version__} has no network '{base}'; {hint}")
     tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{base}.*")] if tag else []
     if tag and tag not in tags:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import importlib
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -38,17 +36,12 @@ def test_the_package_to_install_is_named(tmp_path: Path) -> None:
         MagNet.from_pretrained(tmp_path)
 
 
-def test_a_torchvision_of_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = importlib.import_module
-
-    def broken(name: str, *rest: Any) -> ModuleType:
-        if name == "timm":
-            raise RuntimeError("operator torchvision::nms does not exist")
-        return plain(name, *rest)
-
-    monkeypatch.setattr(importlib, "import_module", broken)
+def test_a_torchvision_of_another_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
     with pytest.raises(
-        MagNetError, match=r"^encoder: 'timm:resnet18' needs timm, which does not load .*nms .*install the"
+        MagNetError, match=r"^encoder: 'timm:resnet18' needs timm, which does not load .*nms .*install the torchvision"
     ):
         build_segmenter("fpn", 3, encoder="timm:resnet18")
 

@@ -307,7 +307,7 @@ def test_weights_that_do_not_fit(of: str, message: str, tmp_path: Path) -> None:
     ("encoder", "message"),
     [
         ("timm:resnet_34", r"^encoder: timm \S+ has no network 'resnet_34'; did you mean timm:resnet34 or"),
-        ("timm:qqqqqq", r"^encoder: timm \S+ has no network 'qqqqqq'; timm\.list_models\(\) lists them"),
+        ("timm:qqqqqq", r"^encoder: timm \S+ has no network 'qqqqqq'; see timm\.list_models\(\)"),
         (
             "timm:resnet34.no_such_tag",
             r"^encoder: timm \S+ knows 'resnet34' with the tags .*a1_in1k.*got 'no_such_tag'",

@@ -287,7 +287,10 @@ def test_the_first_convolution_takes_other_channels(tmp_path: Path, capsys: pyte
     [
         ("resnet10t", r"does not fit timm:resnet18, \d+ of whose 120 tensors .*missing: conv1\.weight"),
         ("resnet34", r"120 of whose 120 tensors are in it; not of it: layer1\.2\.conv1\.weight"),  # deeper
-        ("resnet50", r"tensors are in it; of another shape: layer1\.0\.conv1\.weight \(file 64x64x1x1, network 64x64x3x3\)"),
+        (
+            "resnet50",
+            r"tensors are in it; of another shape: layer1\.0\.conv1\.weight \(file 64x64x1x1, network 64x64x3x3\)",
+        ),
         ("convnext_atto", r"0 of whose 120 tensors are in it; missing: conv1\.weight.*not of it: stem\.0\.weight"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from magnet.cli import main as cli
 from magnet.cli.config import parse_config
 from magnet.errors import ArgumentError, MagNetError
 from magnet.model.magnet import MagNet
+from magnet.networks import build_segmenter
+from magnet.training.parallel import _SYNCED
 from magnet.training.run import run_training
+from magnet.training.sync_batch_norm import SyncBatchNorm2d, sync_batch_norm
 
 timm = pytest.importorskip("timm", exc_type=ImportError)
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -98,6 +102,23 @@ def test_a_finished_network_gets_a_refiner(data: Path, tmp_path: Path) -> None:
     keys["segmenter.encoder"] = "timm:resnet18"
     with pytest.raises(MagNetError, match=r"^segmenter\.init: '.*model' has \d+ of the \d+ tensors of PSPNet"):
         run_training(parse_config(words(data, tmp_path / "third", **keys)[1:]))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_norms_over_all_processes_keep_their_activations(device: str) -> None:
+    """timm's batch normalisation holds an activation, which that of torch in its place would drop without a word."""
+    torch.manual_seed(0)
+    network = build_segmenter("fpn-lite", 3, encoder=f"timm:{ENCODER}")
+    images = torch.randn(2, 3, 32, 48)
+    own, modes = copy.deepcopy(network), ["eval"] if device == "cuda" else ["eval", "train"]  # its sums are CUDA's
+    synced = sync_batch_norm(network, torch.device(device))
+    kinds = [type(module) for module in synced.modules()]
+    assert not any(issubclass(k, torch.nn.BatchNorm2d) and not issubclass(k, SyncBatchNorm2d) for k in kinds)
+    assert sum(k.__name__.endswith(("Act", "Act2d")) and issubclass(k, _SYNCED) for k in kinds) > 10
+    assert synced.state_dict().keys() == own.state_dict().keys()
+    for mode in modes:
+        expected, found = (getattr(one, mode)()(images) for one in (own, synced))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

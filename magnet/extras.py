@@ -17,6 +17,7 @@ PACKAGES = {
     "slides": "'openslide-python>=1.4' openslide-bin",
     "zarr": "'zarr>=3'",
     "onnx": "'onnx>=1.19' 'onnxscript>=0.5' 'onnxruntime>=1.22'",
+    "timm": "'timm>=1'",
 }
 
 
@@ -25,7 +26,7 @@ def needed(extra: str, what: str, argument: str = "image") -> Iterator[None]:
     """A context for imports, as ``with needed("geo", "the TIFF 'a.tif'"): import rasterio``.
 
     Args:
-        extra: of this package, one of those of ``PACKAGES``: "geo", "slides", "zarr" or "onnx".
+        extra: of this package, one of those of ``PACKAGES``: "geo", "slides", "zarr", "onnx" or "timm".
         what: cannot be read or written without it; of a message.
         argument: that the message names.
 

@@ -71,6 +71,11 @@ def _settings(args: argparse.Namespace, parser: Parser) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if args.config:
         config = parse_config(["--config", args.config])
+        if config.segmenter.encoder:
+            parser.error(
+                f"argument --config: expected a recipe of a network of the release, got one with segmenter.encoder "
+                f"'{config.segmenter.encoder}'; choose another, or take it out"
+            )
         given = {name: getattr(config.walk, name) for name in names[1:]} | {"network": config.segmenter.network}
     given |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     lacking = [f"--{name.replace('_', '-')}" for name in ("network", "scales", "patch_size", "n_points")]

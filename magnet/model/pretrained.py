@@ -20,9 +20,10 @@ from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.files.reading import read_json, sha256
 from magnet.images.rasters.input_settings import INPUTS, InputSettings
-from magnet.networks import SEGMENTERS, RefinementModule, build_segmenter
+from magnet.networks import ON_ENCODERS, SEGMENTERS, RefinementModule, build_segmenter
 from magnet.networks.factory import check_trust
 from magnet.networks.segmenter import Segmenter, check_spec
+from magnet.networks.timm_encoder import TimmEncoder
 from magnet.walk.networks import Networks
 from magnet.walk.settings import KEPT, WalkSettings
 
@@ -47,6 +48,7 @@ _FORMAT = 1
 # settings that the folders of every version have; the others came later
 _SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "kernel_size", "compat", "batch_size")
 _LOOKS = ("class_names", "colours")
+_ON_ENCODER = ("network", "encoder")
 _METADATA = {"format": "pt", "library": "magnet-kernels"}
 _HASH = "weights_sha256"  # of the weights file; not in folders of older versions
 
@@ -176,7 +178,7 @@ def load_parts(
     info = config.get("info")
     arguments = {name: config[name] for name in (*KEPT, *_LOOKS, *INPUTS) if name in config}
     try:
-        if isinstance(config["segmenter"], dict):
+        if isinstance(config["segmenter"], dict) and not _on_encoder(config["segmenter"]):
             check_trust(check_spec(config["segmenter"]), trust, f"model: '{path}'")
         segmenter, refiners = _build(config)
         kept = info if isinstance(info, dict) and info else None
@@ -284,11 +286,18 @@ def _build(config: Mapping[str, Any]) -> tuple[nn.Module, list[nn.Module] | None
         raise ValueError(f"refiners: expected how many there are, 0 to {MAX_SCALES}, got {shown(count)}")
     named, channels = config["segmenter"], config.get("channels", 3)
     segmenter: nn.Module
-    if isinstance(named, dict):
+    if isinstance(named, dict) and _on_encoder(named):
+        segmenter = build_segmenter(named["network"], num_classes, channels=channels, encoder=named["encoder"])
+    elif isinstance(named, dict):
         segmenter = Segmenter.from_spec(named, channels=channels, num_classes=num_classes)
     else:
         segmenter = build_segmenter(named, num_classes, channels=channels)
     return segmenter, [RefinementModule(num_classes) for _ in range(count)] or None
+
+
+def _on_encoder(named: Mapping[str, Any]) -> bool:
+    """Whether a configuration names a network on an encoder; no code of others is imported for it but timm itself."""
+    return sorted(named) == sorted(_ON_ENCODER)
 
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -300,18 +309,31 @@ def _named(segmenter: nn.Module) -> str | dict[str, Any]:
     if isinstance(segmenter, Segmenter):
         return segmenter.spec()
     num_classes = getattr(segmenter, "num_classes", None)
+    encoder = getattr(segmenter, "encoder", None)
+    own = encoder.name if isinstance(encoder, TimmEncoder) else None
     if isinstance(num_classes, int):
         shapes = _shapes(segmenter)
-        for name in SEGMENTERS:
-            with torch.device("meta"):
-                network = build_segmenter(name, num_classes, channels=getattr(segmenter, "in_channels", 3))
+        for name in SEGMENTERS if own is None else ON_ENCODERS:
+            network = _sketch(name, num_classes, getattr(segmenter, "in_channels", 3), own)
             if type(network) is type(segmenter) and _shapes(network) == shapes:
-                return name
+                return name if own is None else dict(zip(_ON_ENCODER, (name, own), strict=True))
     raise MagNetError(
         f"segmenter: {type(segmenter).__name__} is not a network that build_segmenter makes, so a folder could "
         "not say how to build it again; build it by name, as magnet.Segmenter('package:callable', args), or save its "
         "state dict with torch.save instead"
     )
+
+
+def _sketch(name: str, num_classes: int, channels: int, encoder: str | None) -> nn.Module:
+    """A network of which the shapes count, on the device "meta" where its encoder can be built there."""
+    try:
+        with torch.device("meta"):
+            return build_segmenter(name, num_classes, channels=channels, encoder=encoder)
+    except Exception:  # of an encoder that looks at numbers as it is built
+        if encoder is None:
+            raise
+        with torch.random.fork_rng(devices=[]):
+            return build_segmenter(name, num_classes, channels=channels, encoder=encoder)
 
 
 def _count_refiners(networks: Networks) -> int:

@@ -1,4 +1,4 @@
-"""A feature pyramid segmenter on ResNet-50 (after Lin et al., "Feature Pyramid Networks", CVPR 2017)."""
+"""A feature pyramid segmenter (after Lin et al., "Feature Pyramid Networks", CVPR 2017)."""
 
 from __future__ import annotations
 
@@ -7,43 +7,59 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magnet.networks.resnet import ResNet
+from magnet.networks.timm_encoder import TimmEncoder, resized
+
+_FINEST = 4  # stride of the finest level: finer ones of 256 channels would cost more than all others
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class ResNetFPN(nn.Module):
+class FPN(nn.Module):
     """ResNet-50, a top-down pyramid, and one 3x3 classifier over its four levels; keys as in the public release.
 
     Args:
         num_classes: number of classes C.
         channels: of the images.
+        encoder: in place of ResNet-50. Its levels from stride 4 on, however many, are those of the pyramid.
     """
 
-    def __init__(self, num_classes: int, channels: int = 3) -> None:
+    def __init__(self, num_classes: int, channels: int = 3, *, encoder: TimmEncoder | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.in_channels = channels
-        self.resnet_backbone = ResNet((3, 4, 6, 3), channels)
-        self.toplayer = nn.Conv2d(2048, 256, 1)
-        self.latlayer1 = nn.Conv2d(1024, 256, 1)
-        self.latlayer2 = nn.Conv2d(512, 256, 1)
-        self.latlayer3 = nn.Conv2d(256, 256, 1)
+        widths: tuple[int, ...] = (256, 512, 1024, 2048)
+        self.encoder = encoder
+        if encoder is None:
+            self.resnet_backbone = ResNet((3, 4, 6, 3), channels)
+        else:
+            widths = encoder.widths[sum(stride < _FINEST for stride in encoder.strides[:-1]) :]
+        self._levels = len(widths)
+        self.toplayer = nn.Conv2d(widths[-1], 256, 1)
+        for number, width in enumerate(widths[-2::-1], start=1):
+            self.add_module(f"latlayer{number}", nn.Conv2d(width, 256, 1))
         for step, width in ((1, 256), (2, 128)):
-            for level in range(1, 5):
+            for level in range(1, self._levels + 1):
                 self.add_module(f"smooth{level}_{step}", nn.Conv2d(256, width, 3, padding=1))
-        self.classify = nn.Conv2d(4 * 128, num_classes, 3, padding=1)
+        self.classify = nn.Conv2d(self._levels * 128, num_classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, channels, H, W) normalised images -> (N, C, H, W) logits."""
-        c2, c3, c4, c5 = self.resnet_backbone(images)
-        p5 = self.toplayer(c5)
-        p4 = _resize(p5, c4) + self.latlayer1(c4)
-        p3 = _resize(p4, c3) + self.latlayer2(c3)
-        p2 = _resize(p3, c2) + self.latlayer3(c2)
+        """(N, channels, H, W) normalised images -> (N, C, H, W) logits.
+
+        Raises:
+            ValueError: the encoder takes no images of this size.
+        """
+        size = seen = images.shape[2:]
+        if self.encoder is None:
+            maps = self.resnet_backbone(images)
+        else:
+            maps, seen = self.encoder(images)
+        pyramid = [self.toplayer(maps[-1])]
+        for number, features in enumerate(maps[-2 : -self._levels - 1 : -1], start=1):
+            pyramid.append(_resize(pyramid[-1], features) + self.get_submodule(f"latlayer{number}")(features))
         levels = []
-        for level, features in enumerate((p5, p4, p3, p2), start=1):
+        for level, features in enumerate(pyramid, start=1):
             smooth1, smooth2 = (self.get_submodule(f"smooth{level}_{step}") for step in (1, 2))
-            levels.append(_resize(smooth2(smooth1(features)), p2))
-        return _resize(self.classify(torch.cat(levels, dim=1)), images)
+            levels.append(_resize(smooth2(smooth1(features)), pyramid[-1]))
+        return resized(self.classify(torch.cat(levels, dim=1)), seen, size)

@@ -1,4 +1,4 @@
-"""A pyramid scene parsing segmenter on ResNet-101 (after Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017)."""
+"""A pyramid scene parsing segmenter (after Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magnet.networks.resnet import ResNet
+from magnet.networks.timm_encoder import TimmEncoder, resized
 
 
 class PyramidPooling(nn.Module):
@@ -45,36 +46,41 @@ class PSPNet(nn.Module):
     Args:
         num_classes: number of classes C.
         channels: of the images.
+        encoder: in place of ResNet-101, of which the deepest level counts, at any stride.
     """
 
     has_aux = True
 
-    def __init__(self, num_classes: int, channels: int = 3) -> None:
+    def __init__(self, num_classes: int, channels: int = 3, *, encoder: TimmEncoder | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.in_channels = channels
-        self.feats = ResNet((3, 4, 23, 3), channels)
-        self.psp = PyramidPooling(2048, 1024)
+        self.encoder = encoder
+        if encoder is None:
+            self.feats, width = ResNet((3, 4, 23, 3), channels), 2048
+        else:
+            width = encoder.widths[-1]
+        self.psp = PyramidPooling(width, width // 2)
         self.drop_1 = nn.Dropout2d(0.3)
-        self.up_1 = UpBlock(1024, 256)
+        self.up_1 = UpBlock(width // 2, 256)
         self.up_2 = UpBlock(256, 64)
         self.up_3 = UpBlock(64, 64)
         self.drop_2 = nn.Dropout2d(0.15)
         self.final = nn.Conv2d(64, num_classes, 1)
-        self.classifier = nn.Conv2d(2048, num_classes, 1)
+        self.classifier = nn.Conv2d(width, num_classes, 1)
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, channels, H, W) -> main and auxiliary logits, each (N, C, H, W)."""
-        size = images.shape[-2:]
-        features = self.feats(images)[-1]
+        size = seen = images.shape[2:]
+        if self.encoder is None:
+            features = self.feats(images)[-1]
+        else:
+            maps, seen = self.encoder(images)
+            features = maps[-1]
         x = self.drop_1(self.psp(features))
         for up in (self.up_1, self.up_2, self.up_3):
             x = self.drop_2(up(x))
-        main, aux = (
-            F.interpolate(logits, size, mode="bilinear", align_corners=False)
-            for logits in (self.final(x), self.classifier(features))
-        )
-        return main, aux
+        return resized(self.final(x), seen, size), resized(self.classifier(features), seen, size)
 
     def forward(self, images: Tensor, *, heads: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """(N, channels, H, W) normalised images -> (N, C, H, W) logits; with ``heads``, the pair (main, auxiliary)."""

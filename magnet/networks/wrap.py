@@ -16,7 +16,7 @@ from magnet.conventions import are_probabilities, can_look
 from magnet.errors import printable, shown
 from magnet.images.tensors import IMAGENET_MEAN, IMAGENET_STD, normalization
 
-__all__ = ["Activation", "WrappedSegmenter", "check_wrap", "wrap"]
+__all__ = ["Activation", "WrappedSegmenter", "check_wrap", "renormalization", "wrap"]
 
 Output = str | int | Callable[[Any], Any]
 Activation = Literal["auto", "none", "softmax", "sigmoid"]
@@ -125,7 +125,7 @@ class WrappedSegmenter(nn.Module):
         self.has_aux = aux is not None
         self.divisor, self.in_channels = check_count("divisor", divisor), check_channels(channels)
         self.binary, self.activation = binary, activation
-        scale, shift = _renormalization(means, deviations)
+        scale, shift = renormalization(means, deviations)
         same = scale == [1.0] * channels and shift == [0.0] * channels
         for name, values in (("scale", scale), ("shift", shift)):
             self.register_buffer(name, None if same else torch.tensor(values).view(channels, 1, 1), persistent=False)
@@ -355,7 +355,7 @@ def _divided(values: list[float]) -> str:
     return f"[{', '.join(f'{value / 255:.6g}' for value in values)}]"
 
 
-def _renormalization(mean: list[float], std: list[float]) -> tuple[list[float], list[float]]:
+def renormalization(mean: list[float], std: list[float]) -> tuple[list[float], list[float]]:
     """Scale and shift from the mean and deviation that MagNet normalises with to others."""
     own_mean, own_std = normalization(len(mean))
     scale = [old / new for old, new in zip(own_std, std, strict=True)]

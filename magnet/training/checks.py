@@ -10,7 +10,7 @@ from pathlib import Path
 
 from magnet.data.open import check_data
 from magnet.errors import ArgumentError
-from magnet.networks import SEGMENTERS
+from magnet.networks import ON_ENCODERS, SEGMENTERS, check_on_encoder
 from magnet.networks.factory import check_args, check_factory, check_trust
 from magnet.networks.segmenter import check_options
 from magnet.training.backbone import BACKBONES
@@ -95,8 +95,9 @@ def _check_network(config: TrainConfig) -> None:
     """Which network is trained, and what it starts from."""
     segmenter = config.segmenter
     weights = segmenter.weights
-    if segmenter.network not in SEGMENTERS:
-        raise ArgumentError(f"segmenter.network: expected one of {', '.join(SEGMENTERS)}, got '{segmenter.network}'")
+    known = dict.fromkeys((*SEGMENTERS, *ON_ENCODERS))
+    if segmenter.network not in known:
+        raise ArgumentError(f"segmenter.network: expected one of {', '.join(known)}, got '{segmenter.network}'")
     if weights and segmenter.init:
         raise ArgumentError(
             f"segmenter.weights: expected none where segmenter.init starts from a whole model, got '{weights}'"
@@ -111,7 +112,12 @@ def _check_network(config: TrainConfig) -> None:
             "segmenter.factory: expected the factory that segmenter.args and segmenter.wrap are for, got none; add it, "
             "or take them out"
         )
-    elif weights and segmenter.network not in BACKBONES:
+    else:
+        try:
+            check_on_encoder(segmenter.network, segmenter.encoder or None)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"segmenter.{error}") from error
+    if weights and not segmenter.factory and not segmenter.encoder and segmenter.network not in BACKBONES:
         raise ArgumentError(
             f"segmenter.weights: expected none for '{segmenter.network}', only for {', '.join(BACKBONES)}; "
             "segmenter.init starts from a model of this library"
@@ -146,6 +152,11 @@ def _check_factory(config: TrainConfig) -> None:
         raise ArgumentError(
             f"segmenter.network: expected none beside segmenter.factory, '{segmenter.factory}', got "
             f"'{segmenter.network}'; leave one out"
+        )
+    if segmenter.encoder:
+        raise ArgumentError(
+            f"segmenter.encoder: expected none beside segmenter.factory, '{segmenter.factory}', got "
+            f"'{segmenter.encoder}'; leave one out"
         )
     check_trust(segmenter.factory, config.trust, "segmenter.factory: the segmenter")
 

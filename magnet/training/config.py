@@ -204,6 +204,8 @@ class SegmenterConfig:
 
     Args:
         network: name for ``magnet.build_segmenter``.
+        encoder: a network of timm that gives the features of "fpn", "psp" or "fpn-lite", as "timm:resnet34", with
+            random weights or those of ``weights``; empty = the network's own.
         factory: what makes a network of another library, instead of ``network``, as
             "segmentation_models_pytorch:Unet": it is imported and called, for which the command needs --trust.
         args: keyword arguments of the factory.
@@ -212,8 +214,9 @@ class SegmenterConfig:
             factory, else ``init`` is.
         init: a model to start from: its folder, or the name of a bundled one. Layers of another shape start anew.
         weights: ImageNet weights to start the backbone from: a .safetensors, .pth or .pt file in torchvision's layout
-            of ResNet-50 (fpn) or ResNet-101 (psp), or in HRNet's (hrnet18+ocr, hrnet48+ocr). With a factory, weights of
-            its whole network: such a file, or a folder of a model of transformers; layers of another shape start anew.
+            of ResNet-50 (fpn) or ResNet-101 (psp), or in HRNet's (hrnet18+ocr, hrnet48+ocr), or with an encoder in
+            timm's. With a factory, weights of its whole network: such a file, or a folder of a model of transformers;
+            layers of another shape start anew.
         iterations: optimiser steps; 0 = counted by ``epochs``.
         epochs: passes over the training images, instead of iterations; 0 = counted by ``iterations``.
         batch_size: images a step, over all processes.
@@ -233,6 +236,7 @@ class SegmenterConfig:
     """
 
     network: Text = "compact"
+    encoder: Text = ""
     factory: Text = ""
     args: _Args = field(default_factory=dict)
     wrap: WrapConfig = field(default_factory=WrapConfig)

@@ -17,6 +17,8 @@ from magnet.training.config import TrainConfig
 
 __all__ = ["BY_WORD", "config_keys", "expected", "explanations", "is_flag", "is_section", "is_text", "suggest"]
 
+# what other libraries call a key
+_ELSEWHERE = {"encoder_weights": "weights", "encoder_name": "encoder", "backbone": "encoder"}
 BY_WORD = ("trust",)  # keys that the command line alone sets: a file must not speak for who runs it
 
 
@@ -75,7 +77,8 @@ def suggest(key: str, option: str = "") -> str:
         best = difflib.get_close_matches(leaf, {k.rpartition(".")[2] for k in keys}, n=1, cutoff=0.7)
         return [k for k in keys if k.rpartition(".")[2] in best]
 
-    found = near([k for k in known if k.rpartition(".")[0] == section])  # beside it
+    found = [k for k in known if k == f"{section}.{_ELSEWHERE.get(leaf)}"]
+    found = found or near([k for k in known if k.rpartition(".")[0] == section])  # beside it
     found = found or near([k for k in known if k.startswith(f"{section}.")])  # below
     found = found or difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     found = found or near(known)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from magnet.checkpoints.fit import load_weights
@@ -24,12 +25,13 @@ __all__ = ["check_network", "finished_network", "new_network", "start_from", "tr
 _LOG = logging.getLogger("magnet")
 
 
-def new_network(config: TrainConfig, dataset: Dataset) -> nn.Module:
+def new_network(config: TrainConfig, dataset: Dataset, *, tell: bool = True) -> nn.Module:
     """The segmenter as its training starts, on the CPU.
 
     Args:
         config: the run.
         dataset: gives the classes.
+        tell: print what of ``segmenter.weights`` was loaded.
 
     Raises:
         ArgumentError: a factory makes no such network, or one of other classes.
@@ -38,7 +40,7 @@ def new_network(config: TrainConfig, dataset: Dataset) -> nn.Module:
     stage = config.segmenter
     network = _built(config, dataset.num_classes, stage.weights)
     if stage.weights and not stage.factory:
-        load_backbone(network, stage.weights)
+        load_backbone(network, stage.weights, tell=tell)
     if stage.init:
         start_from(network, stage.init, dataset.class_names, trust=config.trust)
     return network
@@ -64,7 +66,12 @@ def trained_network(config: TrainConfig, num_classes: int, path: Path) -> nn.Mod
 def _built(config: TrainConfig, num_classes: int, weights: str) -> nn.Module:
     stage = config.segmenter
     if not stage.factory:
-        return build_segmenter(stage.network, num_classes, channels=config.data.channels)
+        try:
+            return build_segmenter(
+                stage.network, num_classes, channels=config.data.channels, encoder=stage.encoder or None
+            )
+        except MagNetError as error:  # of the encoder
+            raise ArgumentError(f"segmenter.{error}") from error
     try:
         network = Segmenter(
             stage.factory,
@@ -88,13 +95,15 @@ def _built(config: TrainConfig, num_classes: int, weights: str) -> nn.Module:
 def check_network(config: TrainConfig, dataset: Dataset) -> None:
     """Build the segmenter once before the data are read, and tell where it was made for other classes or sizes.
 
-    Only what may not fit is built: networks by factory, and finished ones. Arguments and errors are those of
-    :func:`new_network`; classes of a folder of weights in another order are a MagNetError, too.
+    Only what may not fit is built: networks by factory or with an encoder, and finished ones. Arguments and errors are
+    those of :func:`new_network`; classes of a folder of weights in another order are a MagNetError, too.
     """
     stage = config.segmenter
-    if stage.train and not stage.factory:
+    if stage.train and not stage.factory and not stage.encoder:
         return
-    network = new_network(config, dataset) if stage.train else finished_network(config, dataset)
+    network = new_network(config, dataset, tell=False) if stage.train else finished_network(config, dataset)
+    if stage.encoder:
+        _try_size(network, config)
     if not is_main() or not isinstance(network, Segmenter):
         return
     told = compare_names(network.class_names, dataset.class_names, "segmenter.weights", "the data")
@@ -107,6 +116,15 @@ def check_network(config: TrainConfig, dataset: Dataset) -> None:
             f"walk shows it {config.input_size[0]}x{config.input_size[1]} (HxW); set walk.input_size, or leave it if "
             "it was trained on such"
         )
+
+
+def _try_size(network: nn.Module, config: TrainConfig) -> None:
+    """Raise ArgumentError where the encoder takes no images of the size that the walk shows it."""
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, config.data.channels, *config.input_size))
+    except ValueError as error:
+        raise ArgumentError(f"segmenter.{error}") from error
 
 
 def start_from(

@@ -163,7 +163,8 @@ class SegmenterTask:
         self.origin: dict[str, str] = {}
         self._config, self._val, self._device = config, val, device
         self._heads = bool(getattr(network, "has_aux", False))
-        self.partly_used = isinstance(network, WrappedSegmenter)  # which may have heads that are not trained
+        # which may have heads or last layers that no step reaches
+        self.partly_used = isinstance(network, WrappedSegmenter) or getattr(network, "encoder", None) is not None
 
     def targets(self, batch: SegmenterBatch) -> dict[int, Tensor]:
         return {0: batch.labels}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from magnet.distributed import all_reduce_sum
 
-__all__ = ["SyncBatchNorm2d", "sync_batch_norm"]
+__all__ = ["SyncBatchNorm2d", "SyncBatchNormAct2d", "sync_batch_norm"]
 
 
 class _Normalise(torch.autograd.Function):
@@ -80,21 +80,50 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_((var * (total / max(total - 1, 1))).to(self.running_var.dtype), rate)
 
 
+class _ThenActivation(nn.Module):
+    """What timm's batch normalisation does beside normalising, from the modules ``drop`` and ``act`` of it."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(x)))  # type: ignore[no-any-return, misc]
+
+
+class SyncBatchNormAct2d(_ThenActivation, SyncBatchNorm2d):
+    """``SyncBatchNorm2d`` with the activation that timm's layer of this kind holds."""
+
+
+class _SyncBatchNormAct(_ThenActivation, nn.SyncBatchNorm):
+    """``torch.nn.SyncBatchNorm`` with the activation that timm's layer of this kind holds."""
+
+
 def sync_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
     """Replace every batch normalisation of ``network`` by one over all processes; parameters and buffers stay the same.
 
+    Those that torch itself has, and timm's that holds an activation, too. Any other class that is derived from torch's
+    may do more than to normalise, and stays as it is.
+
     Returns the network, which is the given one unless that is itself a batch normalisation.
     """
-    if device.type != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    if type(network) is nn.BatchNorm2d:
-        synced = SyncBatchNorm2d(
-            network.num_features, network.eps, network.momentum, network.affine, network.track_running_stats
-        )
-        synced.weight, synced.bias = network.weight, network.bias
-        for key, value in network.named_buffers(recurse=False):
-            setattr(synced, key, value)
-        return synced.train(network.training)
+    on_cpu, kind = device.type == "cpu", type(network)
+    if kind is nn.BatchNorm2d:
+        return _replaced(network, SyncBatchNorm2d if on_cpu else nn.SyncBatchNorm)
+    if kind in (nn.BatchNorm1d, nn.BatchNorm3d) and not on_cpu:
+        return _replaced(network, nn.SyncBatchNorm)
+    if kind.__name__ == "BatchNormAct2d" and isinstance(network, nn.BatchNorm2d):
+        synced = _replaced(network, SyncBatchNormAct2d if on_cpu else _SyncBatchNormAct)
+        synced.drop, synced.act = network.drop, network.act
+        return synced
     for name, child in network.named_children():
         setattr(network, name, sync_batch_norm(child, device))
     return network
+
+
+def _replaced(norm: Any, kind: Any) -> nn.Module:
+    """A normalisation of another kind with the parameters and buffers of ``norm``."""
+    synced: nn.Module = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    synced.weight, synced.bias = norm.weight, norm.bias
+    for key, value in norm.named_buffers(recurse=False):
+        setattr(synced, key, value)
+    return synced.train(norm.training)

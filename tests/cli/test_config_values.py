@@ -329,6 +329,20 @@ def test_kinds_in_words() -> None:
         (["--resume", "--overwrite"], "overwrite: expected none with --resume"),
         (["--out", ""], "out: expected a folder, got ''"),
         (["--segmenter.weights", "/dev/null"], "segmenter.weights: expected a file, but '/dev/null' is no file"),
+        (["--segmenter.encoder", "timm:resnet18"], "segmenter.encoder: expected none for 'compact', only for fpn, psp"),
+        (["--segmenter.network", "fpn-lite"], "segmenter.encoder: expected the encoder that 'fpn-lite' works on"),
+        (
+            ["--segmenter.network", "fpn", "--segmenter.encoder", "resnet18"],
+            "segmenter.encoder: expected timm: and the name of one of its networks, as 'timm:resnet34', got 'resnet18'",
+        ),
+        (
+            ["--segmenter.network", "psp", "--segmenter.encoder", "timm:hf-hub:timm/resnet18"],
+            "segmenter.encoder: expected timm: and the name of one of its networks",
+        ),
+        (
+            ["--segmenter.factory", "a:b", "--trust", "--segmenter.encoder", "timm:resnet18"],
+            "segmenter.encoder: expected none beside segmenter.factory, 'a:b', got 'timm:resnet18'; leave one out",
+        ),
     ],
 )
 def test_what_contradicts_or_leads_nowhere(words: list[str], told: str, tmp_path: Path) -> None:

@@ -395,4 +395,5 @@ def test_what_is_to_be_typed_is_what_the_extras_hold() -> None:
     ]
     for extra, typed in PACKAGES.items():
         assert typed.replace("'", "").split() == extras[extra]
-        assert set(extras[extra]) <= set(extras["test"])
+        # torchvision, which timm needs, does not load beside a CPU build of torch
+        assert set(extras[extra]) <= set(extras["zoo" if extra == "timm" else "test"])

@@ -295,6 +295,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("segmenter: {iteratons: 3}", "'segmenter.iteratons', which there is not; did you mean segmenter.iterations?"),
         ("segmentr: {}", "'segmentr', which there is not; did you mean segmenter?"),
         ("segmenter: {augmnt: {}}", "did you mean segmenter.augment?"),
+        ("segmenter: {encoder_weights: w.pth}", "did you mean segmenter.weights?"),
         ("segmenter: {optim: {lrr: 3}}", "did you mean segmenter.optim.lr?"),
         ("lr: 3", "did you mean segmenter.optim.lr or refiner.optim.lr?"),
         ("bananas:", "'bananas', which there is not; magnet train --help lists the keys"),

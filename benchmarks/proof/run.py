@@ -112,9 +112,7 @@ class Rows:
             self._content = json.loads(path.read_text(encoding="utf-8"))
         self._done = {(r["network"], r["way"], r["split"], r["seed"]) for r in self._content["rows"]}
 
-    def add(
-        self, network: str, way: str, split: str, images: DataFolder, chosen: ProofSet, predict: Predict
-    ) -> None:
+    def add(self, network: str, way: str, split: str, images: DataFolder, chosen: ProofSet, predict: Predict) -> None:
         """Measure one row, unless the file has it."""
         if (network, way, split, self._seed) in self._done:
             return

@@ -1,4 +1,4 @@
-"""Networks: segmenters that map normalised images to logits, and the refinement module."""
+"""Networks: segmenters that map normalised images to logits, and refinement modules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from magnet.errors import shown
 from magnet.networks.limits import check_num_classes
 from magnet.networks.refinement import RefinementModule
 
-__all__ = ["SEGMENTERS", "RefinementModule", "build_segmenter"]
+__all__ = ["REFINERS", "SEGMENTERS", "RefinementModule", "build_refiner", "build_segmenter"]
 
 # name -> (module, factory taking num_classes and channels); imported when asked for, so that one network's import is
 # all one pays
@@ -25,6 +25,7 @@ _FACTORIES = {
     "psp": ("magnet.networks.psp", "PSPNet"),
 }
 SEGMENTERS = tuple(_FACTORIES)
+REFINERS = ("merge", "guided")
 
 
 def build_segmenter(
@@ -51,3 +52,24 @@ def build_segmenter(
     if weights is not None:
         load_weights(weights, network)
     return network
+
+
+def build_refiner(name: str, num_classes: int, *, channels: int = 3) -> nn.Module:
+    """Build a refiner: two probability maps (N, num_classes, H, W) of the same pixels -> logits.
+
+    Args:
+        name: one of ``REFINERS``: "merge" is the paper's :class:`RefinementModule`; "guided" also sees the image, see
+            :class:`magnet.networks.guided.GuidedRefinement`.
+        num_classes: number of classes.
+        channels: of the images, 1 to 16.
+
+    Raises:
+        ValueError: unknown name, or a bad number.
+    """
+    if not isinstance(name, str) or name not in REFINERS:
+        raise ValueError(f"name: expected one of {', '.join(map(repr, REFINERS))}, got {shown(name)}")
+    if name == "merge":
+        return RefinementModule(num_classes)
+    from magnet.networks.guided import GuidedRefinement  # when asked for
+
+    return GuidedRefinement(num_classes, channels)

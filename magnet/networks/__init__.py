@@ -25,7 +25,11 @@ _FACTORIES = {
     "psp": ("magnet.networks.psp", "PSPNet"),
 }
 SEGMENTERS = tuple(_FACTORIES)
-REFINERS = ("merge", "guided")
+_REFINERS = {
+    "merge": ("magnet.networks.refinement", "RefinementModule"),
+    "guided": ("magnet.networks.guided", "GuidedRefinement"),
+}
+REFINERS = tuple(_REFINERS)
 
 
 def build_segmenter(
@@ -68,8 +72,6 @@ def build_refiner(name: str, num_classes: int, *, channels: int = 3) -> nn.Modul
     """
     if not isinstance(name, str) or name not in REFINERS:
         raise ValueError(f"name: expected one of {', '.join(map(repr, REFINERS))}, got {shown(name)}")
-    if name == "merge":
-        return RefinementModule(num_classes)
-    from magnet.networks.guided import GuidedRefinement  # when asked for
-
-    return GuidedRefinement(num_classes, channels)
+    module, factory = _REFINERS[name]
+    made = getattr(importlib.import_module(module), factory)
+    return made(num_classes) if name == "merge" else made(num_classes, channels)  # type: ignore[no-any-return]

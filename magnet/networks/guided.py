@@ -51,7 +51,7 @@ class GuidedRefinement(nn.Module):
         if image.shape != (fine.shape[0], self.in_channels, *fine.shape[2:]):
             raise ValueError(
                 f"image: expected ({fine.shape[0]}, {self.in_channels}, {fine.shape[2]}, {fine.shape[3]}), the part of "
-                f"the image that the maps show, got {tuple(image.shape)}"
+                f"the image that the maps show, got {tuple(image.shape)}; crop and resize it as the maps"
             )
         start = (fine.clamp(min=_LEAST).log() + coarse.clamp(min=_LEAST).log()) / 2
         return start + self.unet(torch.cat([fine, coarse, image], dim=1))  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from magnet.images.rasters import open_raster
     from magnet.model.magnet import MagNet
     from magnet.model.prediction import Prediction
-    from magnet.networks import RefinementModule, build_segmenter
+    from magnet.networks import RefinementModule, build_refiner, build_segmenter
     from magnet.networks.segmenter import Segmenter
     from magnet.networks.wrap import wrap
     from magnet_kernels import __version__, refine_step, refine_step_
@@ -25,6 +25,7 @@ _LAZY = {
     "RefinementModule": "magnet.networks",
     "Segmenter": "magnet.networks.segmenter",
     "__version__": "magnet_kernels",
+    "build_refiner": "magnet.networks",
     "build_segmenter": "magnet.networks",
     "export_model": "magnet.export",
     "load_official": "magnet.checkpoints",
@@ -41,6 +42,7 @@ __all__ = [
     "RefinementModule",
     "Segmenter",
     "__version__",
+    "build_refiner",
     "build_segmenter",
     "export_model",
     "load_official",

@@ -67,7 +67,8 @@ class MagNet(Networks):
     Args:
         segmenter: maps normalised images (N, channels, h, w) to logits (N, C, h, w).
         refiner: a module (fine, coarse) -> logits that serves all scales, a list with one for each scale after the
-            first (a list of one serves all), or None: fine predictions are used as they are.
+            first (a list of one serves all), or None: fine predictions are used as they are. One whose attribute
+            ``sees_image`` is true is called with (fine, coarse, image).
         scales: sizes (H, W) from coarse to fine, 1 to 32, each of at most 2**32 pixels.
         patch_size: (H, W) of the patches cut at each scale after the first, no larger than these scales.
         input_size: (H, W) that the networks see, at most 2**28 pixels; None: ``patch_size``.
@@ -237,9 +238,11 @@ class MagNet(Networks):
                 )
         return probabilities
 
-    def merge(self, fine: Tensor, coarse: Tensor, scale: int, precision: Precision | None = None) -> Tensor:
+    def merge(
+        self, fine: Tensor, coarse: Tensor, image: Tensor, scale: int, precision: Precision | None = None
+    ) -> Tensor:
         """What the refiner of ``scale`` makes of two probability maps (N, C, h, w); ``fine`` where there is none."""
-        return super().merge(fine, coarse, scale, precision or self.settings.precision)
+        return super().merge(fine, coarse, image, scale, precision or self.settings.precision)
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.files.reading import read_json, sha256
 from magnet.images.rasters.input_settings import INPUTS, InputSettings
-from magnet.networks import ON_ENCODERS, SEGMENTERS, RefinementModule, build_segmenter
+from magnet.networks import ON_ENCODERS, REFINERS, SEGMENTERS, build_refiner, build_segmenter
 from magnet.networks.factory import check_trust
 from magnet.networks.segmenter import Segmenter, check_spec
 from magnet.networks.timm_encoder import TimmEncoder
@@ -50,6 +50,7 @@ _SETTINGS = ("scales", "patch_size", "input_size", "n_points", "n_patches", "ker
 _LOOKS = ("class_names", "colours")
 _ON_ENCODER = ("network", "encoder")
 _METADATA = {"format": "pt", "library": "magnet-kernels"}
+_REFINER = "refiner"  # kind of the refiners; not in folders of the paper's
 _HASH = "weights_sha256"  # of the weights file; not in folders of older versions
 
 
@@ -90,7 +91,8 @@ def save_parts(
         "format": _FORMAT,
         "segmenter": _named(segmenter),
         "num_classes": networks.num_classes,
-        "refiners": _count_refiners(networks),
+        "refiners": len(networks.refiners),
+        **_named_refiner(networks),
         **{name: getattr(settings, name) for name in KEPT},
         **looks,
         **inputs.changed(),  # so that versions before them read models of 8-bit RGB
@@ -267,7 +269,9 @@ def _read_config(path: Path) -> dict[str, Any]:
             "update the library"
         )
     needed = ("segmenter", "num_classes", "refiners", *_SETTINGS)
-    unknown = [name for name in config if name not in (*needed, *KEPT, *_LOOKS, *INPUTS, _HASH, "format", "info")]
+    unknown = [
+        name for name in config if name not in (*needed, *KEPT, *_LOOKS, *INPUTS, _REFINER, _HASH, "format", "info")
+    ]
     if unknown:
         raise MagNetError(
             f"config: '{path}' has keys that there are not: {', '.join(map(shown, unknown[:5]))}; mend their names, or "
@@ -292,7 +296,10 @@ def _build(config: Mapping[str, Any]) -> tuple[nn.Module, list[nn.Module] | None
         segmenter = Segmenter.from_spec(named, channels=channels, num_classes=num_classes)
     else:
         segmenter = build_segmenter(named, num_classes, channels=channels)
-    return segmenter, [RefinementModule(num_classes) for _ in range(count)] or None
+    refiner = config.get(_REFINER, REFINERS[0])
+    if refiner not in REFINERS:
+        raise ValueError(f"{_REFINER}: expected one of {', '.join(REFINERS)}, got {shown(refiner)}; update the library")
+    return segmenter, [build_refiner(refiner, num_classes, channels=channels) for _ in range(count)] or None
 
 
 def _on_encoder(named: Mapping[str, Any]) -> bool:
@@ -336,11 +343,24 @@ def _sketch(name: str, num_classes: int, channels: int, encoder: str | None) -> 
             return build_segmenter(name, num_classes, channels=channels, encoder=encoder)
 
 
-def _count_refiners(networks: Networks) -> int:
-    for refiner in networks.refiners:
-        if type(refiner) is not RefinementModule:
-            raise MagNetError(
-                f"refiner: expected magnet.RefinementModule, got {type(refiner).__name__}, and a folder could "
-                "not say how to build it again; save its state dict with torch.save instead"
-            )
-    return len(networks.refiners)
+def _named_refiner(networks: Networks) -> dict[str, str]:
+    """What builds the refiners; nothing for the paper's, so that versions before others read these models."""
+    names = {_refiner_name(refiner, networks) for refiner in networks.refiners} or {REFINERS[0]}
+    if len(names) > 1:
+        raise MagNetError(f"refiner: expected modules of one kind, got {', '.join(sorted(names))}; train them alike")
+    (name,) = names
+    return {} if name == REFINERS[0] else {_REFINER: name}
+
+
+def _refiner_name(refiner: nn.Module, networks: Networks) -> str:
+    num_classes = getattr(refiner, "num_classes", None)
+    if isinstance(num_classes, int):
+        for name in REFINERS:
+            with torch.device("meta"):
+                made = build_refiner(name, num_classes, channels=getattr(networks.segmenter, "in_channels", 3))
+            if type(made) is type(refiner) and _shapes(made) == _shapes(refiner):
+                return name
+    raise MagNetError(
+        f"refiner: expected one that magnet.build_refiner makes, got {type(refiner).__name__}, and a folder could not "
+        "say how to build it again; save its state dict with torch.save instead"
+    )

@@ -1,4 +1,4 @@
-"""Networks: segmenters that map normalised images to logits, and the refinement module."""
+"""Networks: segmenters that map normalised images to logits, and refinement modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from magnet.networks.limits import check_num_classes
 from magnet.networks.refinement import RefinementModule
 from magnet.networks.timm_encoder import TimmEncoder, check_encoder
 
-__all__ = ["ON_ENCODERS", "SEGMENTERS", "RefinementModule", "build_segmenter", "check_on_encoder"]
+__all__ = [
+    "ON_ENCODERS",
+    "REFINERS",
+    "SEGMENTERS",
+    "RefinementModule",
+    "build_refiner",
+    "build_segmenter",
+    "check_on_encoder",
+]
 
 # name -> (module, factory taking num_classes and channels); imported when asked for, so that one network's import is
 # all one pays
@@ -34,6 +42,11 @@ _ON_ENCODERS = {
 }
 SEGMENTERS = tuple(_FACTORIES)
 ON_ENCODERS = tuple(_ON_ENCODERS)
+_REFINERS = {
+    "merge": ("magnet.networks.refinement", "RefinementModule"),
+    "guided": ("magnet.networks.guided", "GuidedRefinement"),
+}
+REFINERS = tuple(_REFINERS)
 
 
 def build_segmenter(
@@ -95,3 +108,22 @@ def check_on_encoder(name: str, encoder: Any) -> None:
         raise ValueError(
             f"encoder: expected the encoder that '{name}' works on, as 'timm:mobilenetv3_small_100', got none; give one"
         )
+
+
+def build_refiner(name: str, num_classes: int, *, channels: int = 3) -> nn.Module:
+    """Build a refiner: two probability maps (N, num_classes, H, W) of the same pixels -> logits.
+
+    Args:
+        name: one of ``REFINERS``: "merge" is the paper's :class:`RefinementModule`; "guided" also sees the image, see
+            :class:`magnet.networks.guided.GuidedRefinement`.
+        num_classes: number of classes.
+        channels: of the images, 1 to 16.
+
+    Raises:
+        ValueError: unknown name, or a bad number.
+    """
+    if not isinstance(name, str) or name not in REFINERS:
+        raise ValueError(f"name: expected one of {', '.join(map(repr, REFINERS))}, got {shown(name)}")
+    module, factory = _REFINERS[name]
+    made = getattr(importlib.import_module(module), factory)
+    return made(num_classes) if name == "merge" else made(num_classes, channels)  # type: ignore[no-any-return]

@@ -268,6 +268,8 @@ class RefinerConfig:
     """The second stage: refinement modules between the predictions of the frozen segmenter.
 
     Args:
+        network: "merge" = the paper's module, which sees the two predictions; "guided" = a small U-Net that sees the
+            image, too.
         iterations: optimiser steps; 0 = counted by ``epochs``.
         epochs: passes over the training images, instead of iterations; 0 = counted by ``iterations``.
         batch_size: chains a step, over all processes. A chain is a whole image and, inside it, one patch of each later
@@ -288,6 +290,7 @@ class RefinerConfig:
         val_chains: chains validated on.
     """
 
+    network: Literal["merge", "guided"] = "merge"
     iterations: _Iterations = 0
     epochs: _Epochs = 0
     batch_size: _Batch = 4

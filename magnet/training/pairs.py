@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,15 +11,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magnet.devices import autocast
-from magnet.networks import RefinementModule
+from magnet.networks import build_refiner
 from magnet.training.chains import Chain
 from magnet.training.config import TrainConfig
 from magnet.training.parallel import has_sync_batch_norm
+from magnet.walk.networks import sees_image
 from magnet.walk.points_by import refine_step_by
 
-__all__ = ["PairMaker", "Refiners", "build_refiners"]
+__all__ = ["Pair", "PairMaker", "Refiners", "build_refiners"]
 
 _MARGIN = 8  # pixels around what the next scale sees, as the refinement module looks about that far
+
+
+class Pair(NamedTuple):
+    """Two predictions of the same patches, (N, C, h, w) probabilities, and their images (N, channels, h, w)."""
+
+    fine: Tensor
+    coarse: Tensor
+    image: Tensor
+
+    def seen_by(self, module: nn.Module) -> tuple[Tensor, ...]:
+        """The arguments of a refinement module."""
+        return self if sees_image(module) else self[:2]
 
 
 class Refiners(nn.ModuleList):
@@ -28,25 +42,26 @@ class Refiners(nn.ModuleList):
         """The module of a scale (1 is the first after the coarse one)."""
         return self[min(scale, len(self)) - 1]
 
-    def forward(self, pairs: dict[int, tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
+    def forward(self, pairs: dict[int, Pair]) -> dict[int, Tensor]:
         """Logits of (fine, coarse) pairs by scale; all in one call, as DistributedDataParallel needs."""
-        return {scale: self._refine(scale, *pair) for scale, pair in pairs.items()}
+        return {scale: self._refine(scale, pair) for scale, pair in pairs.items()}
 
-    def _refine(self, scale: int, fine: Tensor, coarse: Tensor) -> Tensor:
+    def _refine(self, scale: int, pair: Pair) -> Tensor:
         module = self.of(scale)
-        if self.training and not len(fine) and not has_sync_batch_norm(module):
+        if self.training and not len(pair.fine) and not has_sync_batch_norm(module):
             # other processes have images at this scale, this one has not: its own norms have nothing to learn from
             module.eval()
-            logits = module(fine, coarse)
+            logits = module(*pair.seen_by(module))
             module.train()
             return logits  # type: ignore[no-any-return]
-        return module(_channels_last(fine), _channels_last(coarse))  # type: ignore[no-any-return]
+        return module(*map(_channels_last, pair.seen_by(module)))  # type: ignore[no-any-return]
 
 
 def build_refiners(config: TrainConfig, num_classes: int) -> Refiners:
     """Untrained refinement modules: one, or one for each later scale."""
     count = len(config.walk.scales) - 1 if config.refiner.per_scale else 1
-    return Refiners(RefinementModule(num_classes) for _ in range(count))
+    channels = config.data.inputs.channels
+    return Refiners(build_refiner(config.refiner.network, num_classes, channels=channels) for _ in range(count))
 
 
 class PairMaker:
@@ -68,11 +83,10 @@ class PairMaker:
         with autocast(self.device, self.config.amp):
             logits = self.segmenter(images)
         parts = logits.float().softmax(dim=1).split([len(c.images) for c in chains])
-        turned = [[d for d, on in zip((-2, -1), c.flip, strict=True) if on] for c in chains]
-        return [p.flip(t) if t else p for p, t in zip(parts, turned, strict=True)]
+        return [_unflipped(part, chain) for part, chain in zip(parts, chains, strict=True)]
 
     @torch.no_grad()
-    def pairs(self, chains: Sequence[Chain], refiners: Refiners | None) -> dict[int, tuple[Tensor, Tensor]]:
+    def pairs(self, chains: Sequence[Chain], refiners: Refiners | None) -> dict[int, Pair]:
         """Fine and coarse (N, C, h, w) at each later scale, of the N chains that reach it.
 
         ``refiners`` merge the map that the next scale starts from; None takes the fine prediction itself.
@@ -85,47 +99,45 @@ class PairMaker:
             reached = [i for i, p in enumerate(predictions) if len(p) > scale]
             fine = torch.cat([predictions[i][scale : scale + 1] for i in reached])
             coarse = torch.cat([self._coarse(chains[i], maps[i], scale) for i in reached])
+            image = torch.stack([self._image(chains[i], scale) for i in reached])
+            result[scale] = Pair(fine, coarse, image)
             if self.config.refiner.pairs == "accumulated" and scale + 1 < depth:
-                for i, refined in zip(
-                    reached, self._accumulate(chains, reached, fine, coarse, refiners, scale), strict=True
-                ):
-                    maps[i] = refined
-            result[scale] = fine, coarse
+                refined = self._accumulate(chains, reached, result[scale], refiners, scale)
+                for i, map_ in zip(reached, refined, strict=True):
+                    maps[i] = map_
         return result
 
     def _accumulate(
         self,
         chains: Sequence[Chain],
         reached: Sequence[int],
-        fine: Tensor,
-        coarse: Tensor,
+        pair: Pair,
         refiners: Refiners | None,
         scale: int,
     ) -> list[Tensor]:
         """The maps (1, C, h, w) of a scale after refinement, refined where the next scale's patch will look."""
         places = [self._next_place(chains[i], scale) for i in reached]
-        fine_part, coarse_part = (
-            torch.cat([t[row : row + 1, :, y : y + h, x : x + w] for row, (y, x, h, w) in enumerate(places)])
-            for t in (fine, coarse)
+        part = Pair(
+            *(torch.stack([t[n, :, y : y + h, x : x + w] for n, (y, x, h, w) in enumerate(places)]) for t in pair)
         )
-        merged = fine_part
+        merged = part.fine
         if refiners is not None:
             refiner = refiners.of(scale)
             was_training = refiner.training
             refiner.eval()
             with autocast(self.device, self.config.amp):
-                merged = refiner(_channels_last(fine_part), _channels_last(coarse_part)).float().softmax(dim=1)
+                merged = refiner(*map(_channels_last, part.seen_by(refiner))).float().softmax(dim=1)
             refiner.train(was_training)
         walk = self.config.walk
         updated = refine_step_by(
             walk.points_by,
-            coarse_part,
+            part.coarse,
             merged,
             n_points=self.fractions[scale],
             kernel_size=walk.kernel_size,
             seed=scale,
         )
-        refined = list(coarse.clone().split(1))
+        refined = list(pair.coarse.clone().split(1))
         for row, (y, x, h, w) in enumerate(places):
             refined[row][..., y : y + h, x : x + w] = updated[row]
         return refined
@@ -143,10 +155,18 @@ class PairMaker:
         (y, h), (x, w) = result
         return y, x, h, w
 
+    def _image(self, chain: Chain, scale: int) -> Tensor:
+        return _unflipped(chain.images[scale].to(self.device, non_blocking=True), chain)
+
     def _coarse(self, chain: Chain, earlier: Tensor, scale: int) -> Tensor:
         start = 0 if self.config.refiner.pairs == "first" else scale - 1
         (h0, w0), (h1, w1) = self.sizes[start], self.sizes[scale]
         return _enlarge(earlier, chain.origins[start], chain.origins[scale], (h1 / h0, w1 / w0))
+
+
+def _unflipped(values: Tensor, chain: Chain) -> Tensor:
+    turned = [dim for dim, on in zip((-2, -1), chain.flip, strict=True) if on]
+    return values.flip(turned) if turned else values
 
 
 def _enlarge(parent: Tensor, origin: tuple[int, int], child: tuple[int, int], ratio: tuple[float, float]) -> Tensor:

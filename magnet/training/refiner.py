@@ -20,7 +20,7 @@ from magnet.training.chains import Chain, ChainBatch, ChainSamples, cropped, dra
 from magnet.training.config import TrainConfig
 from magnet.training.losses import Loss
 from magnet.training.network import trained_network
-from magnet.training.pairs import PairMaker, Refiners, build_refiners
+from magnet.training.pairs import Pair, PairMaker, Refiners, build_refiners
 from magnet.training.pictures import PICTURES, class_colours, rgb, sheet
 from magnet.training.runlog import RunLog
 from magnet.training.state import seed_everything
@@ -73,13 +73,13 @@ class RefinerTask:
         # a module that has learnt nothing yet would spoil the maps of the scales after it
         pairs = self._maker.pairs(chains, self.network if step >= self._warmup else None)
         pairs = {
-            scale: (cropped(fine, chains, scale, self._crop), cropped(coarse, chains, scale, self._crop))
-            for scale, (fine, coarse) in pairs.items()
+            scale: Pair(*(cropped(values, chains, scale, self._crop) for values in pair))
+            for scale, pair in pairs.items()
         }
         for scale in range(len(pairs) + 1, self._depth(batch)):
-            pairs[scale] = pairs[1][0][:0], pairs[1][1][:0]
+            pairs[scale] = Pair(*(values[:0] for values in pairs[1]))
         if self._joint:
-            pairs = {1: (torch.cat([p[0] for p in pairs.values()]), torch.cat([p[1] for p in pairs.values()]))}
+            pairs = {1: Pair(*(torch.cat(values) for values in zip(*pairs.values(), strict=True)))}
         with autocast(self._maker.device, self._maker.config.amp):
             logits = network(pairs)
         return {scale: values.float() for scale, values in logits.items()}
@@ -133,8 +133,8 @@ class RefinerTask:
         with autocast(self._maker.device, self._maker.config.amp):
             refined = network(pairs)
         return {
-            scale: {"coarse": coarse, "fine": fine, "refined": refined[scale]}
-            for scale, (fine, coarse) in pairs.items()
+            scale: {"coarse": pair.coarse, "fine": pair.fine, "refined": refined[scale]}
+            for scale, pair in pairs.items()
         }
 
 

@@ -85,10 +85,11 @@ def look(
     patches = coarse.new_empty(n, count, coarse.shape[1], *smaller)
 
     def maps_of(crops: Tensor, in_coarse: Tensor) -> Tensor:
-        fine = networks.segment(resize(crops, plan.input_size), settings.precision)
+        seen = resize(crops, plan.input_size)
+        fine = networks.segment(seen, settings.precision)
         if refines:
             coarse_part = crop_patches(coarse, in_coarse.float(), plan.input_size)
-            fine = networks.merge(fine, coarse_part, scale, settings.precision)
+            fine = networks.merge(fine, coarse_part, seen, scale, settings.precision)
         return resize(fine, smaller)  # shrunk with antialiasing; enlarged when stitched
 
     both = torch.stack([boxes, there])

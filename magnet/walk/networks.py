@@ -14,7 +14,7 @@ from magnet.checks import is_int
 from magnet.conventions import can_look, check_logits
 from magnet.walk.settings import Precision
 
-__all__ = ["Networks"]
+__all__ = ["Networks", "sees_image"]
 
 
 class Networks(nn.Module):
@@ -60,15 +60,20 @@ class Networks(nn.Module):
             check_logits("segmenter", logits)
         return logits.float().softmax(dim=1)
 
-    def merge(self, fine: Tensor, coarse: Tensor, scale: int, precision: Precision | None = None) -> Tensor:
-        """What the refiner of ``scale`` makes of two probability maps (N, C, h, w); ``fine`` where there is none."""
+    def merge(
+        self, fine: Tensor, coarse: Tensor, image: Tensor, scale: int, precision: Precision | None = None
+    ) -> Tensor:
+        """What the refiner of ``scale`` makes of two probability maps (N, C, h, w); ``fine`` where there is none.
+
+        ``image``, normalised (N, channels, h, w), is what the maps show, for refiners that see it.
+        """
         refiner = self.refiner_at(scale)
         if refiner is None:
             return fine
         precision = precision or Precision()
+        seen = (fine, coarse, image) if sees_image(refiner) else (fine, coarse)
         with self._autocast(precision):
-            maps = (one.contiguous(memory_format=precision.memory_format) for one in (fine, coarse))
-            logits = refiner(*maps)
+            logits = refiner(*(one.contiguous(memory_format=precision.memory_format) for one in seen))
         self._check_logits("refiner", logits, (fine.shape[0], *fine.shape[2:]), fine.shape[1])
         if self._is_first(f"refiner {min(scale, len(self.refiners))}", logits):
             check_logits("refiner", logits)
@@ -121,6 +126,11 @@ class Networks(nn.Module):
                 f"{name}: expected logits of {classes or 'at least 2'} classes, got {logits.shape[1]}; "
                 "build segmenter and refiner with the same num_classes"
             )
+
+
+def sees_image(refiner: nn.Module) -> bool:
+    """Whether a refiner takes the image, too: ``refiner(fine, coarse, image)`` (its attribute ``sees_image``)."""
+    return bool(getattr(refiner, "sees_image", False))
 
 
 def check_refiners(refiner: Any, n_scales: int) -> list[nn.Module]:

@@ -100,7 +100,7 @@ def _step(
     def refined(batch: Tensor) -> Tensor:
         seen = _network_input(networks, plan, image, [grid[i] for i in batch.tolist()])
         crops = crop_patches(coarse, boxes[batch.to(boxes.device)], plan.input_size, aligned=False)
-        return networks.merge(networks.segment(seen, settings.precision), crops, scale, settings.precision)
+        return networks.merge(networks.segment(seen, settings.precision), crops, seen, scale, settings.precision)
 
     passes = torch.tensor(order).split(per_pass)
     patches = [in_passes(networks, plan.input_size, refined, batch) for batch in passes]

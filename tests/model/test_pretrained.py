@@ -187,7 +187,7 @@ def test_networks_that_cannot_be_rebuilt_are_refused_before_anything_is_written(
     folder = tmp_path / "model"
     with pytest.raises(MagNetError, match="segmenter: Own is not a network that build_segmenter makes"):
         MagNet(Own(), None, **SETTINGS).save_pretrained(folder)
-    with pytest.raises(MagNetError, match=r"refiner: expected magnet\.RefinementModule, got Own"):
+    with pytest.raises(MagNetError, match=r"refiner: expected one that magnet\.build_refiner makes, got Own"):
         MagNet(build_segmenter("compact", 3), Own(), **SETTINGS).save_pretrained(folder)
     with pytest.raises(TypeError, match="info: expected values that JSON can hold"):
         tiny().save_pretrained(folder, info={"x": object()})

@@ -208,11 +208,12 @@ def test_the_same_seed_gives_the_same_segmenter(folder: Path, tmp_path: Path) ->
     assert any(not torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
 
 
+@pytest.mark.parametrize("refiner", ["merge", "guided"])
 @pytest.mark.parametrize("pairs", ["first", "accumulated"])
-def test_a_whole_run_leaves_a_model_that_predicts(folder: Path, tmp_path: Path, pairs: str) -> None:
+def test_a_whole_run_leaves_a_model_that_predicts(folder: Path, tmp_path: Path, pairs: str, refiner: str) -> None:
     results = []
     for name in ("a", "b"):
-        changes = {"refiner.pairs": pairs, "refiner.crop": "[16,24]"}
+        changes = {"refiner.pairs": pairs, "refiner.network": refiner, "refiner.crop": "[16,24]"}
         walk = {"walk.follow_image": "true", "walk.match_colours": "true", "walk.points_by": "uncertainty"}
         config = parse_config(tiny_config(folder, tmp_path / name, **changes, **walk))
         model_folder = run_training(config, "all")

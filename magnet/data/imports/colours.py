@@ -26,11 +26,13 @@ _VOC = (
 )  # fmt: skip
 _BORDER, _BORDER_NAME = (224, 224, 192), "border"
 _LINES = (  # of a table: in which order name and colour stand
-    re.compile(r"(?P<r>\d+)[,;\s]+(?P<g>\d+)[,;\s]+(?P<b>\d+)[,;\s]+(?P<name>[^\d\s].*)"),
+    re.compile(r"(?P<r>\d+)[,;\s]+(?P<g>\d+)[,;\s]+(?P<b>\d+)([,;\s]+255)?[,;\s]+(?P<name>[^\d\s].*)"),
     re.compile(r"(?P<name>[^:]+):(?P<r>\d+),(?P<g>\d+),(?P<b>\d+)(:.*)?"),  # labelmap.txt of CVAT
+    re.compile(r"(?P<name>\S.*?)[,;\s]+(?P<r>\d+)[,;\s]+(?P<g>\d+)[,;\s]+(?P<b>\d+)[,;\s]+255"),
     re.compile(r"(?P<name>\S.*?)[,;\s]+(?P<r>\d+)[,;\s]+(?P<g>\d+)[,;\s]+(?P<b>\d+)"),
 )
-_HEX = re.compile(r"#(?P<hex>[0-9A-Fa-f]{6})[,;\s]+(?P<name>\S.*)")
+_NUMBERS = re.compile(r"[\d,;\s]+")  # a name that is a number might be read as a colour
+_HEX = re.compile(r"#(?P<hex>[0-9A-Fa-f]{6})([Ff]{2})?[,;\s]+(?P<name>\S.*)")
 _SHOWN = 6  # colours in a message
 
 
@@ -48,8 +50,8 @@ def voc_colours(count: int) -> list[Colour]:
 
 def read_colour_table(path: Path) -> dict[str, Colour]:
     """Names and colours of the classes, in the order of the file: a line each, as ``128 64 128 road``,
-    ``road,128,64,128``, ``#804080 road`` or ``road:128,64,128::`` (CVAT). Lines that begin with "# " and a first line
-    without numbers are left out.
+    ``road,128,64,128``, ``#804080 road`` or ``road:128,64,128::`` (CVAT); an alpha of 255 may follow the colour. Lines
+    that begin with "# " and a first line without numbers are left out.
 
     Raises:
         MagNetError: another line, a number above 255, a name or colour twice.
@@ -79,6 +81,11 @@ def _parsed(line: str, where: str) -> tuple[str, Colour]:
         value = int(found["hex"], 16)
         return found["name"].strip(), (value >> 16, value >> 8 & 255, value & 255)
     for pattern in _LINES:
+        if _NUMBERS.fullmatch(line):
+            raise MagNetError(
+                f"import: {where}: expected a name beside the colour of a class, got '{printable(line)}', of which any "
+                "number may be the name; give classes names with letters"
+            )
         if found := pattern.fullmatch(line):
             colour = int(found["r"]), int(found["g"]), int(found["b"])
             if max(colour) <= 255:
@@ -178,7 +185,7 @@ def _found(
         told = ", ".join(f"{colour} x {pixels}" for colour, pixels in strange.most_common(_SHOWN))
         more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
         where = f"in {len(files)} masks, as '{min(files)}': {told}{more}"
-        if all(red == green == blue for red, green, blue in strange):
+        if all(red == green == blue for red, green, blue in strange) and {*strange} != {(0, 0, 0)}:
             raise MagNetError(
                 f"import: expected colours of classes alone, got greys that may be class ids {where}; ids need no "
                 "import: lay the files out as a data folder (data.format folder)"

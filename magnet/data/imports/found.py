@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from magnet.errors import MagNetError, printable
 from magnet.images.label_files.blocks import Blocks
 from magnet.images.rasters.raster import Place
 
-__all__ = ["Found", "Item", "WholeLabels", "check_faults", "image_of", "number_classes", "pair_masks"]
+__all__ = ["Found", "Item", "WholeLabels", "check_faults", "image_of", "number_classes", "pair_masks", "unique_names"]
 
 _NAMED = 4  # faults in a message
 _MOST_CLASSES = IGNORE_INDEX  # ids 0..254
@@ -113,16 +115,30 @@ def number_classes(names: Sequence[str], ignore: Collection[str]) -> tuple[list[
     return kept, ids
 
 
+def unique_names(paths: Iterable[Path], folder: Path) -> dict[Path, str]:
+    """What to call each image of a folder in the one that is written: its stem; where others have the same, its folders
+    before it, and where that is not enough its suffix behind it."""
+    found = list(dict.fromkeys(paths))
+    stems = Counter(path.stem for path in found)
+    longer = {path: "_".join(path.relative_to(folder).with_suffix("").parts) for path in found if stems[path.stem] > 1}
+    taken = Counter(longer.values())
+    with_suffix = {path: f"{name}_{path.suffix[1:]}" if taken[name] > 1 else name for path, name in longer.items()}
+    return {path: with_suffix.get(path, path.stem) for path in found}
+
+
 def image_of(folder: Path, name: str) -> Path | None:
     """The image of a folder that a source calls ``name``: at that path below it, or anywhere of that file name alone.
 
-    Paths that lead out of the folder are not followed.
+    Paths that lead out of the folder are not followed. Names may be those of addresses: "photo%201.jpg?d=1".
     """
-    asked = Path(name.replace("\\", "/"))
-    inside = not asked.is_absolute() and ".." not in asked.parts
-    for path in ([folder / asked] if inside else []) + [folder / asked.name]:
-        if asked.name and path.is_file():
-            return path
+    for text in (name, unquote(name), unquote(name.rpartition("?d=")[2]), unquote(name.partition("?")[0])):
+        asked = Path(text.replace("\\", "/"))
+        if "\0" in text or not asked.name:
+            continue
+        inside = not asked.is_absolute() and ".." not in asked.parts
+        for path in ([folder / asked] if inside else []) + [folder / asked.name]:
+            if path.is_file():
+                return path
     return None
 
 

@@ -274,6 +274,20 @@ def test_labels_drawn_on_an_image_as_it_is_stored(
     assert ("turned as the image is" in capsys.readouterr().out) == (turned >= 5)
 
 
+def test_masks_of_an_image_as_it_is_stored(tmp_path: Path) -> None:
+    tag = Image.Exif()
+    tag[0x112] = 6
+    stored = np.where(masked()[..., None], [[[250, 0, 0]]], 0).astype(np.uint8)
+    for folder, kind in (("images", {"exif": tag}), ("masks", {})):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(stored).save(tmp_path / folder / "a.png", **kind)
+    (tmp_path / "t.txt").write_text("0 0 0 rest\n250 0 0 car\n")
+    words = ("colours", tmp_path / "masks", "--images", tmp_path / "images", "--colours", tmp_path / "t.txt")
+    assert run(*words, "--out", tmp_path / "out", "--split", "train") == 0
+    seen = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "images" / "a.png")))[..., 0] > 0
+    assert np.array_equal(labels_of(tmp_path / "out", "a") == 1, seen) and seen.shape == SIZE[::-1]
+
+
 def test_annotations_and_categories_that_hold_nothing_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -351,6 +365,27 @@ def test_voc_as_cvat_exports_it(tmp_path: Path) -> None:
     assert run("voc", root, "--out", tmp_path / "out") == 0
     assert (tmp_path / "out" / "classes.txt").read_text() == "0 background\n1 man\n2 plane\n"
     assert np.array_equal(labels_of(tmp_path / "out", "a"), np.select([values == 15, values == 1], [1, 2], 0))
+
+
+def test_voc_of_images_in_folders_and_elsewhere(tmp_path: Path) -> None:
+    """As CVAT exports them of a server's folders, with images or without."""
+    root = tmp_path / "voc"
+    values = voc(root, border=False)
+    lists = root / "ImageSets" / "Segmentation"
+    for kind in ("JPEGImages", "SegmentationClass"):
+        (root / kind / "day 1").mkdir()
+        for path in [path for path in (root / kind).iterdir() if path.is_file()]:
+            path.rename(root / kind / "day 1" / path.name)
+    names = [path.stem for path in (root / "SegmentationClass" / "day 1").iterdir()]
+    for path in lists.iterdir():
+        path.unlink()
+    (lists / "train.txt").write_text("".join(f"day 1/{name}\n" for name in names))
+    (root / "JPEGImages").rename(tmp_path / "photos")
+    assert run("voc", root, "--out", tmp_path / "out") == 2  # no images
+    assert run("voc", root, "--images", tmp_path / "photos", "--out", tmp_path / "out", "--split", "train") in (0, 1)
+    assert np.array_equal(labels_of(tmp_path / "out", "day 1_a"), np.select([values == 15, values == 1], [15, 1], 0))
+    assert run("voc", root, "--images", tmp_path / "photos", "--out", tmp_path / "lists") in (0, 1)
+    assert (tmp_path / "lists" / "train.txt").read_text().split("\n")[0].startswith("day 1_")
 
 
 @pytest.mark.parametrize(

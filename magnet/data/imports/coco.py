@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,23 @@ from typing import Any
 import numpy as np
 
 from magnet.bounds import Size
-from magnet.data.imports.found import Found, Item, WholeLabels, check_faults, image_of, number_classes, unique_names
+from magnet.data.imports.found import (
+    Found,
+    Item,
+    WholeLabels,
+    check_faults,
+    image_of,
+    number_classes,
+    turn,
+    turned_note,
+    unique_names,
+)
 from magnet.data.imports.shapes import Drawing, Order, Outline, Runs, Shape, read_runs
 from magnet.data.names import plain_name
 from magnet.data.sizes import image_head, image_size
 from magnet.errors import MagNetError, printable, shown
 from magnet.files.reading import parse_json, read_bytes
 from magnet.images.opening import failures
-from magnet.images.read import upright
 
 __all__ = ["read_coco"]
 
@@ -87,7 +96,7 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
         make = partial(_labels, owned, numbers, stored, ids[background], order)
         if stored != size:
             turned.append(found)
-            make = partial(_upright, make, image_head(found)[1])
+            make = partial(turn, make, image_head(found)[1])
         items.append(Item(called[found], found, path, WholeLabels(size, make)))
     check_faults(faults, f"images and outlines for all of '{path}'", "mend the source, or check --images")
     notes = []
@@ -97,11 +106,7 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
         notes.append(f"{empty} of {len(items)} images have no annotation: all of them is {background}")
     if nothing:
         notes.append(f"{nothing} annotations hold no pixel: they lie outside of their image, or are too small")
-    if turned:
-        notes.append(
-            f"{len(turned)} images, as '{turned[0]}', have an EXIF turn, and labels of the size that they have "
-            "without: these are turned as the image is"
-        )
+    notes += turned_note(turned)
     notes += _unused(content["annotations"], categories, background, ignore)
     return Found(names, bool(ignore), items, notes=notes)
 
@@ -160,11 +165,6 @@ def _image(record: Mapping[str, Any], folder: Path, faults: list[str]) -> tuple[
         faults.append(f"'{path}' is {size[0]}x{size[1]} (HxW), and {shown(told[0])}x{shown(told[1])} in the labels")
         return None, size, size
     return path, size, size if meant == size else stored
-
-
-def _upright(make: Callable[[], np.ndarray], turned: int) -> np.ndarray:
-    """Labels drawn on an image as it is stored, turned as its EXIF tag turns it."""
-    return upright(make(), turned)
 
 
 def _draw(

@@ -5,14 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from magnet.data.dataset import Colour
-from magnet.data.imports.found import Found, Item, WholeLabels, check_faults, number_classes, pair_masks
+from magnet.data.imports.found import (
+    Found,
+    Item,
+    WholeLabels,
+    check_faults,
+    number_classes,
+    pair_masks,
+    turn,
+    turned_note,
+)
 from magnet.data.lists import read_text
-from magnet.data.sizes import image_size
+from magnet.data.sizes import image_head, image_size
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.images.lossy import lossy_format
 from magnet.images.read import read_image
@@ -119,21 +129,21 @@ def read_colours(
     return found
 
 
-def read_voc(root: Path, *, ignore: Collection[str]) -> Found:
+def read_voc(root: Path, images: Path | None = None, *, ignore: Collection[str]) -> Found:
     """A folder as Pascal VOC is distributed, and as CVAT exports segmentation masks: ``JPEGImages``,
     ``SegmentationClass``, and lists in ``ImageSets/Segmentation``; ``labelmap.txt`` has other classes than VOC's.
 
-    The border of VOC's objects is ignored.
+    The border of VOC's objects is ignored. ``images`` is the folder of the images where they are not in ``JPEGImages``.
 
     Raises:
         MagNetError: as :func:`read_colours`; a folder is missing.
     """
-    masks, images = root / "SegmentationClass", root / "JPEGImages"
+    masks, images = root / "SegmentationClass", images or root / "JPEGImages"
     for folder in (masks, images):
         if not folder.is_dir():
             raise ArgumentError(
                 f"import: expected the layout of Pascal VOC, but '{folder}' does not exist; give the folder that it is "
-                "in, or import masks of any layout as colours"
+                "in, that of the images with --images, or import masks of any layout as colours"
             )
     if (root / "labelmap.txt").is_file():
         table, ignored = read_colour_table(root / "labelmap.txt"), set(ignore)
@@ -149,6 +159,7 @@ def read_voc(root: Path, *, ignore: Collection[str]) -> Found:
     for split in _SPLITS:
         if (lists / f"{split}.txt").is_file():
             stems = [line.strip() for line in read_text(lists / f"{split}.txt", "list one name a line").splitlines()]
+            stems = [stem.replace("/", "_") for stem in stems]  # as images in folders are called
             listed[split] = [stem for stem in stems if stem in names]
             if missing := len([stem for stem in stems if stem]) - len(listed[split]):
                 found.notes.append(f"{missing} names of {split}.txt have no mask, and are left out")
@@ -163,6 +174,7 @@ def _found(
     colours = {colour: ids[name] for name, colour in table.items()}
     strange: Counter[Colour] = Counter()
     faults, items, off = [], [], 0
+    turned: list[Path] = []
     files: set[Path] = set()
     for name, image, mask in pairs:
         lossy = lossy_format(mask)
@@ -170,6 +182,11 @@ def _found(
             faults.append(f"'{mask}' is {lossy}, which changes colours")
             continue
         size, own = image_size(image), image_size(mask, upright=False)
+        stored, orientation = image_head(image)
+        make = partial(_labels, mask, colours, tolerance)
+        if size != own == stored:  # drawn by a tool that does not know EXIF turns
+            make, size = partial(turn, make, orientation), own
+            turned.append(image)
         if size != own:
             faults.append(f"'{image}' is {size[0]}x{size[1]} (HxW), its mask '{mask}' {own[0]}x{own[1]}")
             continue
@@ -177,9 +194,7 @@ def _found(
         strange.update(here)
         off += near
         files.update([mask] if here else [])
-        items.append(
-            Item(name, image, mask, WholeLabels(size, lambda mask=mask: _labels(mask, colours, tolerance)))  # type: ignore[misc]
-        )
+        items.append(Item(name, image, mask, WholeLabels(image_size(image), make)))
     check_faults(faults, "masks of the size of their images, without losses", "make them anew (lossy: or --tolerance)")
     if strange:
         told = ", ".join(f"{colour} x {pixels}" for colour, pixels in strange.most_common(_SHOWN))
@@ -195,6 +210,7 @@ def _found(
             f"{where}; add them to the table of colours, or give --tolerance where they are slightly off"
         )
     notes = [f"{off} pixels are of a colour that is off by up to {tolerance}: of the nearest class"] if off else []
+    notes += turned_note(turned)
     return Found(names, bool(ignore), items, notes=notes)
 
 

@@ -11,13 +11,25 @@ from urllib.parse import unquote
 import numpy as np
 
 from magnet.data.dataset import IGNORE_INDEX
-from magnet.data.labelled_files import images_in
+from magnet.data.labelled_files import image_files, images_in, is_hidden
 from magnet.data.names import plain_name
 from magnet.errors import MagNetError, printable
 from magnet.images.label_files.blocks import Blocks
 from magnet.images.rasters.raster import Place
+from magnet.images.read import upright
 
-__all__ = ["Found", "Item", "WholeLabels", "check_faults", "image_of", "number_classes", "pair_masks", "unique_names"]
+__all__ = [
+    "Found",
+    "Item",
+    "WholeLabels",
+    "check_faults",
+    "image_of",
+    "number_classes",
+    "pair_masks",
+    "turn",
+    "turned_note",
+    "unique_names",
+]
 
 _NAMED = 4  # faults in a message
 _MOST_CLASSES = IGNORE_INDEX  # ids 0..254
@@ -75,6 +87,21 @@ class WholeLabels:
     def read(self, box: tuple[int, int, int, int]) -> np.ndarray:
         x0, y0, x1, y1 = box
         return self._make()[y0:y1, x0:x1]
+
+
+def turn(make: Callable[[], np.ndarray], orientation: int) -> np.ndarray:
+    """Labels drawn on an image as it is stored, turned as its EXIF tag turns it."""
+    return upright(make(), orientation)
+
+
+def turned_note(images: Sequence[Path]) -> list[str]:
+    """What to tell of images whose labels were turned."""
+    if not images:
+        return []
+    return [
+        f"{len(images)} images, as '{images[0]}', have an EXIF turn, and labels of the size that they have without: "
+        "these are turned as the image is"
+    ]
 
 
 def number_classes(names: Sequence[str], ignore: Collection[str]) -> tuple[list[str], dict[str, int]]:
@@ -145,6 +172,8 @@ def image_of(folder: Path, name: str) -> Path | None:
 def pair_masks(images: Path, masks: Path, suffix: str) -> tuple[list[tuple[str, Path, Path]], list[str]]:
     """Name, image and mask of all masks of a folder, and what to tell of images without a mask.
 
+    Where all masks lie in folders of it, images are looked for in folders of the same names: "a/b.png" is called "a_b".
+
     Args:
         images, masks: folders.
         suffix: what names of masks have beyond those of their images, as "_L".
@@ -152,7 +181,9 @@ def pair_masks(images: Path, masks: Path, suffix: str) -> tuple[list[tuple[str, 
     Raises:
         MagNetError: masks without an image, or none at all.
     """
-    of_images, of_masks = images_in(images), images_in(masks, suffix)
+    nested = masks.is_dir() and not image_files(masks)
+    of_images = _images_below(images, "") if nested else images_in(images)
+    of_masks = _images_below(masks, suffix) if nested else images_in(masks, suffix)
     if not of_masks:
         ending = f" whose names end in '{suffix}'" if suffix else ""
         raise MagNetError(
@@ -166,6 +197,21 @@ def pair_masks(images: Path, masks: Path, suffix: str) -> tuple[list[tuple[str, 
     left = len(of_images) - len(of_masks)
     notes = [f"{left} of {len(of_images)} images have no mask, and are left out"] if left else []
     return [(name, of_images[name], path) for name, path in of_masks.items()], notes
+
+
+def _images_below(folder: Path, suffix: str) -> dict[str, Path]:
+    """As :func:`images_in`, of a folder and all that are below it: by path and stem, joined by "_"."""
+    found: dict[str, Path] = {}
+    for inside in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir() and not is_hidden(path))]:
+        for stem, path in images_in(inside, suffix).items() if image_files(inside) else ():
+            name = "_".join([*inside.relative_to(folder).parts, stem])
+            check_faults(
+                [f"'{found[name]}' and '{path}' would both be '{name}'"] if name in found else [],
+                "images of different names",
+                "rename one of them",
+            )
+            found[name] = path
+    return found
 
 
 def check_faults(faults: Iterable[str], expected: str, mend: str) -> None:

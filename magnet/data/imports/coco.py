@@ -77,7 +77,8 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
     faults: list[str] = []
     contested = empty = nothing = 0
     owners: dict[Path, Any] = {}
-    called = unique_names((path for record in records if (path := image_of(images, str(record["file_name"])))), images)
+    paths = (image_of(images, str(record["file_name"])) for record in records)
+    called = unique_names((one for one in paths if one is not None), images)
     if not records:
         raise MagNetError(f"import: expected images in '{path}', got none; export the labels with their images")
     turned: list[Path] = []

@@ -564,6 +564,11 @@ def test_geojson_in_pixels_with_a_file_for_each_image(tmp_path: Path, capsys: py
     labels = np.full(SIZE, 255)
     labels[1:8, 1:10], labels[3:6, 3:6], labels[4, 4] = 0, 255, 1
     assert np.array_equal(labels_of(tmp_path / "out", "a"), labels)
+    image(tmp_path / "images" / "a.bmp")  # of the same stem
+    both = [*words[:5], tmp_path / "both", *words[6:]]
+    assert run(*both, "--property", "kind.name", "--ignore", "background") == 0
+    assert sorted(path.stem for path in (tmp_path / "both" / "labels").iterdir()) == ["a_bmp", "a_png", "b"]
+    (tmp_path / "images" / "a.bmp").unlink()
     (tmp_path / "b.geojson").unlink()
     assert run(*words, "--property", "kind.name", "--overwrite") == 1
     assert "has none in" in capsys.readouterr().err

@@ -60,6 +60,10 @@ class Net(nn.Module):
                 return {"aux": -logits, "out": logits}
             case "dict of logits":
                 return {"loss": mean, "logits": logits}
+            case "stacked in training":
+                return torch.stack([logits, -logits], dim=1) if self.training else logits
+            case "tuple in training":
+                return (logits, -logits) if self.training else logits
             case "object":
                 return Returned(logits)
             case "object of out":
@@ -116,3 +120,61 @@ def plain_probabilities(classes: Tensor, masks: Tensor) -> Tensor:
     """The definition, in float64: a sum over the queries, normalised at each pixel."""
     scores = torch.einsum("nqc,nqhw->nchw", classes.double().softmax(-1)[..., :-1], masks.double().sigmoid())
     return scores / scores.sum(dim=1, keepdim=True)
+
+
+class Random(Net):
+    """Something random that no state dict holds."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__(classes=classes)
+        self.register_buffer("factor", torch.randn(classes, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(images) * self.factor
+
+
+class Failing(Net):
+    """Fails as normalisation over one value does: in training alone."""
+
+    def forward(self, images: Tensor) -> Any:
+        if self.training:
+            raise ValueError("Expected more than 1 value per channel when training")
+        return super().forward(images)
+
+
+class Fuller(nn.Conv2d):
+    """State that is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3, 1)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: Any) -> None:
+        del state
+
+
+def leaving(classes: int = 3) -> Net:
+    raise SystemExit(3)
+
+
+def lazy(classes: int = 3) -> nn.Module:
+    return nn.LazyConv2d(classes, 3, padding=1)
+
+
+def without_values(classes: int = 3) -> nn.Module:
+    with torch.device("meta"):
+        return nn.Conv2d(3, classes, 1)
+
+
+def frozen(classes: int = 3) -> nn.Module:
+    return Net(classes=classes).requires_grad_(False)
+
+
+def program(classes: int = 3) -> Any:
+    return torch.jit.trace(nn.Sequential(seed_module(nn.Conv2d(3, classes, 1), "wrap.")), torch.zeros(1, 3, 16, 16))
+
+
+def sequential() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))

@@ -199,7 +199,13 @@ def _find_prefix(keys: Sequence[str], expected: Sequence[str]) -> str:
             found, best = prefix, count
         if len(prefix) < 32:
             frontier += [prefix + w for w in _WRAPPERS if any(key.startswith(prefix + w) for key in keys)]
-    return found
+    # of any name, as a training program's own, where it is in front of every one of the network's keys
+    expected = [key for key in expected if not key.endswith("num_batches_tracked")]  # which old files lack
+    likely = [
+        key.removesuffix(expected[0]) for key in keys if expected and best <= 0 and key.endswith(f".{expected[0]}")
+    ]
+    whole = [prefix for prefix in likely if all(prefix + key in present for key in expected)]
+    return whole[0] if len(whole) == 1 else found
 
 
 def load_official(path: str | os.PathLike[str], model: nn.Module, *, prefix: str | None = None) -> LoadReport:
@@ -209,7 +215,8 @@ def load_official(path: str | os.PathLike[str], model: nn.Module, *, prefix: str
         path: a plain state dict (.pth, .pt) or a .safetensors file. It is read without running code in it.
         model: from ``build_segmenter(...)`` or ``RefinementModule(...)``, with the checkpoint's number of classes.
         prefix: take only the keys that start with this, such as "refinement_models.1." in a file of several modules;
-            None: "module." and "model." are stripped where all the network's keys carry them.
+            None: "module." and "model." are stripped where all the network's keys carry them, and any other where it
+            is the only one.
 
     Returns:
         A :class:`LoadReport`. What belongs to a training wrapper ("loss.*", "criterion.*", anything outside the

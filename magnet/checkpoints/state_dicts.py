@@ -30,7 +30,7 @@ _PACKED = 20  # times that a file may grow when it is unpacked; torch.save packs
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read a state dict from a .safetensors file, or from a .pth / .pt file without running any code in it.
 
-    A dict that holds its state dict under "state_dict", "model_state_dict" or "model" is unwrapped.
+    A dict that holds its state dict under "state_dict", "model_state_dict" or "model", or only one, is unwrapped.
 
     Raises:
         MagNetError: the file is missing, truncated or corrupt, or holds something else than a state dict.
@@ -42,6 +42,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         check_file(path, "weights")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    raise MagNetError(
+                        f"weights: '{path}' is a TorchScript program, not a state dict; save one with "
+                        "torch.save(torch.jit.load(path).state_dict(), other_path)"
+                    )
                 size, whole = os.path.getsize(path), sum(entry.file_size for entry in archive.infolist())
                 if whole > _PACKED * size:
                     raise ValueError(f"it would take {whole} bytes, {_PACKED} times its size or more")
@@ -68,6 +73,14 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
             break
+    inside = [name for name, value in content.items() if _is_state(value)] if isinstance(content, Mapping) else []
+    if len(inside) == 1:  # under a name of the training program's own
+        content = content[inside[0]]
+    elif inside:
+        raise MagNetError(
+            f"weights: '{path}' holds several state dicts ({listed([str(name) for name in inside])}); save the one "
+            "that is meant as a file of its own"
+        )
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise MagNetError(
             f"weights: '{path}' should hold a state dict (names to tensors), but holds a {type(content).__name__}"
@@ -75,6 +88,10 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             + "; save one with torch.save(model.state_dict(), path)"
         )
     return {str(key): value for key, value in content.items()}
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(one, Tensor) for one in value.values())
 
 
 def _refused(path: str | os.PathLike[str]) -> str:

@@ -75,7 +75,7 @@ def _parser() -> Parser:
         help="a COCO JSON file; the folder of a VOC layout; a folder of colour masks; a "
         "GeoJSON file, or a folder with one for each image",
     )
-    add("--images", metavar="DIR", help="folder of the images (all but voc)")
+    add("--images", metavar="DIR", help="folder of the images (of voc: where JPEGImages has none)")
     add("--out", required=True, metavar="DIR", help="folder to write, made if it is not there")
     add("--ignore", metavar="NAMES", type=_names, default=[], help="comma-separated classes whose pixels are ignored")
     add("--split", choices=_SPLITS, help="put all images into this split; others can be imported beside it")
@@ -115,7 +115,7 @@ def _share(text: str) -> float:
 
 def _read(args: argparse.Namespace, source: Path) -> Found:
     if args.format == "voc":
-        return read_voc(source, ignore=args.ignore)
+        return read_voc(source, Path(args.images) if args.images else None, ignore=args.ignore)
     if not args.images:
         raise ArgumentError(
             f"--images: expected the folder of the images for {args.format}, got none; add --images DIR"

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -121,7 +122,27 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, (KeyError, IndexError, AttributeError, AssertionError)) or not text:
         text = f"{type(error).__name__}: {text}".rstrip(": ")  # no sentence for users: say what it is
     text = printable(text, 2000)
-    return text if _is_meant(error, text) else f"{text}; this is a bug in magnet: --debug shows the traceback to report"
+    if _is_meant(error, text):
+        return text
+    network, reason = _whose_network(error), text
+    if network:
+        return (
+            f"model: {network}, a network that is not this library's, failed ({reason}); mend its arguments, or how "
+            "it is wrapped (--debug shows the traceback)"
+        )
+    return f"{text}; this is a bug in magnet: --debug shows the traceback to report"
+
+
+def _whose_network(error: BaseException) -> str:
+    """The class of the wrapped network in whose own code an error arose; "" where it arose elsewhere."""
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__", ""))
+        if module == "magnet.networks.wrap" and frame.f_code.co_name == "forward":
+            found = type(frame.f_locals["self"].model).__name__
+        elif module.startswith(("magnet.", "magnet_kernels.")):  # its result was being read, or it is one of ours
+            found = ""
+    return found
 
 
 def _full_output() -> str:

@@ -53,6 +53,7 @@ __all__ = [
     "tell_outside",
     "unreadable",
     "unturned",
+    "upright",
 ]
 
 BACKGROUND = (0, 0, 0)  # under what is transparent
@@ -253,6 +254,13 @@ def unturned(pixels: np.ndarray, turned: int) -> np.ndarray:
     if swapped:
         pixels = pixels.swapaxes(0, 1)
     return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def upright(pixels: np.ndarray, turned: int) -> np.ndarray:
+    """Rows and columns as they are stored turned as an orientation tag says."""
+    swapped, rows, columns = _UNTURNED[turned]
+    pixels = pixels[:: -1 if rows else 1, :: -1 if columns else 1]
+    return np.ascontiguousarray(pixels.swapaxes(0, 1) if swapped else pixels)
 
 
 def flatten(image: Image.Image) -> np.ndarray:

@@ -84,9 +84,11 @@ def save_parts(
 ) -> None:
     """See :meth:`magnet.MagNet.save_pretrained`; ``looks`` are its class_names and colours, ``inputs`` its input's."""
     segmenter = networks.segmenter
-    if isinstance(segmenter, Segmenter) and (segmenter.num_classes is None or segmenter.activation == "auto"):
+    if isinstance(segmenter, Segmenter):
         assert settings.input_size is not None
-        networks.num_classes = segmenter.settle(settings.input_size)
+        if segmenter.num_classes is None or segmenter.activation == "auto":
+            networks.num_classes = segmenter.settle(settings.input_size)
+        segmenter.check_rebuilt(settings.input_size)
     config = {
         "format": _FORMAT,
         "segmenter": _named(segmenter),

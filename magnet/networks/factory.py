@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from magnet.checkpoints.errors import listed
 from magnet.errors import ArgumentError, MagNetError, printable, shown
 
 __all__ = ["call_factory", "check_args", "check_factory", "check_trust", "find_factory", "without_weights"]
@@ -20,6 +22,13 @@ _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*
 # arguments by which libraries load weights of their own, which one that is given weights must not do: it might download
 _WEIGHTS = ("weights", "weights_backbone", "backbone_weights", "encoder_weights")
 _PRETRAINED = ("pretrained", "pretrained_backbone", "use_pretrained_backbone")
+
+_LAZY, _META, _OTHER = "lazy layers, whose sizes are open", "tensors without values", "state that is no tensor"
+_KEPT = {  # what of a network's state a file of weights cannot hold, and what mends it
+    _LAZY: "sizes, or call it once",
+    _META: "its weights, on the CPU",
+    _OTHER: "tensors alone, as buffers",
+}
 
 
 def check_factory(name: Any) -> str:
@@ -88,7 +97,7 @@ def find_factory(name: str) -> Callable[..., Any]:
     module, _, attributes = check_factory(name).partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:  # whatever somebody's module raises
+    except (Exception, SystemExit) as error:  # whatever somebody's module raises
         top = module.partition(".")[0]
         fix = f"install the package that has '{top}'" if isinstance(error, ModuleNotFoundError) else "mend that first"
         raise MagNetError(
@@ -106,11 +115,11 @@ def call_factory(name: str, factory: Callable[..., Any], args: Mapping[str, Any]
     """The network that a factory makes, in single precision.
 
     Raises:
-        MagNetError: it raises, or makes no module.
+        MagNetError: it raises, or makes no module, or one whose state a file of weights cannot hold.
     """
     try:
         network = factory(**args)
-    except Exception as error:  # of any kind: it is code of somebody else
+    except (Exception, SystemExit) as error:  # of any kind: it is code of somebody else
         raise MagNetError(
             f"args: {name} could not build a network of {shown(dict(args))} ({_reason(error)}); mend the arguments"
         ) from error
@@ -119,7 +128,26 @@ def call_factory(name: str, factory: Callable[..., Any], args: Mapping[str, Any]
             f"factory: expected {name} to return a torch.nn.Module, got {type(network).__name__}; name a class of a "
             "network, or a function that returns one"
         )
+    for state, keys in _not_to_keep(network).items():
+        if keys:
+            raise MagNetError(
+                f"factory: expected {name} to return a network with its weights as plain tensors, got {state} "
+                f"({listed(keys)}); let a function of yours build it with {_KEPT[state]}, and name that"
+            )
     return network.float()
+
+
+def _not_to_keep(network: nn.Module) -> dict[str, list[str]]:
+    """Keys of the state that a file of weights cannot hold, by what they are."""
+    found: dict[str, list[str]] = {kind: [] for kind in _KEPT}
+    for key, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            found[_OTHER].append(key)
+        elif is_lazy(value):
+            found[_LAZY].append(key)
+        elif value.is_meta:
+            found[_META].append(key)
+    return found
 
 
 def without_weights(factory: Callable[..., Any] | None, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from magnet.checkpoints.errors import listed
 from magnet.checkpoints.fit import load_state, match_official
@@ -26,6 +27,7 @@ __all__ = ["Segmenter", "check_options"]
 _LOG = logging.getLogger("magnet")
 _OPTIONS = {"output": "auto", "divisor": 1, "binary": False, "activation": "auto", "aux": None}  # mean and std beside
 _SPEC = ("factory", "args", "wrap")
+_ANOTHER_SEED = 0x5EED  # than the one that anyone built a network with
 
 
 class Segmenter(WrappedSegmenter):
@@ -116,13 +118,10 @@ class Segmenter(WrappedSegmenter):
         Raises:
             MagNetError: the network does not take such images, or returns no logits.
         """
-        weight = next(self.parameters(), torch.empty(0))
-        noise = torch.randn(1, self.in_channels, *size, generator=torch.Generator().manual_seed(0))
-        training = [module for module in self.modules() if module.training]
-        self.eval()
+        noise = self._noise(size)
         try:
-            with torch.no_grad():
-                logits = self(noise.to(weight.device, weight.dtype))
+            with _at_rest(self), torch.no_grad():
+                logits = self(noise)
         except Exception as error:  # of any kind: it is code of somebody else
             reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())}", 600)
             raise MagNetError(
@@ -130,29 +129,64 @@ class Segmenter(WrappedSegmenter):
                 "args how many channels they have, and in wrap by what their sides are to be divisible (divisor), or "
                 "what to take of the result (output)"
             ) from error
-        finally:
-            for module in training:
-                module.training = True
         self.num_classes = logits.shape[1]
         return self.num_classes
 
     def spec(self) -> dict[str, Any]:
         """What builds this network again, for JSON: factory, args and wrap; its weights are to be loaded then.
 
-        Raises:
-            MagNetError: without the arguments that load weights it is another network.
+        :meth:`check_rebuilt` says whether it does.
         """
-        make = find_factory(self.factory)
-        args = _quiet(make, self.args)
-        if args != self.args and _shapes(_build(self.factory, make, args)) != _shapes(self.model):
-            loads = ", ".join(name for name in args if name not in self.args or args[name] != self.args[name])
-            raise MagNetError(
-                f"segmenter: {self.factory} makes another network without what loads its weights ({loads}), so a "
-                "folder could not say how to build it again; say in args what that implies, as the number of classes"
-            )
+        args = _quiet(find_factory(self.factory), self.args)
         changed = {name: getattr(self, name) for name, plain in _OPTIONS.items() if getattr(self, name) != plain}
         given = {name: self._wrap[name] for name in ("mean", "std") if name in self._wrap}
         return {"factory": self.factory, "args": args, "wrap": {**changed, **given}}
+
+    def check_rebuilt(self, size: tuple[int, int]) -> None:
+        """Build the network again as a folder would, and compare the two on noise of ``size`` (H, W).
+
+        Raises:
+            MagNetError: the other one has other weights, or with the same gives other results.
+        """
+        make = find_factory(self.factory)
+        args = _quiet(make, self.args)
+        with torch.random.fork_rng():  # the caller's numbers go on as they were
+            torch.manual_seed(_ANOTHER_SEED)
+            other = _build(self.factory, make, args)
+        if _shapes(other) != _shapes(self.model):
+            loads = ", ".join(name for name in args if name not in self.args or args[name] != self.args[name])
+            if loads:
+                raise MagNetError(
+                    f"factory: {self.factory} makes another network without what loads its weights ({loads}), so a "
+                    "folder could not say how to build it again; say in args what that implies, as the number of "
+                    "classes"
+                )
+            raise MagNetError(
+                f"factory: {self.factory} makes a network of other layers than this one, so a folder could not say "
+                "how to build it again; let a function of yours make the changes, and name that as the factory"
+            )
+        load_state(other, self.model.state_dict(), source=self.factory)
+        weight = next(self.parameters(), torch.empty(0))
+        noise = self._noise(size)
+        with _at_rest(self), torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            first, again = self(noise), self(noise)
+            self.model, own = other.to(weight.device, weight.dtype).eval(), self.model
+            try:
+                found = self(noise)
+            finally:
+                self.model = own
+        least = (1e-3 if weight.dtype == torch.float32 else 1e-2) * float(first.abs().max())
+        if float((first - again).abs().max()) <= least < float((first - found).abs().max()):
+            raise MagNetError(
+                f"factory: {self.factory} makes a network that gives other results with the same weights, so a "
+                "folder of it would not be this model: something random, or set from outside, is not in its state "
+                "dict; register it as a buffer that is saved (persistent), or say it in args"
+            )
+
+    def _noise(self, size: tuple[int, int]) -> Tensor:
+        weight = next(self.parameters(), torch.empty(0))
+        noise = torch.randn(1, self.in_channels, *size, generator=torch.Generator().manual_seed(0))
+        return noise.to(weight.device, weight.dtype)
 
     @classmethod
     def from_spec(cls, spec: Any, *, channels: int, num_classes: int) -> Segmenter:
@@ -201,6 +235,18 @@ def check_options(wrap: Any, channels: int) -> dict[str, Any]:
     return options
 
 
+@contextlib.contextmanager
+def _at_rest(network: nn.Module) -> Iterator[None]:
+    """While entered, all of a network is in evaluation mode."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 @cache
 def _tell(path: str, anew: tuple[str, ...]) -> None:
     """Warn of layers that start anew; once, however often a run builds its network."""
@@ -231,7 +277,9 @@ def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 def _load(network: nn.Module, path: Path, *, strict: bool) -> tuple[str, ...]:
     """Copy a file of weights into a network; returns the keys of other shapes, which are left out unless ``strict``."""
     state, report = match_official(path, network)
-    anew = () if strict or report.missing or report.unexpected else tuple(report.mismatched)
+    counters = {key: value for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")}
+    missing = {*report.missing} - {*counters}  # those of old files, which change no result, start from the network's
+    anew = () if strict or missing or report.unexpected else tuple(report.mismatched)
     left = {key: value for key, value in network.state_dict().items() if key in anew}
-    load_state(network, {**state, **left}, source=path)
+    load_state(network, {**counters, **state, **left}, source=path)
     return anew

@@ -43,8 +43,9 @@ def wrap(
 
     What the network returns is told apart by its form, not by its class: logits (N, C, h, w) as a tensor, in a mapping
     with "out" or "logits", or in an object with ``.logits`` or ``.out``; mask classification, a mapping or object with
-    ``class_queries_logits`` (N, Q, C + 1) and ``masks_queries_logits`` (N, Q, h, w); or the first of these in a tuple
-    or list. Maps of another size than the network's input are resized to it bilinearly.
+    ``class_queries_logits`` (N, Q, C + 1) and ``masks_queries_logits`` (N, Q, h, w); the first of maps that are stacked
+    as (N, S, C, h, w), as deep supervision returns them in training; or the first of these in a tuple or list. Maps of
+    another size than the network's input are resized to it bilinearly.
 
     Args:
         model: called with images (N, channels, H, W); its parameters are shared, not copied.
@@ -212,6 +213,11 @@ class WrappedSegmenter(nn.Module):
             if not isinstance(result, Tensor) and hasattr(result, key):
                 return getattr(result, key)
         elif isinstance(key, int):
+            alone = argument == "output" and key == 0 and self.aux is not None
+            if alone and isinstance(result, Tensor) and result.ndim == 4:
+                return result  # the auxiliary one is there in training only
+            if isinstance(result, Tensor) and result.ndim == 5 and -result.shape[1] <= key < result.shape[1]:
+                return result[:, key]
             if isinstance(result, (tuple, list)):
                 if -len(result) <= key < len(result):
                     return result[key]
@@ -370,6 +376,11 @@ def _get(result: Any, name: str) -> Any:
     return getattr(result, name, None)
 
 
+def _first(value: Any) -> Any:
+    """Of maps stacked as (N, S, C, h, w), as by deep supervision in training, those of full detail, the first."""
+    return value[:, 0] if isinstance(value, Tensor) and value.ndim == 5 and value.shape[1] else value
+
+
 def _is_map(value: Any, batch: int) -> bool:
     """Whether ``value`` is (N, C, h, w) floats, C, h and w at least 1."""
     return (
@@ -395,12 +406,13 @@ def _is_classes(value: Any, masks: Tensor) -> bool:
 def _find(result: Any, batch: int) -> tuple[Tensor, Tensor | None] | None:
     """Logits and None, or the queries' masks and classes; None where ``result`` holds neither."""
     if isinstance(result, Tensor):
+        result = _first(result)
         return (result, None) if _is_map(result, batch) else None
     classes, masks = (_get(result, name) for name in _QUERIES)
     if masks is not None:
         return (masks, classes) if _is_map(masks, batch) and _is_classes(classes, masks) else None
     for name in _LOGITS:
-        value = _get(result, name)
+        value = _first(_get(result, name))
         if _is_map(value, batch):
             return value, None
     if isinstance(result, (tuple, list)):

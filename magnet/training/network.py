@@ -104,6 +104,16 @@ def check_network(config: TrainConfig, dataset: Dataset) -> None:
     network = new_network(config, dataset, tell=False) if stage.train else finished_network(config, dataset)
     if stage.encoder:
         _try_size(network, config)
+    if isinstance(network, Segmenter):
+        try:
+            network.check_rebuilt(config.input_size)
+        except MagNetError as error:
+            raise ArgumentError(f"segmenter.{error}") from error
+    if stage.train and not any(weight.requires_grad for weight in network.parameters()):
+        raise ArgumentError(
+            "segmenter.train: expected a network with weights to train, got one whose weights are all frozen, or that "
+            "has none; set train to false, or let the factory leave requires_grad on"
+        )
     if not is_main() or not isinstance(network, Segmenter):
         return
     told = compare_names(network.class_names, dataset.class_names, "segmenter.weights", "the data")

@@ -96,7 +96,8 @@ class Average:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.network = copy.deepcopy(network).eval().requires_grad_(False) if decay > 0 else network
+        with torch.no_grad():  # a copy of a TorchScript program is computed
+            self.network = copy.deepcopy(network).eval().requires_grad_(False) if decay > 0 else network
         self.updates = 0
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from magnet.cli.main import main
 from magnet.data import DataFolder
@@ -200,6 +200,20 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"images": [{"id": i, "file_name": f"{i}/a.png"} for i in (0, 1)], "annotations": []},
         "a.png' would be the image 0 and the image 1",
     ),
+    "two images of one id": (
+        {"images": [{"id": 0, "file_name": name} for name in ("a.png", "c.png")], "annotations": []},
+        "each image of",
+    ),
+    "two classes of one id": ({"categories": [{"id": 7, "name": "a"}, {"id": 7, "name": "b"}]}, "2 have the id 7"),
+    "no images": ({"images": [], "annotations": []}, "expected images in"),
+    "an id that is a list": (
+        {"annotations": [{"id": 5, "image_id": [1], "category_id": 7}]},
+        "is none (image_id [1] in its annotations)",
+    ),
+    "corners without lists": (
+        {"annotations": [{"id": 5, "image_id": 0, "category_id": 7, "segmentation": [1, 1, 9, 1, 1, 9]}]},
+        "expected lists of x and y in turn",
+    ),
     "a class twice": ({"categories": [{"id": 7, "name": "a b"}, {"id": 3, "name": "A_b"}]}, "twice"),
     "no categories": ({"categories": None}, "expected COCO JSON"),
 }
@@ -221,6 +235,75 @@ def test_names_that_no_list_can_hold(tmp_path: Path, name: str, capsys: pytest.C
     assert run("coco", source, "--images", tmp_path / "images", "--out", tmp_path / "out") == 1
     assert "expected names of images that a list can hold" in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_images_that_differ_by_their_suffix_alone(tmp_path: Path) -> None:
+    """And sizes that a tool does not know, and names that are addresses."""
+    image(tmp_path / "images" / "a.bmp")
+    names = ["a.png", "/data/local-files/?d=a.bmp", "http://host/deep/b.png?v=1", "%63.png"]
+    images = [{"id": i, "file_name": name, "height": None, "width": 0} for i, name in enumerate(names)]
+    image(tmp_path / "images" / "b.png")
+    source = coco(tmp_path, images=images)
+    assert run("coco", source, "--images", tmp_path / "images", "--out", tmp_path / "out", "--split", "train") in (0, 1)
+    found = sorted(path.name for path in (tmp_path / "out" / "images").iterdir())
+    assert found == ["a_bmp.bmp", "a_png.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_labels_drawn_on_an_image_as_it_is_stored(
+    tmp_path: Path, turned: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are turned as it is; where sizes do not tell, labels are of the upright image, as browsers show it."""
+    source = coco(tmp_path)
+    stored = np.zeros((*SIZE, 3), np.uint8)
+    stored[masked()] = 255
+    tag = Image.Exif()
+    tag[0x112] = turned
+    Image.fromarray(stored).save(tmp_path / "images" / "a.png", exif=tag)
+    content = json.loads(source.read_text())
+    content["annotations"][0] |= {"segmentation": {"size": SIZE, "counts": COMPRESSED}}
+    source.write_text(json.dumps(content))
+    assert run("coco", source, "--images", tmp_path / "images", "--out", tmp_path / "out", "--split", "train") in (0, 1)
+    labels = labels_of(tmp_path / "out", "a")
+    seen = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "images" / "a.png")))[..., 0] > 0
+    assert labels.shape == seen.shape
+    if turned in (1, *range(5, 9)):
+        assert np.array_equal(labels == 2, seen)
+    else:
+        assert np.array_equal(labels == 2, masked())
+    assert ("turned as the image is" in capsys.readouterr().out) == (turned >= 5)
+
+
+def test_masks_of_an_image_as_it_is_stored(tmp_path: Path) -> None:
+    tag = Image.Exif()
+    tag[0x112] = 6
+    stored = np.where(masked()[..., None], [[[250, 0, 0]]], 0).astype(np.uint8)
+    for folder, kind in (("images", {"exif": tag}), ("masks", {})):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(stored).save(tmp_path / folder / "a.png", **kind)
+    (tmp_path / "t.txt").write_text("0 0 0 rest\n250 0 0 car\n")
+    words = ("colours", tmp_path / "masks", "--images", tmp_path / "images", "--colours", tmp_path / "t.txt")
+    assert run(*words, "--out", tmp_path / "out", "--split", "train") == 0
+    seen = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "images" / "a.png")))[..., 0] > 0
+    assert np.array_equal(labels_of(tmp_path / "out", "a") == 1, seen) and seen.shape == SIZE[::-1]
+
+
+def test_annotations_and_categories_that_hold_nothing_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = [[50.0, 50.0, 60.0, 50.0, 60.0, 60.0]]
+    source = coco(tmp_path)
+    content = json.loads(source.read_text())
+    content["annotations"] += [{"id": 9, "image_id": 2, "category_id": 7, "segmentation": outside}]
+    content["categories"] += [{"id": 0, "name": "things"}]
+    source.write_text(json.dumps(content))
+    words = ("coco", source, "--images", tmp_path / "images", "--split", "train")
+    assert run(*words, "--out", tmp_path / "out") == 1
+    told = capsys.readouterr().out
+    assert "1 annotations hold no pixel" in told and "no annotation is of things; where that is no class" in told
+    assert run(*words, "--out", tmp_path / "other", "--ignore", "things") in (0, 1)
+    assert "no annotation is of" not in capsys.readouterr().out
+    assert "things" not in (tmp_path / "other" / "classes.txt").read_text()
 
 
 def test_no_name_leads_out_of_the_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,6 +367,27 @@ def test_voc_as_cvat_exports_it(tmp_path: Path) -> None:
     assert np.array_equal(labels_of(tmp_path / "out", "a"), np.select([values == 15, values == 1], [1, 2], 0))
 
 
+def test_voc_of_images_in_folders_and_elsewhere(tmp_path: Path) -> None:
+    """As CVAT exports them of a server's folders, with images or without."""
+    root = tmp_path / "voc"
+    values = voc(root, border=False)
+    lists = root / "ImageSets" / "Segmentation"
+    for kind in ("JPEGImages", "SegmentationClass"):
+        (root / kind / "day 1").mkdir()
+        for path in [path for path in (root / kind).iterdir() if path.is_file()]:
+            path.rename(root / kind / "day 1" / path.name)
+    names = [path.stem for path in (root / "SegmentationClass" / "day 1").iterdir()]
+    for path in lists.iterdir():
+        path.unlink()
+    (lists / "train.txt").write_text("".join(f"day 1/{name}\n" for name in names))
+    (root / "JPEGImages").rename(tmp_path / "photos")
+    assert run("voc", root, "--out", tmp_path / "out") == 2  # no images
+    assert run("voc", root, "--images", tmp_path / "photos", "--out", tmp_path / "out", "--split", "train") in (0, 1)
+    assert np.array_equal(labels_of(tmp_path / "out", "day 1_a"), np.select([values == 15, values == 1], [15, 1], 0))
+    assert run("voc", root, "--images", tmp_path / "photos", "--out", tmp_path / "lists") in (0, 1)
+    assert (tmp_path / "lists" / "train.txt").read_text().split("\n")[0].startswith("day 1_")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -292,6 +396,9 @@ def test_voc_as_cvat_exports_it(tmp_path: Path) -> None:
         "# R G B\n#0a141e wide road\n\n#FF0000 car\n",
         "wide road:10,20,30::\ncar:255,0,0:parts:actions\n",
         "wide road\t10\t20\t30\ncar\t255\t0\t0\n",
+        "10 20 30 255 wide road\n255 0 0 255 car\n",
+        "wide road,10,20,30,255\ncar,255,0,0,255\n",
+        "#0a141eff wide road\n#FF0000FF car\n",
     ],
 )
 def test_tables_of_colours(tmp_path: Path, text: str) -> None:
@@ -302,7 +409,16 @@ def test_tables_of_colours(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["1 2 3 a\n1 2 3 b\n", "1 2 3 a\n4 5 6 a\n", "1 2 300 a\n", "1 2 a\n", "1 2 3 a\n", "", "0 1 2 3 a\n1 1 1 b\n"],
+    [
+        "1 2 3 a\n1 2 3 b\n",
+        "1 2 3 a\n4 5 6 a\n",
+        "1 2 300 a\n",
+        "1 2 a\n",
+        "1 2 3 a\n",
+        "",
+        "0 1 2 3 a\n1 1 1 b\n",
+        "0 0 0 0\n9 9 9 1\n",
+    ],
 )
 def test_tables_that_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.txt").write_text(text)
@@ -448,6 +564,11 @@ def test_geojson_in_pixels_with_a_file_for_each_image(tmp_path: Path, capsys: py
     labels = np.full(SIZE, 255)
     labels[1:8, 1:10], labels[3:6, 3:6], labels[4, 4] = 0, 255, 1
     assert np.array_equal(labels_of(tmp_path / "out", "a"), labels)
+    image(tmp_path / "images" / "a.bmp")  # of the same stem
+    both = [*words[:5], tmp_path / "both", *words[6:]]
+    assert run(*both, "--property", "kind.name", "--ignore", "background") == 0
+    assert sorted(path.stem for path in (tmp_path / "both" / "labels").iterdir()) == ["a_bmp", "a_png", "b"]
+    (tmp_path / "images" / "a.bmp").unlink()
     (tmp_path / "b.geojson").unlink()
     assert run(*words, "--property", "kind.name", "--overwrite") == 1
     assert "has none in" in capsys.readouterr().err

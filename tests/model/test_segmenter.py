@@ -167,7 +167,7 @@ def test_a_folder_loads_no_weights_of_its_own(tmp_path: Path) -> None:
 
 def test_what_weights_imply_must_be_said(tmp_path: Path) -> None:
     model = model_of(magnet.Segmenter("wrapped:implying"), classes=5)
-    with pytest.raises(MagNetError, match=r"^segmenter: wrapped:implying makes another network without .*\(weights\)"):
+    with pytest.raises(MagNetError, match=r"^factory: wrapped:implying makes another network without .*\(weights\)"):
         model.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model" / "config.json").exists()
     model_of(magnet.Segmenter("wrapped:implying", {"classes": 5}), classes=5).save_pretrained(tmp_path / "model")
@@ -221,3 +221,53 @@ def test_it_is_a_module_as_any_other() -> None:
     segmenter = magnet.Segmenter("wrapped:Net", {"classes": 3})
     for other in (copy.deepcopy(segmenter), pickle.loads(pickle.dumps(segmenter))):
         assert torch.equal(other(images_of(8, 8)), segmenter(images_of(8, 8))) and other.spec() == segmenter.spec()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("leaving", r"args: wrapped:leaving could not build .*SystemExit: 3"),
+        ("lazy", r"factory: .* got lazy layers, whose sizes are open \(weight, bias\)"),
+        ("without_values", r"factory: .* got tensors without values \(weight, bias\)"),
+        ("Fuller", r"factory: .* got state that is no tensor \(_extra_state\)"),
+    ],
+)
+def test_networks_that_no_folder_could_hold(name: str, message: str) -> None:
+    with pytest.raises(MagNetError, match=message):
+        magnet.Segmenter(f"wrapped:{name}")
+
+
+def test_a_network_that_its_weights_do_not_make_is_not_saved(tmp_path: Path) -> None:
+    """A folder of it would give other labels, without a word."""
+    with pytest.raises(MagNetError, match=r"factory: wrapped:Random .* other results with the same weights"):
+        model_of(magnet.Segmenter("wrapped:Random")).save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    changed = magnet.Segmenter("wrapped:Net")
+    changed.model.conv = torch.nn.Conv2d(3, 3, 1)
+    with pytest.raises(MagNetError, match=r"factory: wrapped:Net makes a network of other layers"):
+        model_of(changed).save_pretrained(tmp_path / "model")
+    model = model_of(magnet.Segmenter("wrapped:Net"))
+    before = torch.get_rng_state()
+    model.save_pretrained(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), before)  # the caller's random numbers are not touched
+
+
+@pytest.mark.parametrize("prefix", ["net.", "_orig_mod.", "module.segmentor."])
+@pytest.mark.parametrize("inside", [None, "params"])
+def test_weights_under_a_name_of_their_training_program(prefix: str, inside: str | None, tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    torch.nn.init.ones_(network[0].weight)
+    state = {prefix + key: value for key, value in network.state_dict().items() if "num_batches" not in key}
+    torch.save({inside: state, "epoch": 3} if inside else state, tmp_path / "w.pth")
+    segmenter = magnet.Segmenter("wrapped:sequential", weights=tmp_path / "w.pth")
+    assert torch.equal(segmenter.model[0].weight, network[0].weight)
+
+
+def test_files_that_are_no_state_dict_say_what_they_are(tmp_path: Path) -> None:
+    state = Net().state_dict()
+    torch.save({"generator": state, "critic": state}, tmp_path / "two.pth")
+    with pytest.raises(MagNetError, match=r"several state dicts \(generator, critic\)"):
+        magnet.Segmenter("wrapped:Net", weights=tmp_path / "two.pth")
+    wrapped.program().save(tmp_path / "program.pt")
+    with pytest.raises(MagNetError, match="is a TorchScript program"):
+        magnet.Segmenter("wrapped:Net", weights=tmp_path / "program.pt")

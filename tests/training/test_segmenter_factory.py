@@ -257,3 +257,33 @@ def test_keys_of_args_are_anyones(tmp_path: Path) -> None:
     assert segmenter.wrap.options() == {
         "output": 1, "mean": None, "std": [0.5] * 3, "divisor": 32, "aux": "aux", "binary": False, "activation": "auto",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["stacked in training", "tuple in training"])
+def test_outputs_that_are_there_in_training_alone(form: str, data: Path, tmp_path: Path) -> None:
+    keys = {"segmenter.args": f"{{classes: 2, form: {form}}}", "segmenter.wrap": "{output: 0, aux: 1}"}
+    assert cli.main(words(data, tmp_path, "--trust", **keys)) == 0
+    assert MagNet.from_pretrained(tmp_path / "tiny" / "model", trust=True).num_classes == 2
+
+
+def test_a_torchscript_program_is_trained(data: Path, tmp_path: Path) -> None:
+    keys = {"segmenter.factory": "wrapped:program", "segmenter.args": "{classes: 2}"}
+    assert cli.main(words(data, tmp_path, "--trust", **keys)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("frozen", 2, "segmenter.train: expected a network with weights to train"),
+        ("Random", 2, "segmenter.factory: wrapped:Random makes a network that gives other results"),
+        ("leaving", 2, "segmenter.args: wrapped:leaving could not build a network"),
+        ("Failing", 1, "model: Failing, a network that is not this library's, failed (Expected more than 1 value"),
+    ],
+)
+def test_networks_that_cannot_be_trained_say_why(
+    name: str, code: int, message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"segmenter.factory": f"wrapped:{name}", "segmenter.args": "{classes: 2}"}
+    assert cli.main(words(data, tmp_path, "--trust", **keys)) == code
+    told = capsys.readouterr().err
+    assert message in told and "a bug in magnet" not in told

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from magnet.bounds import Size
-from magnet.data.imports.found import Found, Item, WholeLabels, check_faults, image_of, number_classes
+from magnet.data.imports.found import (
+    Found,
+    Item,
+    WholeLabels,
+    check_faults,
+    image_of,
+    number_classes,
+    turn,
+    turned_note,
+    unique_names,
+)
 from magnet.data.imports.shapes import Drawing, Order, Outline, Runs, Shape, read_runs
 from magnet.data.names import plain_name
-from magnet.data.sizes import image_size
+from magnet.data.sizes import image_head, image_size
 from magnet.errors import MagNetError, printable, shown
 from magnet.files.reading import parse_json, read_bytes
 from magnet.images.opening import failures
@@ -41,6 +51,13 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
             are of no image or category.
     """
     content = _parsed(path)
+    for key, told in (("categories", "class"), ("images", "image")):  # one of two would get what is the other's
+        counts = Counter(one["id"] for one in content[key])
+        check_faults(
+            (f"{count} have the id {shown(number)}" for number, count in counts.items() if count > 1),
+            f"each {told} of '{path}' to have an id of its own",
+            "export the file anew, each image once",
+        )
     categories = {int(one["id"]): str(one["name"]) for one in sorted(content["categories"], key=lambda c: int(c["id"]))}
     others = [name for name in categories.values() if plain_name(name) != plain_name(background)]
     names, ids = number_classes([background, *others], ignore)
@@ -58,29 +75,54 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
     )  # fmt: skip
     items: list[Item] = []
     faults: list[str] = []
-    contested = empty = 0
+    contested = empty = nothing = 0
     owners: dict[Path, Any] = {}
-    stems = Counter(PurePosixPath(str(record["file_name"]).replace("\\", "/")).stem for record in records)
+    paths = (image_of(images, str(record["file_name"])) for record in records)
+    called = unique_names((one for one in paths if one is not None), images)
+    if not records:
+        raise MagNetError(f"import: expected images in '{path}', got none; export the labels with their images")
+    turned: list[Path] = []
     for record in records:
-        found, size = _image(record, images, faults)
+        found, size, stored = _image(record, images, faults)
         if found is None:
             continue
         if owners.setdefault(found, record["id"]) != record["id"]:  # of two folders that --images does not have
             faults.append(f"'{found}' would be the image {shown(owners[found])} and the image {shown(record['id'])}")
             continue
         owned = of_images[record["id"]]
-        contested += _draw(owned, numbers, size, ids[background], order, faults)[1]
+        _, over, none = _draw(owned, numbers, stored, ids[background], order, faults)
+        contested, nothing = contested + over, nothing + none
         empty += not owned
         # drawn anew where it is written: all shapes of a large data set would not fit into memory
-        labels = WholeLabels(size, partial(_labels, owned, numbers, size, ids[background], order))
-        items.append(Item(_name(str(record["file_name"]), stems), found, path, labels))
+        make = partial(_labels, owned, numbers, stored, ids[background], order)
+        if stored != size:
+            turned.append(found)
+            make = partial(turn, make, image_head(found)[1])
+        items.append(Item(called[found], found, path, WholeLabels(size, make)))
     check_faults(faults, f"images and outlines for all of '{path}'", "mend the source, or check --images")
     notes = []
     if contested:
         notes.append(f"{contested} pixels lie in annotations of several classes: the {order} one is on top (--overlap)")
     if empty:
         notes.append(f"{empty} of {len(items)} images have no annotation: all of them is {background}")
+    if nothing:
+        notes.append(f"{nothing} annotations hold no pixel: they lie outside of their image, or are too small")
+    notes += turned_note(turned)
+    notes += _unused(content["annotations"], categories, background, ignore)
     return Found(names, bool(ignore), items, notes=notes)
+
+
+def _unused(
+    annotations: Sequence[Mapping[str, Any]], categories: Mapping[int, str], background: str, ignore: Collection[str]
+) -> list[str]:
+    """What to tell of categories that no annotation is of, as the one that Roboflow puts above all others."""
+    used = {int(one["category_id"]) for one in annotations}
+    known = {plain_name(name) for name in (background, *ignore)}
+    names = [name for key, name in categories.items() if key not in used and plain_name(name) not in known]
+    if not names:
+        return []
+    told = ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [f"no annotation is of {told}; where that is no class, --ignore leaves it out"]
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -93,6 +135,8 @@ def _parsed(path: Path) -> dict[str, Any]:
             for one in content[key]:
                 for name in inside:
                     one[name]
+                    if name.endswith("id") and not isinstance(one[name], int | float | str):
+                        raise ValueError(f"{name} {shown(one[name])} in its {key}")
         return content  # type: ignore[no-any-return]
     except (ValueError, KeyError, TypeError) as error:
         told = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -102,21 +146,26 @@ def _parsed(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _image(record: Mapping[str, Any], folder: Path, faults: list[str]) -> tuple[Path | None, Size]:
-    """The file of an image, and its (H, W)."""
+def _image(record: Mapping[str, Any], folder: Path, faults: list[str]) -> tuple[Path | None, Size, Size]:
+    """The file of an image, its (H, W) upright, and that of its labels: another one where they were drawn on it as it
+    is stored, before its EXIF turn."""
     name = str(record["file_name"])
     path = image_of(folder, name)
     if path is None:
         faults.append(f"'{printable(name)}' is not in '{folder}'")
-        return None, (1, 1)
-    size = image_size(path)
-    if "height" in record and "width" in record and (record["height"], record["width"]) != size:
-        faults.append(
-            f"'{path}' is {size[0]}x{size[1]} (HxW), and {shown(record['height'])}x{shown(record['width'])} in the "
-            "labels"
-        )
-        return None, size
-    return path, size
+        return None, (1, 1), (1, 1)
+    size, stored = image_size(path), image_size(path, upright=False)
+    told = record.get("height"), record.get("width")
+    if not all(told):  # Label Studio does not always know
+        return path, size, size
+    try:
+        meant = int(told[0]), int(told[1])  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        meant = (0, 0)
+    if meant not in (size, stored):
+        faults.append(f"'{path}' is {size[0]}x{size[1]} (HxW), and {shown(told[0])}x{shown(told[1])} in the labels")
+        return None, size, size
+    return path, size, size if meant == size else stored
 
 
 def _draw(
@@ -126,10 +175,19 @@ def _draw(
     background: int,
     order: Order,
     faults: list[str],
-) -> tuple[np.ndarray, int]:
-    """As :meth:`Drawing.draw`, of all of an image."""
+) -> tuple[np.ndarray, int, int]:
+    """As :meth:`Drawing.draw`, of all of an image; and how many annotations hold no pixel of it."""
+    before = len(faults)
     shapes = [shape for one in annotations if (shape := _shape(one, numbers, size, faults))]
-    return Drawing(size, shapes, background, order).draw((0, 0, size[1], size[0]))
+    whole = (0, 0, size[1], size[0])
+    nothing = len(annotations) - len(shapes) - (len(faults) - before) + sum(_is_outside(one, size) for one in shapes)
+    return *Drawing(size, shapes, background, order).draw(whole), nothing
+
+
+def _is_outside(shape: Shape, size: Size) -> bool:
+    x0, y0, x1, y1 = shape.bounds
+    empty = x0 >= x1 or y0 >= y1 or (isinstance(shape, Runs) and shape.area == 0)
+    return empty or x0 >= size[1] or y0 >= size[0] or x1 <= 0 or y1 <= 0
 
 
 def _labels(
@@ -157,6 +215,8 @@ def _shape(one: Mapping[str, Any], numbers: Mapping[int, int], size: Size, fault
             return Runs(number, size, lengths)
         if not found:
             raise ValueError("an outline, got a box alone" if one.get("bbox") else "an outline, got none")
+        if not isinstance(found, list) or any(not isinstance(part, list) or len(part) % 2 for part in found):
+            raise ValueError(f"lists of x and y in turn, one for each polygon, got {shown(found)}")
         rings = [np.array(part, np.float64).reshape(-1, 2) for part in found]
         if not all(np.isfinite(ring).all() for ring in rings):
             raise ValueError("numbers as corners")
@@ -165,9 +225,3 @@ def _shape(one: Mapping[str, Any], numbers: Mapping[int, int], size: Size, fault
     except (KeyError, TypeError, ValueError, UnicodeEncodeError, OverflowError) as error:
         faults.append(f"{told}: expected {error}")
         return None
-
-
-def _name(file_name: str, stems: Mapping[str, int]) -> str:
-    """The stem of an image, with its folders before it where another one has the same."""
-    path = PurePosixPath(file_name.replace("\\", "/"))
-    return path.stem if stems[path.stem] == 1 else "_".join(path.with_suffix("").parts).replace("..", "")

@@ -5,14 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from magnet.data.dataset import Colour
-from magnet.data.imports.found import Found, Item, WholeLabels, check_faults, number_classes, pair_masks
+from magnet.data.imports.found import (
+    Found,
+    Item,
+    WholeLabels,
+    check_faults,
+    number_classes,
+    pair_masks,
+    turn,
+    turned_note,
+)
 from magnet.data.lists import read_text
-from magnet.data.sizes import image_size
+from magnet.data.sizes import image_head, image_size
 from magnet.errors import ArgumentError, MagNetError, printable
 from magnet.images.lossy import lossy_format
 from magnet.images.read import read_image
@@ -26,11 +36,13 @@ _VOC = (
 )  # fmt: skip
 _BORDER, _BORDER_NAME = (224, 224, 192), "border"
 _LINES = (  # of a table: in which order name and colour stand
-    re.compile(r"(?P<r>\d+)[,;\s]+(?P<g>\d+)[,;\s]+(?P<b>\d+)[,;\s]+(?P<name>[^\d\s].*)"),
+    re.compile(r"(?P<r>\d+)[,;\s]+(?P<g>\d+)[,;\s]+(?P<b>\d+)([,;\s]+255)?[,;\s]+(?P<name>[^\d\s].*)"),
     re.compile(r"(?P<name>[^:]+):(?P<r>\d+),(?P<g>\d+),(?P<b>\d+)(:.*)?"),  # labelmap.txt of CVAT
+    re.compile(r"(?P<name>\S.*?)[,;\s]+(?P<r>\d+)[,;\s]+(?P<g>\d+)[,;\s]+(?P<b>\d+)[,;\s]+255"),
     re.compile(r"(?P<name>\S.*?)[,;\s]+(?P<r>\d+)[,;\s]+(?P<g>\d+)[,;\s]+(?P<b>\d+)"),
 )
-_HEX = re.compile(r"#(?P<hex>[0-9A-Fa-f]{6})[,;\s]+(?P<name>\S.*)")
+_NUMBERS = re.compile(r"[\d,;\s]+")  # a name that is a number might be read as a colour
+_HEX = re.compile(r"#(?P<hex>[0-9A-Fa-f]{6})([Ff]{2})?[,;\s]+(?P<name>\S.*)")
 _SHOWN = 6  # colours in a message
 
 
@@ -48,8 +60,8 @@ def voc_colours(count: int) -> list[Colour]:
 
 def read_colour_table(path: Path) -> dict[str, Colour]:
     """Names and colours of the classes, in the order of the file: a line each, as ``128 64 128 road``,
-    ``road,128,64,128``, ``#804080 road`` or ``road:128,64,128::`` (CVAT). Lines that begin with "# " and a first line
-    without numbers are left out.
+    ``road,128,64,128``, ``#804080 road`` or ``road:128,64,128::`` (CVAT); an alpha of 255 may follow the colour. Lines
+    that begin with "# " and a first line without numbers are left out.
 
     Raises:
         MagNetError: another line, a number above 255, a name or colour twice.
@@ -79,6 +91,11 @@ def _parsed(line: str, where: str) -> tuple[str, Colour]:
         value = int(found["hex"], 16)
         return found["name"].strip(), (value >> 16, value >> 8 & 255, value & 255)
     for pattern in _LINES:
+        if _NUMBERS.fullmatch(line):
+            raise MagNetError(
+                f"import: {where}: expected a name beside the colour of a class, got '{printable(line)}', of which any "
+                "number may be the name; give classes names with letters"
+            )
         if found := pattern.fullmatch(line):
             colour = int(found["r"]), int(found["g"]), int(found["b"])
             if max(colour) <= 255:
@@ -112,21 +129,21 @@ def read_colours(
     return found
 
 
-def read_voc(root: Path, *, ignore: Collection[str]) -> Found:
+def read_voc(root: Path, images: Path | None = None, *, ignore: Collection[str]) -> Found:
     """A folder as Pascal VOC is distributed, and as CVAT exports segmentation masks: ``JPEGImages``,
     ``SegmentationClass``, and lists in ``ImageSets/Segmentation``; ``labelmap.txt`` has other classes than VOC's.
 
-    The border of VOC's objects is ignored.
+    The border of VOC's objects is ignored. ``images`` is the folder of the images where they are not in ``JPEGImages``.
 
     Raises:
         MagNetError: as :func:`read_colours`; a folder is missing.
     """
-    masks, images = root / "SegmentationClass", root / "JPEGImages"
+    masks, images = root / "SegmentationClass", images or root / "JPEGImages"
     for folder in (masks, images):
         if not folder.is_dir():
             raise ArgumentError(
                 f"import: expected the layout of Pascal VOC, but '{folder}' does not exist; give the folder that it is "
-                "in, or import masks of any layout as colours"
+                "in, that of the images with --images, or import masks of any layout as colours"
             )
     if (root / "labelmap.txt").is_file():
         table, ignored = read_colour_table(root / "labelmap.txt"), set(ignore)
@@ -142,6 +159,7 @@ def read_voc(root: Path, *, ignore: Collection[str]) -> Found:
     for split in _SPLITS:
         if (lists / f"{split}.txt").is_file():
             stems = [line.strip() for line in read_text(lists / f"{split}.txt", "list one name a line").splitlines()]
+            stems = [stem.replace("/", "_") for stem in stems]  # as images in folders are called
             listed[split] = [stem for stem in stems if stem in names]
             if missing := len([stem for stem in stems if stem]) - len(listed[split]):
                 found.notes.append(f"{missing} names of {split}.txt have no mask, and are left out")
@@ -156,6 +174,7 @@ def _found(
     colours = {colour: ids[name] for name, colour in table.items()}
     strange: Counter[Colour] = Counter()
     faults, items, off = [], [], 0
+    turned: list[Path] = []
     files: set[Path] = set()
     for name, image, mask in pairs:
         lossy = lossy_format(mask)
@@ -163,6 +182,11 @@ def _found(
             faults.append(f"'{mask}' is {lossy}, which changes colours")
             continue
         size, own = image_size(image), image_size(mask, upright=False)
+        stored, orientation = image_head(image)
+        make = partial(_labels, mask, colours, tolerance)
+        if size != own == stored:  # drawn by a tool that does not know EXIF turns
+            make, size = partial(turn, make, orientation), own
+            turned.append(image)
         if size != own:
             faults.append(f"'{image}' is {size[0]}x{size[1]} (HxW), its mask '{mask}' {own[0]}x{own[1]}")
             continue
@@ -170,15 +194,13 @@ def _found(
         strange.update(here)
         off += near
         files.update([mask] if here else [])
-        items.append(
-            Item(name, image, mask, WholeLabels(size, lambda mask=mask: _labels(mask, colours, tolerance)))  # type: ignore[misc]
-        )
+        items.append(Item(name, image, mask, WholeLabels(image_size(image), make)))
     check_faults(faults, "masks of the size of their images, without losses", "make them anew (lossy: or --tolerance)")
     if strange:
         told = ", ".join(f"{colour} x {pixels}" for colour, pixels in strange.most_common(_SHOWN))
         more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
         where = f"in {len(files)} masks, as '{min(files)}': {told}{more}"
-        if all(red == green == blue for red, green, blue in strange):
+        if all(red == green == blue for red, green, blue in strange) and {*strange} != {(0, 0, 0)}:
             raise MagNetError(
                 f"import: expected colours of classes alone, got greys that may be class ids {where}; ids need no "
                 "import: lay the files out as a data folder (data.format folder)"
@@ -188,6 +210,7 @@ def _found(
             f"{where}; add them to the table of colours, or give --tolerance where they are slightly off"
         )
     notes = [f"{off} pixels are of a colour that is off by up to {tolerance}: of the nearest class"] if off else []
+    notes += turned_note(turned)
     return Found(names, bool(ignore), items, notes=notes)
 
 

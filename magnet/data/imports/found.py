@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
 from magnet.data.dataset import IGNORE_INDEX
-from magnet.data.labelled_files import images_in
+from magnet.data.labelled_files import image_files, images_in, is_hidden
 from magnet.data.names import plain_name
 from magnet.errors import MagNetError, printable
 from magnet.images.label_files.blocks import Blocks
 from magnet.images.rasters.raster import Place
+from magnet.images.read import upright
 
-__all__ = ["Found", "Item", "WholeLabels", "check_faults", "image_of", "number_classes", "pair_masks"]
+__all__ = [
+    "Found",
+    "Item",
+    "WholeLabels",
+    "check_faults",
+    "image_of",
+    "number_classes",
+    "pair_masks",
+    "turn",
+    "turned_note",
+    "unique_names",
+]
 
 _NAMED = 4  # faults in a message
 _MOST_CLASSES = IGNORE_INDEX  # ids 0..254
@@ -75,6 +89,21 @@ class WholeLabels:
         return self._make()[y0:y1, x0:x1]
 
 
+def turn(make: Callable[[], np.ndarray], orientation: int) -> np.ndarray:
+    """Labels drawn on an image as it is stored, turned as its EXIF tag turns it."""
+    return upright(make(), orientation)
+
+
+def turned_note(images: Sequence[Path]) -> list[str]:
+    """What to tell of images whose labels were turned."""
+    if not images:
+        return []
+    return [
+        f"{len(images)} images, as '{images[0]}', have an EXIF turn, and labels of the size that they have without: "
+        "these are turned as the image is"
+    ]
+
+
 def number_classes(names: Sequence[str], ignore: Collection[str]) -> tuple[list[str], dict[str, int]]:
     """Number the classes in their order, and leave out those that are ignored.
 
@@ -113,21 +142,37 @@ def number_classes(names: Sequence[str], ignore: Collection[str]) -> tuple[list[
     return kept, ids
 
 
+def unique_names(paths: Iterable[Path], folder: Path) -> dict[Path, str]:
+    """What to call each image of a folder in the one that is written: its stem; where others have the same, its folders
+    before it, and where that is not enough its suffix behind it."""
+    found = list(dict.fromkeys(paths))
+    stems = Counter(path.stem for path in found)
+    longer = {path: "_".join(path.relative_to(folder).with_suffix("").parts) for path in found if stems[path.stem] > 1}
+    taken = Counter(longer.values())
+    with_suffix = {path: f"{name}_{path.suffix[1:]}" if taken[name] > 1 else name for path, name in longer.items()}
+    return {path: with_suffix.get(path, path.stem) for path in found}
+
+
 def image_of(folder: Path, name: str) -> Path | None:
     """The image of a folder that a source calls ``name``: at that path below it, or anywhere of that file name alone.
 
-    Paths that lead out of the folder are not followed.
+    Paths that lead out of the folder are not followed. Names may be those of addresses: "photo%201.jpg?d=1".
     """
-    asked = Path(name.replace("\\", "/"))
-    inside = not asked.is_absolute() and ".." not in asked.parts
-    for path in ([folder / asked] if inside else []) + [folder / asked.name]:
-        if asked.name and path.is_file():
-            return path
+    for text in (name, unquote(name), unquote(name.rpartition("?d=")[2]), unquote(name.partition("?")[0])):
+        asked = Path(text.replace("\\", "/"))
+        if "\0" in text or not asked.name:
+            continue
+        inside = not asked.is_absolute() and ".." not in asked.parts
+        for path in ([folder / asked] if inside else []) + [folder / asked.name]:
+            if path.is_file():
+                return path
     return None
 
 
 def pair_masks(images: Path, masks: Path, suffix: str) -> tuple[list[tuple[str, Path, Path]], list[str]]:
     """Name, image and mask of all masks of a folder, and what to tell of images without a mask.
+
+    Where all masks lie in folders of it, images are looked for in folders of the same names: "a/b.png" is called "a_b".
 
     Args:
         images, masks: folders.
@@ -136,7 +181,9 @@ def pair_masks(images: Path, masks: Path, suffix: str) -> tuple[list[tuple[str, 
     Raises:
         MagNetError: masks without an image, or none at all.
     """
-    of_images, of_masks = images_in(images), images_in(masks, suffix)
+    nested = masks.is_dir() and not image_files(masks)
+    of_images = _images_below(images, "") if nested else images_in(images)
+    of_masks = _images_below(masks, suffix) if nested else images_in(masks, suffix)
     if not of_masks:
         ending = f" whose names end in '{suffix}'" if suffix else ""
         raise MagNetError(
@@ -150,6 +197,21 @@ def pair_masks(images: Path, masks: Path, suffix: str) -> tuple[list[tuple[str, 
     left = len(of_images) - len(of_masks)
     notes = [f"{left} of {len(of_images)} images have no mask, and are left out"] if left else []
     return [(name, of_images[name], path) for name, path in of_masks.items()], notes
+
+
+def _images_below(folder: Path, suffix: str) -> dict[str, Path]:
+    """As :func:`images_in`, of a folder and all that are below it: by path and stem, joined by "_"."""
+    found: dict[str, Path] = {}
+    for inside in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir() and not is_hidden(path))]:
+        for stem, path in images_in(inside, suffix).items() if image_files(inside) else ():
+            name = "_".join([*inside.relative_to(folder).parts, stem])
+            check_faults(
+                [f"'{found[name]}' and '{path}' would both be '{name}'"] if name in found else [],
+                "images of different names",
+                "rename one of them",
+            )
+            found[name] = path
+    return found
 
 
 def check_faults(faults: Iterable[str], expected: str, mend: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from magnet.data.imports.found import Found, Item, check_faults, number_classes
+from magnet.data.imports.found import Found, Item, check_faults, number_classes, unique_names
 from magnet.data.imports.shapes import Drawing, Order, Outline
 from magnet.data.names import plain_name
 from magnet.errors import ArgumentError, MagNetError, shown
@@ -63,6 +63,7 @@ def read_features(
     others = [name for name in named if plain_name(name) != plain_name(background)]
     names, ids = number_classes([background, *others], ignore)
     numbers = {name: ids.get(name, ids[background]) for name in named}
+    called = unique_names(rasters, images)
     items, empty = [], []
     for raster, file in of_raster.items():
         assert file is not None
@@ -70,7 +71,7 @@ def read_features(
             shapes = _shapes(opened, features[file], numbers, contents[file], file)
             drawing = Drawing(opened.size, shapes, ids[background], order)
             place = opened.place if raster.suffix.lower() in _TIFF else None
-            items.append(Item(raster.stem, raster, file, drawing, place))
+            items.append(Item(called[raster], raster, file, drawing, place))
         empty += [] if shapes else [raster]
     if len(empty) == len(items):
         raise MagNetError(

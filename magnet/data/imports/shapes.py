@@ -68,7 +68,8 @@ class Runs:
 
     def __init__(self, number: int, size: Size, counts: np.ndarray) -> None:
         if counts.ndim != 1 or (counts < 0).any() or counts.sum() != size[0] * size[1]:
-            raise ValueError(f"runs of {size[0] * size[1]} pixels, got {int(counts.sum())}")
+            told = "negative ones" if counts.ndim == 1 and (counts < 0).any() else int(counts.sum())
+            raise ValueError(f"runs of {size[0] * size[1]} pixels, got {told}")
         self.number, self._size, self._counts = number, size, counts
         self.area = float(counts[1::2].sum())
         self.bounds = (0, 0, size[1], size[0])

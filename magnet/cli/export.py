@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
     model = load_model(
         args.model, device=args.device, trust=args.trust, n_patches=args.n_patches, n_points=args.n_points
     )
+    work = f"tracing the walk, writing {args.format} and trying it: half a minute to some minutes"
+    print(f"export: {work}", file=sys.stderr, flush=True)
     with wrong_values():
         record = export_model(
             model,

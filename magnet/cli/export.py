@@ -53,8 +53,7 @@ def main(argv: Sequence[str]) -> int:
     model = load_model(
         args.model, device=args.device, trust=args.trust, n_patches=args.n_patches, n_points=args.n_points
     )
-    work = f"tracing the walk, writing {args.format} and trying it: half a minute to some minutes"
-    print(f"export: {work}", file=sys.stderr, flush=True)
+    print(f"exporting as {args.format}, which takes half a minute to some minutes", file=sys.stderr, flush=True)
     with wrong_values():
         record = export_model(
             model,

@@ -33,7 +33,7 @@ def test_the_command_writes_a_program_that_describes_itself(tmp_path: Path, caps
     path = tmp_path / "out" / "street_80x160.pt2"
     told = capsys.readouterr()
     assert told.out.startswith(f"{path}: images of 80x160, 100.000% of the labels are those of predict")
-    assert told.err == "export: tracing the walk, writing pt2 and trying it: half a minute to some minutes\n"
+    assert told.err == "exporting as pt2, which takes half a minute to some minutes\n"
 
     found = {"magnet_model.json": ""}
     program = torch.export.load(path, extra_files=found).module()

@@ -49,6 +49,10 @@ if __name__ == "__main__":
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     paths = [str(path.resolve()) for path in sorted(args.images.iterdir()) if path.is_file()]
+    first: dict[str, str] = {}  # of each name of a label file
+    for path in paths:
+        if (other := first.setdefault(Path(path).stem, path)) != path:
+            parser.error(f"{other} and {path} would write the same labels, {Path(path).stem}.png: rename one")
     done = ray.data.from_items([{"path": path} for path in paths]).map_batches(
         Segment,
         fn_constructor_args=(args.model, str(args.out.resolve()), "cuda" if args.gpu else "cpu"),

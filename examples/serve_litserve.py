@@ -4,6 +4,7 @@
     python examples/serve_litserve.py --model scenes --port 8000
 
     import base64, io, requests
+    from PIL import Image
     image = base64.b64encode(open("photo.jpg", "rb").read()).decode()
     answer = requests.post("http://127.0.0.1:8000/predict", json={"image": image}).json()
     Image.open(io.BytesIO(base64.b64decode(answer["labels"]))).save("labels.png")

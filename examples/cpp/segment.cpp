@@ -3,6 +3,7 @@
 //   segment magnet_kernels/_cpu.abi3.so model_512x1024_aoti.pt2 image.ppm labels.pgm
 #include <ATen/ATen.h>
 #include <dlfcn.h>
+#include <stdlib.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
 #include <fstream>
@@ -10,6 +11,7 @@
 
 int main(int argc, char** argv) try {
   if (argc != 5) throw std::runtime_error("usage: segment LIBRARY PACKAGE IMAGE.ppm LABELS.pgm");
+  setenv("AOTI_RUNTIME_CHECK_INPUTS", "1", 0);  // without it, images of another size are read past their end
   if (!dlopen(argv[1], RTLD_NOW)) throw std::runtime_error(dlerror());  // the operators magnet_kernels::*
   torch::inductor::AOTIModelPackageLoader package(argv[2]);
 
@@ -30,6 +32,9 @@ int main(int argc, char** argv) try {
   out << "P5\n" << width << ' ' << height << "\n255\n";
   out.write(static_cast<const char*>(labels.contiguous().data_ptr()), labels.numel());
   return out.flush() ? 0 : 1;
+} catch (const c10::Error& error) {
+  std::cerr << argv[2] << ": " << error.what_without_backtrace() << '\n';
+  return 1;
 } catch (const std::exception& error) {
   std::cerr << error.what() << '\n';
   return 1;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
     model = load_model(
         args.model, device=args.device, trust=args.trust, n_patches=args.n_patches, n_points=args.n_points
     )
+    print(f"exporting as {args.format}, which takes half a minute to some minutes", file=sys.stderr, flush=True)
     with wrong_values():
         record = export_model(
             model,

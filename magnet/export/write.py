@@ -27,6 +27,7 @@ from magnet.export.trial import agreement, batch_of, check_agreement, fitted, ge
 from magnet.files.outputs import Outputs
 from magnet.images.inputs import floats_of, pixels_of, size_of
 from magnet.images.rasters.scenes import read_scene
+from magnet.model.digest import weights_digest
 from magnet.model.magnet import MagNet
 
 __all__ = ["FORMATS", "ExportRecord", "export_model"]
@@ -79,7 +80,7 @@ def export_model(
         size: (H, W) of the images; None: that of ``image``, or without one that of the last scale.
         image: what the file is tried with, as ``predict`` takes it, resized to ``size``; None: a drawn street scene.
         name: what the file's name begins with: ``name_HxW`` and the ending of the format.
-        overwrite: replace a file that is there and was not written by this from the same.
+        overwrite: replace a file that is there and was not written by this from a model of the same weights.
 
     Returns:
         An :class:`ExportRecord`.
@@ -101,7 +102,7 @@ def export_model(
     wanted = wanted or (size_of(pixels) if pixels is not None else model.settings.scales[-1])
     seen = generated(model.inputs.channels, wanted) if pixels is None else fitted(pixels, wanted)
     height, width = wanted
-    source = f"the model '{name}' for images of {height}x{width}"
+    source = f"the model '{name}' with the weights {weights_digest(model)[:16]} for images of {height}x{width}"
     with Outputs(out, "magnet export", overwrite=overwrite, argument="out") as outputs:
         target = outputs.folder / f"{name}_{height}x{width}{FORMATS[format]}"
         outputs.check([(target, source)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.tiles import TiledRaster
 from magnet.images.tensors import normalize, resize
 from magnet.images.wanted.wanted import Wanted
+from magnet.model.digest import weights_digest
 from magnet.model.walker import Walker
 from magnet.walk.ahead import readers
 from magnet.walk.field_views import FieldViews, first_look, read_box, valid_in
@@ -331,12 +331,8 @@ def _job(
     *others: Any,
 ) -> dict[str, Any]:
     """All that decides the result; of the networks a digest."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return {
-        "model": digest.hexdigest(),
+        "model": weights_digest(model),
         "settings": repr(settings),
         "raster": [repr(raster), *map(str, identity)],
         "channels": repr(to_tensor),

@@ -49,6 +49,7 @@ def _count_points(settings: WalkSettings, plan: Plan, scale: int) -> int:
     if 0 < count < len(grid):
         raise ValueError(
             f"n_points: expected an int (a count) to trace a model whose n_patches is {n_patches}, got "
-            f"{settings.n_points!r}: which pixels the patches cover is not known then"
+            f"{settings.n_points!r}, as which pixels the patches cover is not known then; give a count, "
+            "as n_points=65536 (--n-points 65536), or look at all patches"
         )
     return int(count_covered(grid[:count]) * settings.n_points)

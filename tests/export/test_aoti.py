@@ -39,8 +39,9 @@ def test_a_package_runs_in_cpp_without_python(tmp_path: Path) -> None:
     record = magnet.export_model(model, tmp_path, format="aoti", size=SIZE)
     assert record.path == tmp_path / "model_48x80_aoti.pt2" and record.agreement >= 0.9999
 
-    described = torch._inductor.aoti_load_package(str(record.path)).get_metadata()
-    assert json.loads(described[METADATA])["input"]["shape"] == [1, 3, *SIZE]
+    described = json.loads(torch._inductor.aoti_load_package(str(record.path)).get_metadata()[METADATA])
+    assert described["input"]["shape"] == [1, 3, *SIZE]
+    assert "AOTI_RUNTIME_CHECK_INPUTS=1" in described["needs"]
 
     build = tmp_path / "build"
     prefix = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
@@ -62,6 +63,14 @@ def test_a_package_runs_in_cpp_without_python(tmp_path: Path) -> None:
     linked = subprocess.run(["ldd", program[0], str(LIBRARY)], capture_output=True, text=True).stdout
     assert "libtorch_cpu" in linked and "libpython" not in linked
 
-    program[1] = str(tmp_path / "nothing.so")
-    done = subprocess.run(program, capture_output=True, text=True)
-    assert done.returncode == 1 and "nothing.so" in done.stderr
+    Image.new("RGB", (SIZE[1] - 9, SIZE[0])).save(tmp_path / "narrow.ppm")
+    for place, wrong, told in [
+        (3, "narrow.ppm", "unmatched dim value at 3, expected: 80, but got: 71"),  # else read past its end
+        (2, "nothing.pt2", "nothing.pt2"),
+        (1, "nothing.so", "nothing.so"),
+    ]:
+        words = [*program[:4], str(tmp_path / "none.pgm")]
+        words[place] = str(tmp_path / wrong)
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 1 and told in done.stderr and "frame #" not in done.stderr, done.stderr
+        assert not (tmp_path / "none.pgm").exists()

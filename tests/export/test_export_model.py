@@ -31,7 +31,9 @@ def test_the_command_writes_a_program_that_describes_itself(tmp_path: Path, caps
     words = ["export", "--model", str(folder), "--format", "pt2", "--out", str(tmp_path / "out")]
     assert cli.main([*words, "--image", str(tmp_path / "image.png")]) == 0
     path = tmp_path / "out" / "street_80x160.pt2"
-    assert capsys.readouterr().out.startswith(f"{path}: images of 80x160, 100.000% of the labels are those of predict")
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{path}: images of 80x160, 100.000% of the labels are those of predict")
+    assert told.err == "exporting as pt2, which takes half a minute to some minutes\n"
 
     found = {"magnet_model.json": ""}
     program = torch.export.load(path, extra_files=found).module()
@@ -93,6 +95,10 @@ def test_only_its_own_file_is_replaced(exported: Path, monkeypatch: pytest.Monke
     with pytest.raises(RuntimeError, match="begun"):
         export(model, exported.parent, name="other", overwrite=True)
     assert other.read_bytes() == b"mine"
+    with torch.no_grad():  # all folders of trained models are called "model"
+        next(model.parameters()).add_(1)
+    with pytest.raises(magnet.MagNetError, match=r"^out: .*model_40x70.pt2' is there already, and was made from"):
+        export(model, exported.parent)
 
 
 def test_labels_that_differ_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +129,10 @@ def test_wrong_arguments(options: dict[str, Any], told: str, tmp_path: Path) -> 
     [
         ({"compat": "official"}, "compat: expected 'paper' to export a model, got 'official'"),
         ({"points_by": "random"}, "points_by: expected 'score' to trace"),
-        ({"n_patches": 2, "n_points": 0.5}, r"n_points: expected an int \(a count\) to trace"),
+        (
+            {"n_patches": 2, "n_points": 0.5},
+            r"n_points: expected an int \(a count\) to trace.*give a count, as.*--n-po",
+        ),
     ],
 )
 def test_what_cannot_be_traced_says_so(settings: dict[str, Any], told: str, tmp_path: Path) -> None:

@@ -80,6 +80,15 @@ def test_ray(images: Path, folder: Path, expected: dict[str, np.ndarray], tmp_pa
         assert np.array_equal(np.asarray(Image.open(tmp_path / "labels" / f"{name}.png")), labels)
 
 
+def test_ray_does_not_write_two_images_to_one_file(tmp_path: Path) -> None:
+    pytest.importorskip("ray.data", exc_type=ImportError)
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png", "b.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
+    ended = run("folder_ray.py", "in", "out", cwd=tmp_path)
+    assert ended.returncode == 2 and "b.png would write the same labels, b.png: rename one" in ended.stderr
+
+
 def test_dask(images: Path, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("dask.distributed", exc_type=ImportError)
     rasterio = pytest.importorskip("rasterio")

@@ -54,26 +54,28 @@ def main() -> None:
     folder = args.work / f"{args.set}_{args.seed}"
     common = ["--config", chosen.recipe, "--seed", str(args.seed), "--out", str(folder)]
     os.environ["MAGNET_DATA"] = args.data
-    took = {"MagNet": train([*common, "--name", "magnet"], folder / "magnet")}
+    took = {}
+    for ours in chosen.ours:
+        took[ours.name] = train([*common, "--name", stem(ours.name), *ours.arguments], folder / stem(ours.name))
     for rival in chosen.rivals:
-        name = rival.name.replace(" ", "_")
-        took[rival.name] = train([*common, "--name", name, *rival.arguments()], folder / name)
+        took[rival.name] = train([*common, "--name", stem(rival.name), *rival.arguments()], folder / stem(rival.name))
     if args.train_only:
         return
     torch.set_num_threads(1)
     rows = Rows(args.out, args.set, args.seed, took)
-    model = magnet.MagNet.from_pretrained(str(folder / "magnet" / "model"), amp="bf16")
     for split in ("val", "test"):
         images = DataFolder(str(Path(args.data) / chosen.folder), split)
-        for variant, built in walk_variants(model, chosen.fast):
-            rows.add("MagNet", variant, split, images, chosen, walker(built))
+        for ours in chosen.ours:
+            model = magnet.MagNet.from_pretrained(str(folder / stem(ours.name) / "model"), amp="bf16")
+            for variant, built in walk_variants(model, ours.fast):
+                rows.add(ours.name, variant, split, images, chosen, walker(built))
         for rival in chosen.rivals:
-            name = rival.name.replace(" ", "_")
+            name = stem(rival.name)
             config = parse_config([*common, "--name", name, *rival.arguments()])
             weights = folder / name / "segmenter" / "best.safetensors"
             segmenter = load_segmenter(config, images.num_classes, weights, torch.device("cpu"))
             alone = magnet.MagNet(
-                segmenter, None, scales=[rival.input_size], patch_size=rival.input_size, amp="bf16"
+                segmenter, None, scales=[rival.input_size], patch_size=rival.input_size, n_points=1.0, amp="bf16"
             ).eval()
             for way in rival_ways(rival.input_size, chosen.sizes):
 
@@ -81,6 +83,11 @@ def main() -> None:
                     return segment_by(way, alone.segment, to_tensor(image)[None], image.shape[:2])
 
                 rows.add(rival.name, way.name, split, images, chosen, predict)
+
+
+def stem(name: str) -> str:
+    """A name as a folder's."""
+    return name.lower().replace(", ", "_").replace(" ", "_")
 
 
 def train(arguments: list[str], folder: Path) -> float:

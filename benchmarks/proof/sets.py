@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from magnet.bounds import Size
 
-__all__ = ["SETS", "ProofSet", "Rival"]
+__all__ = ["SETS", "Ours", "ProofSet", "Rival"]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A MagNet, both stages of the recipe.
+
+    name: of the rows; fast: patches of MagNet-Fast; arguments: of ``magnet train``, after those of the recipe.
+    """
+
+    name: str
+    fast: tuple[int, ...]
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,15 +54,15 @@ class ProofSet:
     """One recipe, its data and its rivals.
 
     recipe: name of the recipe; folder: of the data in the root of all; sizes: of the whole image that rivals are
-    tested at; fast: patches of MagNet-Fast; every: every so-manieth test image; rivals: see ``Rival``.
+    tested at; every: every so-manieth test image; ours, rivals: what is trained.
     """
 
     recipe: str
     folder: str
     sizes: tuple[Size, ...]
-    fast: tuple[int, ...]
+    ours: tuple[Ours, ...]
+    rivals: tuple[Rival, ...]
     every: int = 1
-    rivals: tuple[Rival, ...] = field(default_factory=tuple)
 
 
 SETS = {
@@ -58,7 +70,32 @@ SETS = {
         "camvid",
         "camvid_960x720",
         ((90, 120), (180, 240), (360, 480), (720, 960)),
-        (4, 6),
+        ours=(
+            Ours("MagNet, input 90x120", (4, 6)),
+            Ours(
+                "MagNet, input 180x240",
+                (2,),
+                (
+                    *(
+                        "--walk.scales",
+                        "[[180,240],[360,480]]",
+                        "--walk.patch_size",
+                        "[180,240]",
+                        "--walk.n_patches",
+                        "2",
+                    ),
+                    *(
+                        "--segmenter.scale_weights",
+                        "[1,1]",
+                        "--segmenter.batch_size",
+                        "4",
+                        "--segmenter.iterations",
+                        "1600",
+                    ),
+                    *("--segmenter.val_every", "0", "--refiner.batch_size", "4", "--refiner.crop", "[180,240]"),
+                ),
+            ),
+        ),
         rivals=(
             Rival("input 90x120", (90, 120), ((90, 120), (180, 240), (360, 480)), 16, 1600),
             Rival("input 180x240", (180, 240), ((180, 240), (360, 480)), 4, 1600),

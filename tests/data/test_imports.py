@@ -547,6 +547,24 @@ def test_geojson_over_maps(tmp_path: Path) -> None:
         assert expected.any()
 
 
+def test_geojson_of_one_feature_and_of_features_that_hold_nothing(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "b.png", seed=1)
+    hut = feature("hut", box(1, 1, 10, 8))
+    empty = [
+        {"type": "Feature", "properties": {}, "geometry": None},
+        {"type": "Feature", "properties": None, "geometry": {"type": "Polygon", "coordinates": []}},
+    ]
+    (tmp_path / "a.geojson").write_text(json.dumps(hut))
+    (tmp_path / "b.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [*empty, hut]}))
+    words = ("geojson", tmp_path, "--images", tmp_path / "images", "--out", tmp_path / "out", "--split", "train")
+    assert run(*words, "--property", "kind.name") == 0
+    labels = np.zeros(SIZE)
+    labels[1:8, 1:10] = 1
+    for name in "ab":
+        assert np.array_equal(labels_of(tmp_path / "out", name), labels)
+
+
 def test_geojson_in_pixels_with_a_file_for_each_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image(tmp_path / "images" / "a.png")
     image(tmp_path / "images" / "b.png", seed=1)

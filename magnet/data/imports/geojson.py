@@ -105,9 +105,14 @@ def _told() -> Iterator[None]:
 def _features(content: Any, path: Path, key: str) -> Iterator[tuple[str, list[list[Any]]]]:
     """The class of each feature, and its polygons: rings of corners."""
     found = content.get("features") if isinstance(content, dict) else content
+    if isinstance(content, dict) and content.get("type") == "Feature":
+        found = [content]
     if not isinstance(found, list):
         raise MagNetError(f"mask: expected a collection of features in '{path}', got {shown(content)}; save it anew")
     for number, feature in enumerate(found):
+        polygons = list(polygons_of(feature, path))
+        if not polygons:  # a feature may have no geometry, and then no class
+            continue
         value = feature.get("properties") if isinstance(feature, dict) else None
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
@@ -117,7 +122,7 @@ def _features(content: Any, path: Path, key: str) -> Iterator[tuple[str, list[li
                 f"mask: expected a class in the property '{key}' of each feature, but feature {number} of '{path}' has "
                 f"{shown(held)}; give its name with --property, or mend the feature"
             )
-        yield str(value), list(polygons_of(feature, path))
+        yield str(value), polygons
 
 
 def _shapes(

@@ -89,7 +89,8 @@ def polygons_of(content: Any, path: Path) -> Iterator[list[Any]]:
             if content["geometry"] is not None:
                 yield from polygons_of(content["geometry"], path)
         elif kind == "Polygon":
-            yield _checked(content["coordinates"])
+            if content["coordinates"] != []:  # which stands for no geometry, by RFC 7946
+                yield _checked(content["coordinates"])
         elif kind == "MultiPolygon":
             yield from map(_checked, content["coordinates"])
         elif isinstance(content, list):  # of features, as QuPath exports them

@@ -27,7 +27,7 @@ from magnet.model.raster_walk import RasterWalk
 from magnet.walk.fields import OVERLAP
 
 TILE = 256
-_COARSEST = 512
+_COARSEST = 4096  # pixels along a side: fewer tiles than 16 would not show the disc
 
 
 def is_tissue(x: np.ndarray, y: np.ndarray, side: int, tissue: float) -> np.ndarray:

@@ -20,4 +20,7 @@ struct MedianPlane {
 // y1 - 1 + k/2, those inside the plane. kernel_size odd, 1 to 15. Single threaded, callable from any thread.
 void median_blur_rows(Element type, const MedianPlane& plane, int kernel_size, int64_t y0, int64_t y1);
 
+// The same for 13 x 13 and 15 x 15 alone.
+void median_blur_rows_from_13(Element type, const MedianPlane& plane, int kernel_size, int64_t y0, int64_t y1);
+
 }  // namespace magnet

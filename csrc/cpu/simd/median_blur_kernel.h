@@ -323,9 +323,9 @@ void median_rows_3(const MedianPlane& plane, int64_t y0, int64_t y1) {
   if (end < y1) median_rows_3_general<Format>(plane, end, y1);
 }
 
-// Rows y0 .. y1 - 1 of the median of k x k.
+// Rows y0 .. y1 - 1 of the median of k x k, in two halves, which two files compile.
 template <class Format>
-static void median_rows(const MedianPlane& plane, int k, int64_t y0, int64_t y1) {
+static void median_rows_to_11(const MedianPlane& plane, int k, int64_t y0, int64_t y1) {
   switch (k) {
     case 3:
       return median_rows_3<Format>(plane, y0, y1);
@@ -337,9 +337,10 @@ static void median_rows(const MedianPlane& plane, int k, int64_t y0, int64_t y1)
       return median_rows_tiled<Format, 9>(plane, y0, y1);
     case 11:
       return median_rows_tiled<Format, 11>(plane, y0, y1);
-    case 13:
-      return median_rows_tiled<Format, 13>(plane, y0, y1);
-    case 15:
-      return median_rows_tiled<Format, 15>(plane, y0, y1);
   }
+}
+
+template <class Format>
+static void median_rows_from_13(const MedianPlane& plane, int k, int64_t y0, int64_t y1) {
+  return k == 13 ? median_rows_tiled<Format, 13>(plane, y0, y1) : median_rows_tiled<Format, 15>(plane, y0, y1);
 }

@@ -227,6 +227,13 @@ def test_no_one_area_stands_for_all_latitudes(
     assert found == (1.0, "pixels") and "area: the coordinate reference system does not keep areas" in caplog.text
 
 
+def test_pixels_of_a_local_crs_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """GDAL has no way from it to longitudes; that was an error which ended a folder of images."""
+    local = 'LOCAL_CS["site",LOCAL_DATUM["unknown",0],UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
+    assert pixel_area(Place(local, UP), None, (10, 10)) == (1.0, "pixels")
+    assert "area: the coordinate reference system does not say where on earth its pixels lie" in caplog.text
+
+
 def test_a_place_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="place: expected a CRS as WKT, got 'nowhere'"):
         write_geotiff(ArrayBlocks(blobs((5, 5))), tmp_path / "x.tif", Place("nowhere", UP), COLOURS)

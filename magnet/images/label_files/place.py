@@ -63,6 +63,12 @@ def pixel_area(place: Place | None = None, resolution: Resolution | None = None,
         areas = _ground_areas(crs, place.transform, size) if size is not None else [0.0]
         if 0 < max(areas) <= _ALIKE * min(areas):
             return PixelArea(areas[len(areas) // 2], "m2")
+        if size is not None and not max(areas):
+            _LOG.warning(
+                "area: the coordinate reference system does not say where on earth its pixels lie, so that they are "
+                "counted; give the raster a geographic or projected one for square metres"
+            )
+            return PixelArea(1.0, "pixels")
         _LOG.warning(
             "area: the coordinate reference system does not keep areas, and pixels differ from top to bottom, so that "
             "they are counted; reproject the raster to an equal-area one or to UTM for square metres"

@@ -44,7 +44,7 @@ def ground_sides(crs: Any, transform: Transform, x: float, ys: Sequence[float]) 
     Returns:
         (2, n) metres to the east, of both sides of each pixel, and (2, n) to the north; None where they lie nowhere.
     """
-    warp, errors = need("rasterio.warp", "geo"), need("rasterio.errors", "geo")
+    warp, errors, err = (need(name, "geo") for name in ("rasterio.warp", "rasterio.errors", "rasterio._err"))
     a, b, c, d, e, f = transform
     # of each the upper left corner, and the ones right of it and below it
     columns = x + np.array([0, 1, 0])[:, None] + np.zeros(len(ys))
@@ -52,7 +52,7 @@ def ground_sides(crs: Any, transform: Transform, x: float, ys: Sequence[float]) 
     corners = a * columns + b * rows + c, d * columns + e * rows + f
     try:
         found = warp.transform(crs, "OGC:CRS84", *(one.ravel().tolist() for one in corners))
-    except errors.RasterioError:
+    except (errors.RasterioError, err.CPLE_BaseError):  # of a local CRS, which lies nowhere on earth
         return None
     longitudes, latitudes = (np.array(one).reshape(3, -1) for one in found[:2])
     if not np.isfinite(latitudes).all() or np.abs(latitudes).max() > 90:

@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 
 from magnet import open_raster
 from magnet.errors import MagNetError
+from magnet.images.rasters.where import has_place
 
 NUMBERS = (0.5, 0.0, 0.0, -0.5, 400000.25, 5799999.75)
 UTM = rasterio.Affine(0.5, 0, 400000, 0, -0.5, 5800000)
@@ -81,6 +82,24 @@ def test_an_image_without_a_world_file_lies_nowhere(tmp_path: Path) -> None:
     (tmp_path / "b.pgw").write_text("1\n0\n0\n-1\n0\n0\n")
     with open_raster(path) as raster:
         assert raster.place is None and raster.resolution is None
+
+
+def test_a_place_in_gdals_auxiliary_file_is_not_read_and_that_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, pixels = tmp_path / "a.png", noise(60, 80)
+    options = {"driver": "PNG", "width": 80, "height": 60, "count": 3, "dtype": "uint8"}
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=UTM, **options) as file:
+        file.write(pixels.transpose(2, 0, 1))
+    assert (tmp_path / "a.png.aux.xml").is_file()
+    with open_raster(path) as raster:
+        assert raster.place is None
+    told = "has its place in 'a.png.aux.xml', which is not read; make it a GeoTIFF"
+    assert caplog.text.count(told) == 1
+    (tmp_path / "other").mkdir()  # another folder: of each the first is told
+    other = write_image(tmp_path / "other" / "b.png", pixels)
+    (tmp_path / "other" / "b.png.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    assert not has_place(other) and "b.png" not in caplog.text
 
 
 def test_degrees_are_lengths_at_their_latitude(tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ from magnet.files import reading
 from magnet.images.opening import CorruptImageError, failures
 from magnet.images.rasters.raster import Transform
 from magnet.images.tiff import TIFF_MAGIC
+from magnet.notices import tell
 
-__all__ = ["companion", "projection_file", "world_file", "world_file_path"]
+__all__ = ["companion", "projection_file", "tell_unread_place", "world_file", "world_file_path"]
+
+_AUXILIARY = 2**20  # bytes of an .aux.xml that are looked at
 
 
 def companion(path: str | os.PathLike[str], suffix: str) -> Path | None:
@@ -79,6 +82,22 @@ def projection_file(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
         return found, reading.read_text(found, "image", "a .prj of WKT")
     except ValueError as error:
         raise MagNetError(f"image: expected WKT in '{found}', which is no UTF-8 text; mend or remove it") from error
+
+
+def tell_unread_place(path: str | os.PathLike[str]) -> None:
+    """Warn of a place that GDAL's .aux.xml beside an image says: it is not read, as it may name other files."""
+    other = Path(f"{os.fspath(path)}.aux.xml")
+    try:
+        found = b"<GeoTransform" in other.read_bytes()[:_AUXILIARY] if other.is_file() else False
+    except OSError:
+        return
+    if found:
+        tell(
+            "have their place in an .aux.xml, which is not read",
+            path,
+            f"has its place in '{other.name}', which is not read",
+            "make it a GeoTIFF, as with gdal_translate, or give it a world file and a .prj, as with -co WORLDFILE=YES",
+        )
 
 
 def _beside(path: str | os.PathLike[str], suffixes: list[str]) -> Path | None:

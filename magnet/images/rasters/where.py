@@ -16,7 +16,7 @@ from magnet.images.rasters.ground import ground_sides, unit_metres
 from magnet.images.rasters.pages import read_pages
 from magnet.images.rasters.raster import Place, Sides, Transform
 from magnet.images.rasters.resolution import degree_lengths, pixel_sides
-from magnet.images.rasters.sidecars import projection_file, world_file, world_file_path
+from magnet.images.rasters.sidecars import projection_file, tell_unread_place, world_file, world_file_path
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 
 __all__ = ["IDENTITY", "crs_beside", "has_place", "place_and_sides", "place_beside"]
@@ -33,6 +33,7 @@ def place_beside(path: str | os.PathLike[str], size: Size) -> tuple[Place | None
     """
     transform = world_file(path)
     if transform is None:
+        tell_unread_place(path)
         return None, None
     with needed("geo", f"the world file beside '{path}'"):
         import rasterio  # noqa: F401
@@ -86,13 +87,18 @@ def place_and_sides(transform: Transform, crs: Any, size: Size) -> tuple[Place |
 
 
 def has_place(path: str | os.PathLike[str]) -> bool:
-    """Whether a TIFF says where it lies, or a world file beside an image; False for those that are damaged, too."""
+    """Whether a TIFF says where it lies, or a world file beside an image; False for those that are damaged, too.
+
+    Warns where an .aux.xml does instead, which is not read.
+    """
     if world_file_path(path) is not None:
         return True
     try:
         with failures(path), open(path, "rb") as file:
-            if not file.read(4).startswith(TIFF_MAGIC):
-                return False
-        return any(page.geo for page in read_pages(path))
+            is_tiff = file.read(4).startswith(TIFF_MAGIC)
+        found = is_tiff and any(page.geo for page in read_pages(path))
     except DAMAGE:
         return False
+    if not found:
+        tell_unread_place(path)
+    return found

@@ -100,7 +100,12 @@ def add_raster_options(parser: Parser) -> None:
         help="values that are black and white; or dtype, or percentile; default: the model's",
     )
     add("--classes", type=_numbers, metavar="1,2", help="the only classes that are answers; others become 255")
-    add("--min-confidence", type=float, default=0.0, help="first less second probability, 0 to 1; pixels below it become 255 (0)")
+    add(
+        "--min-confidence",
+        type=float,
+        default=0.0,
+        help="first less second probability, 0 to 1; pixels below it become 255 (0)",
+    )
     add("--page", type=int, help="of a TIFF of several, from 0")
     add(
         "--workers",

@@ -227,6 +227,13 @@ def test_no_one_area_stands_for_all_latitudes(
     assert found == (1.0, "pixels") and "area: the coordinate reference system does not keep areas" in caplog.text
 
 
+def test_pixels_of_a_crs_without_a_transform_are_counted() -> None:
+    """They were taken to be of a metre a side."""
+    place = Place(UTM, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    assert pixel_area(place, None, (10, 10)) == (1.0, "pixels")
+    assert pixel_area(place, Resolution(0.5, "m"), (10, 10)) == (0.25, "m2")
+
+
 def test_pixels_of_a_local_crs_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     """GDAL has no way from it to longitudes; that was an error which ended a folder of images."""
     local = 'LOCAL_CS["site",LOCAL_DATUM["unknown",0],UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'

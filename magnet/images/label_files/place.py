@@ -11,6 +11,7 @@ from magnet.bounds import Size
 from magnet.extras import need
 from magnet.images.rasters.ground import ground_sides, unit_metres
 from magnet.images.rasters.raster import Place, Resolution, Transform
+from magnet.images.rasters.where import IDENTITY
 
 __all__ = ["PixelArea", "crs_of", "pixel_area"]
 
@@ -55,6 +56,8 @@ def pixel_area(place: Place | None = None, resolution: Resolution | None = None,
         MagNetError: there is a CRS, and rasterio is not installed.
         ValueError: a resolution of another unit, or not above 0.
     """
+    if place is not None and place.transform == IDENTITY:  # a CRS alone, which says nothing of pixels
+        place = None
     crs: object | None = crs_of(place) if place is not None else None
     if place is not None and crs is not None and (metres := unit_metres(crs)):
         a, b, _, d, e, _ = place.transform

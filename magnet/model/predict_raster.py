@@ -23,13 +23,14 @@ from magnet.images.rasters.identity import is_stored, raster_mark
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.raster import Raster, Resolution
-from magnet.images.rasters.resolution import as_resolution, ratio_of
+from magnet.images.rasters.resolution import as_resolution, ratio_of, resolution_text
 from magnet.images.wanted.masks import open_wanted
 from magnet.model.class_ids import class_ids
 from magnet.model.progress import progress_of
 from magnet.model.raster_results import KINDS, Looks, check_packages, raster_targets, raster_writers
 from magnet.model.raster_walk import RasterWalk
 from magnet.model.walker import Walker
+from magnet.notices import tell
 from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 from magnet.walk.grid import Box
@@ -263,7 +264,16 @@ def _ratio(options: RasterOptions, model: Walker, raster: Raster) -> tuple[float
     if options.resolution is not None:
         return ratio_of(as_resolution(options.resolution), raster)
     own = model.inputs.resolution or (model.info or {}).get("resolution")  # where models kept it before
-    if own is None or raster.sides is None:
+    if own is None:
+        return 1.0, 1.0
+    if raster.sides is None:
+        tell(
+            "do not say how large their pixels are, which the model has a size for",
+            raster.name,
+            "does not say how large its pixels are, and those of the model are of "
+            f"{resolution_text(as_resolution(own))}: they are taken to be the same",
+            "give the image its place on earth, or resize it",
+        )
         return 1.0, 1.0
     return ratio_of(as_resolution(own), raster)
 

@@ -67,6 +67,17 @@ def _in_colours(model: MagNet, image: np.ndarray, own: OwnStatistics, changes: d
     return model.with_settings(**{**changes, "match_colours": False})(seen)[0].argmax(dim=0).numpy()
 
 
+def test_pixels_of_no_known_size_are_told_where_the_model_has_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_tiff(tmp_path / "a.tif", pixels_of(*FIELD))
+    expected = build(**EXACT).predict_raster(path, tmp_path / "own")
+    assert caplog.text == ""
+    found = build(**EXACT, resolution="0.5m").predict_raster(path, tmp_path / "out")
+    assert "does not say how large its pixels are, and those of the model are of 0.5m" in caplog.text
+    assert np.array_equal(labels_of(found.outputs["labels"]), labels_of(expected.outputs["labels"]))
+
+
 def test_a_raster_of_one_field_is_predicted_as_the_image_that_it_is(tmp_path: Path) -> None:
     model, pixels = build(**EXACT), pixels_of(*FIELD)
     record = model.predict_raster(pixels, tmp_path, name="one")

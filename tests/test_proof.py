@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -88,3 +89,14 @@ def test_the_best_way_is_chosen_by_validation_and_shown_by_test(proof: Callable[
     assert lines[2].startswith("| MagNet | MagNet | 54.00 ± 1.41 | 27.00 |")
     assert lines[3].startswith("| input 8x12 | window | 48.00 ± 1.41 | 24.00 | 0.90 | 100 | 10 |")
     assert len(lines) == 4
+
+
+def test_rows_of_the_page_are_those_of_the_results(proof: Callable[[str], ModuleType]) -> None:
+    root = FOLDER.parents[1]
+    content = json.loads((root / "benchmarks" / "results" / "proof_camvid.json").read_text(encoding="utf-8"))
+    section = (
+        (root / "docs" / "results.md").read_text(encoding="utf-8").split("## Against rivals")[1].split("## Other")[0]
+    )
+    shown = [line for line in section.splitlines() if line.startswith("| ")]
+    assert len(shown) > 12
+    assert {*shown} <= {*proof("table").table(content).splitlines()}

@@ -1,7 +1,7 @@
 """Markdown table of the figures that run.py wrote: python benchmarks/proof/table.py FILE.json
 
-Of each rival the way that its validation images like best, over all seeds; of those that take no longer than MagNet
-does, too.
+Of each rival the way that its validation images like best, over all seeds; where that takes longer than MagNet, the
+best of those that do not, too.
 """
 
 from __future__ import annotations
@@ -63,14 +63,15 @@ def best_ways(validated: dict[Key, Mean], most_seconds: float = float("inf")) ->
 
 
 def table(content: dict[str, Any]) -> str:
-    """All of MagNet's rows, and each rival's best."""
+    """All of MagNet's rows, and each rival's best, with as much time as it likes and with no more than MagNet takes."""
     validated, tested = mean_rows(content, "val"), mean_rows(content, "test")
     own = [key for key in tested if key[0].startswith("MagNet")]
     lines = [
         "| Network | way | mean IoU | boundary IoU | seconds | peak MiB | training, CPU minutes |",
         "|---|---|---|---|---|---|---|",
     ]
-    for key in [*own, *best_ways(validated)]:
+    slowest = max(tested[key].seconds for key in own if key[1] == "MagNet")
+    for key in dict.fromkeys([*own, *best_ways(validated), *best_ways(validated, slowest)]):
         mean = tested[key]
         spread = f" ± {mean.spread:.2f}" if mean.seeds > 1 else ""
         lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import magnet
@@ -10,8 +11,6 @@ import magnet
 __all__ = ["walk_variants"]
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
-# what the variants of a model share
-_KEPT = ("n_points", "kernel_size", "points_by", "follow_image", "colour_statistics", "match_colours", "amp")
 
 
 def walk_variants(model: magnet.MagNet, fast: Sequence[int]) -> Iterator[tuple[str, magnet.MagNet]]:
@@ -36,13 +35,6 @@ def walk_variants(model: magnet.MagNet, fast: Sequence[int]) -> Iterator[tuple[s
 
 
 def _variant(model: magnet.MagNet, refined: bool = True, **settings: Any) -> magnet.MagNet:
-    options = {name: getattr(model, name) for name in _KEPT} | settings
-    return magnet.MagNet(
-        model.segmenter,
-        list(model.refiners) if refined else None,
-        scales=model.scales,
-        patch_size=model.patch_size,
-        input_size=model.input_size,
-        class_names=model.class_names,
-        **options,
-    ).eval()
+    if not refined:
+        model = magnet.MagNet(model.segmenter, None, class_names=model.class_names, **asdict(model.settings)).eval()
+    return model.with_settings(**settings)

@@ -68,13 +68,12 @@ class UNet(nn.Module):
         in_channels: of the input.
         out_channels: of the output.
         widths: channels at 1/1, 1/2, 1/4, ... of the input size.
-        context: add the mean over the whole input to the deepest maps.
 
     Input (N, in_channels, H, W), any H and W of at least 1; output (N, out_channels, H, W), float32 also under
     autocast.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, widths: tuple[int, ...], context: bool = True) -> None:
+    def __init__(self, in_channels: int, out_channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1 or sum(widths) > MOST_CHANNELS:
             raise ValueError(
@@ -85,7 +84,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             nn.Sequential(_ConvNormAct(a, b, stride=2), _Residual(b)) for a, b in itertools.pairwise(widths)
         )
-        self.context = _GlobalContext(widths[-1]) if context else nn.Identity()
+        self.context = _GlobalContext(widths[-1])
         self.up = nn.ModuleList(
             _Up(deep, shallow, shallow) for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )

@@ -88,10 +88,13 @@ def tell_unread_place(path: str | os.PathLike[str]) -> None:
     """Warn of a place that GDAL's .aux.xml beside an image says: it is not read, as it may name other files."""
     other = Path(f"{os.fspath(path)}.aux.xml")
     try:
-        found = b"<GeoTransform" in other.read_bytes()[:_AUXILIARY] if other.is_file() else False
+        if not other.is_file():
+            return
+        with other.open("rb") as file:
+            found = file.read(_AUXILIARY)
     except OSError:
         return
-    if found:
+    if b"<GeoTransform" in found:
         tell(
             "have their place in an .aux.xml, which is not read",
             path,

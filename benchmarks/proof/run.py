@@ -3,7 +3,9 @@
     python benchmarks/proof/run.py camvid --data DIR --seed 0 --work DIR --out FILE.json
 
 DIR of --data holds the data folders, as MAGNET_DATA does. Networks that --work has are not trained again, rows that
-FILE.json has are not measured again. Which way of a rival is its best is chosen by validation images (see table.py).
+FILE.json has are not measured again. Which way of a rival is its best is chosen by validation images (see table.py):
+the test images see the best of each kind (whole, window and so on), over the seeds that FILE.json has, so that a seed
+may be run again when others have changed the choice.
 Seconds are those of one core, as the system counts them for the process, so that they hold on a shared machine.
 """
 
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from sets import SETS, ProofSet
+from table import best_of_kinds
 from torch import Tensor
 from walks import walk_variants
 from ways import rival_ways, segment_by
@@ -52,13 +55,21 @@ def main() -> None:
     args = parser.parse_args()
     chosen = SETS[args.set]
     folder = args.work / f"{args.set}_{args.seed}"
-    common = ["--config", chosen.recipe, "--seed", str(args.seed), "--out", str(folder)]
+    recipe = Path(__file__).with_name(chosen.recipe)
+    common = ["--config", str(recipe if recipe.is_file() else chosen.recipe), "--seed", str(args.seed)]
+    common += ["--out", str(folder), "--trust"]
+    start = ["--segmenter.weights", str(args.work / chosen.weights)] if chosen.weights else []
     os.environ["MAGNET_DATA"] = args.data
     took = {}
-    for ours in chosen.ours:
-        took[ours.name] = train([*common, "--name", stem(ours.name), *ours.arguments], folder / stem(ours.name))
     for rival in chosen.rivals:
-        took[rival.name] = train([*common, "--name", stem(rival.name), *rival.arguments()], folder / stem(rival.name))
+        name = stem(rival.name)
+        took[rival.name] = train([*common, *start, "--name", name, *rival.arguments()], folder / name)
+    for ours in chosen.ours:
+        name, begin = stem(ours.name), start
+        if ours.finished:
+            best = folder / stem(ours.finished) / "segmenter" / "best.safetensors"
+            begin = ["--segmenter.train", "false", "--segmenter.weights", str(best)]
+        took[ours.name] = train([*common, *begin, "--name", name, *ours.arguments], folder / name)
     if args.train_only:
         return
     torch.set_num_threads(1)
@@ -66,12 +77,12 @@ def main() -> None:
     for split in ("val", "test"):
         images = DataFolder(str(Path(args.data) / chosen.folder), split)
         for ours in chosen.ours:
-            model = magnet.MagNet.from_pretrained(str(folder / stem(ours.name) / "model"), amp="bf16")
+            model = magnet.MagNet.from_pretrained(str(folder / stem(ours.name) / "model"), amp="bf16", trust=True)
             for variant, built in walk_variants(model, ours.fast):
                 rows.add(ours.name, variant, split, images, chosen, walker(built))
         for rival in chosen.rivals:
             name = stem(rival.name)
-            config = parse_config([*common, "--name", name, *rival.arguments()])
+            config = parse_config([*common, *start, "--name", name, *rival.arguments()])
             weights = folder / name / "segmenter" / "best.safetensors"
             segmenter = load_segmenter(config, images.num_classes, weights, torch.device("cpu"))
             alone = magnet.MagNet(
@@ -82,7 +93,8 @@ def main() -> None:
                 def predict(image: np.ndarray, way=way, alone=alone) -> Tensor:  # type: ignore[no-untyped-def]
                     return segment_by(way, alone.segment, to_tensor(image)[None], image.shape[:2])
 
-                rows.add(rival.name, way.name, split, images, chosen, predict)
+                if split == "val" or way.name in best_of_kinds(rows.content, rival.name):
+                    rows.add(rival.name, way.name, split, images, chosen, predict)
 
 
 def stem(name: str) -> str:
@@ -113,14 +125,18 @@ def walker(model: magnet.MagNet) -> Predict:
 
 
 class Rows:
-    """The rows of the file, one a network, way, split and seed."""
+    """The rows of the file, one a network, way, split and seed.
+
+    Attributes:
+        content: of the file.
+    """
 
     def __init__(self, path: Path, name: str, seed: int, took: dict[str, float]) -> None:
         self._path, self._seed, self._took = path, seed, took
-        self._content: dict[str, Any] = {"set": name, "rows": []}
+        self.content: dict[str, Any] = {"set": name, "rows": []}
         if path.is_file():
-            self._content = json.loads(path.read_text(encoding="utf-8"))
-        self._done = {(r["network"], r["way"], r["split"], r["seed"]) for r in self._content["rows"]}
+            self.content = json.loads(path.read_text(encoding="utf-8"))
+        self._done = {(r["network"], r["way"], r["split"], r["seed"]) for r in self.content["rows"]}
 
     def add(self, network: str, way: str, split: str, images: DataFolder, chosen: ProofSet, predict: Predict) -> None:
         """Measure one row, unless the file has it."""
@@ -150,8 +166,8 @@ class Rows:
             "peak_memory_mib": round(peak, 1),
             "training_seconds": round(self._took[network]),
         }
-        self._content["rows"].append(row)
-        self._path.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
+        self.content["rows"].append(row)
+        self._path.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
         print(split, network, way, row["mean_iou"], row["boundary_iou"], row["seconds_median"], flush=True)
 
 

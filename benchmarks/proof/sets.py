@@ -13,12 +13,14 @@ __all__ = ["SETS", "Ours", "ProofSet", "Rival"]
 class Ours:
     """A MagNet, both stages of the recipe.
 
-    name: of the rows; fast: patches of MagNet-Fast; arguments: of ``magnet train``, after those of the recipe.
+    name: of the rows; fast: patches of MagNet-Fast; arguments: of ``magnet train``, after those of the recipe;
+    finished: name of the rival whose network it takes as it is, training refiners alone.
     """
 
     name: str
     fast: tuple[int, ...]
     arguments: tuple[str, ...] = ()
+    finished: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Rival:
 class ProofSet:
     """One recipe, its data and its rivals.
 
-    recipe: name of the recipe; folder: of the data in the root of all; sizes: of the whole image that rivals are
-    tested at; every: every so-manieth test image; ours, rivals: what is trained.
+    recipe: name of the recipe, or its file beside this one; folder: of the data in the root of all; sizes: of the whole
+    image that rivals are tested at; every: every so-manieth test image; ours, rivals: what is trained; weights: file in
+    the folder of the trained networks that the segmenters of the recipe begin with.
     """
 
     recipe: str
@@ -63,6 +66,7 @@ class ProofSet:
     ours: tuple[Ours, ...]
     rivals: tuple[Rival, ...]
     every: int = 1
+    weights: str = ""
 
 
 SETS = {
@@ -101,5 +105,27 @@ SETS = {
             Rival("input 180x240", (180, 240), ((180, 240), (360, 480)), 4, 1600),
             Rival("input 360x480", (360, 480), ((360, 480),), 2, 800),
         ),
+    ),
+    "camvid_smp": ProofSet(
+        "camvid_smp.yaml",
+        "camvid_960x720",
+        ((180, 240), (360, 480), (720, 960)),
+        ours=(
+            Ours("MagNet, input 180x240", (4, 6)),
+            Ours(
+                "MagNet on the finished network",
+                (2,),
+                (
+                    *("--walk.scales", "[[360,480],[720,960]]", "--walk.patch_size", "[360,480]"),
+                    *("--walk.n_patches", "2", "--refiner.crop", "[180,240]"),
+                ),
+                finished="finished network, trained whole at 360x480",
+            ),
+        ),
+        rivals=(
+            Rival("finished network, trained whole at 360x480", (360, 480), ((360, 480),), 4, 600),
+            Rival("trained at 360x480 and 720x960", (360, 480), ((360, 480), (720, 960)), 4, 600),
+        ),
+        weights="camvid_smp.safetensors",
     ),
 }

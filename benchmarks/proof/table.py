@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ways import kind_of
+
 Row = dict[str, Any]
 Key = tuple[str, str]  # network, way
 
-__all__ = ["Mean", "best_ways", "mean_rows", "table"]
+__all__ = ["Mean", "best_of_kinds", "best_ways", "mean_rows", "table"]
 
 
 class Mean:
@@ -60,6 +62,17 @@ def best_ways(validated: dict[Key, Mean], most_seconds: float = float("inf")) ->
         if mean.network not in best or mean.iou > best[mean.network].iou:
             best[mean.network] = mean
     return [(mean.network, mean.way) for mean in best.values()]
+
+
+def best_of_kinds(content: dict[str, Any], network: str) -> set[str]:
+    """The ways of a rival that are best on validation images, over the seeds there are, one of each kind: the size that
+    it likes best for a whole image, for a sliding window, and so on."""
+    best: dict[str, Mean] = {}
+    for mean in mean_rows(content, "val").values():
+        kind = kind_of(mean.way)
+        if mean.network == network and (kind not in best or mean.iou > best[kind].iou):
+            best[kind] = mean
+    return {mean.way for mean in best.values()}
 
 
 def table(content: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import magnet
 
 __all__ = ["walk_variants"]
 
-FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
+FRACTIONS = (0.1, 0.25, 1.0)
 
 
 def walk_variants(model: magnet.MagNet, fast: Sequence[int]) -> Iterator[tuple[str, magnet.MagNet]]:
@@ -26,8 +26,8 @@ def walk_variants(model: magnet.MagNet, fast: Sequence[int]) -> Iterator[tuple[s
     for refined in (True, False):
         for by in ("score", "uncertainty"):
             for fraction in FRACTIONS:
-                if fraction == 1.0 and by != "score":
-                    continue  # all pixels are the same by any choice
+                if fraction == 1.0 and (by != "score" or (refined and model.n_points == 1.0)):
+                    continue  # all pixels are the same by any choice, and may be MagNet itself
                 name = f"{by}, {fraction:g}" if fraction < 1 else "all pixels"
                 name = name if refined else f"no refiner, {name}"
                 yield name, _variant(model, refined=refined, n_points=fraction, points_by=by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from magnet.bounds import Size
 from magnet.images.tensors import normalize, resize
 from magnet.walk.maps import labels_at
 
-__all__ = ["Way", "rival_ways", "segment_by"]
+__all__ = ["Way", "kind_of", "rival_ways", "segment_by"]
 
 Segment = Callable[[Tensor], Tensor]
 _BATCH = 8
@@ -51,6 +52,11 @@ def rival_ways(window: Size, sizes: Sequence[Size]) -> Iterator[Way]:
         yield Way(f"window at {at}", size, window)
         yield Way(f"window at {at}, half overlap, Gaussian", size, window, 0.5, True)
         yield Way(f"window at {at}, half overlap, Gaussian, flips", size, window, 0.5, True, True)
+
+
+def kind_of(name: str) -> str:
+    """The name of a way without its size."""
+    return re.sub(r" at \d+x\d+", "", name)
 
 
 @torch.inference_mode()

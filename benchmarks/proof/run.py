@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,10 @@ def main() -> None:
         if ours.finished:
             best = folder / stem(ours.finished) / "segmenter" / "best.safetensors"
             begin = ["--segmenter.train", "false", "--segmenter.weights", str(best)]
-        took[ours.name] = train([*common, *begin, "--name", name, *ours.arguments], folder / name)
+        stages = [["--stage", "refiner", *chosen.refiner]]
+        if not ours.finished:
+            stages.insert(0, ["--stage", "segmenter"])
+        took[ours.name] = train([*common, *begin, "--name", name, *ours.arguments], folder / name, stages)
     if args.train_only:
         return
     torch.set_num_threads(1)
@@ -102,12 +105,20 @@ def stem(name: str) -> str:
     return name.lower().replace(", ", "_").replace(" ", "_")
 
 
-def train(arguments: list[str], folder: Path) -> float:
-    """Train in a process of its own, unless it was done; returns the seconds of the processor that it took."""
+def train(arguments: list[str], folder: Path, stages: Sequence[list[str]] = ([],)) -> float:
+    """Train in processes of their own, unless it was done; returns the seconds of the processor that it took.
+
+    Args:
+        arguments: of ``magnet train``.
+        folder: of the run.
+        stages: further arguments, for one process each.
+    """
     kept = folder / "seconds.json"
     if not kept.is_file():
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "magnet", "train", *arguments, "--overwrite", "true"], check=True)
+        for stage in stages:
+            command = [sys.executable, "-m", "magnet", "train", *arguments, *stage, "--overwrite", "true"]
+            subprocess.run(command, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         kept.write_text(json.dumps(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
     return float(json.loads(kept.read_text()))

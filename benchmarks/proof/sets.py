@@ -57,7 +57,8 @@ class ProofSet:
 
     recipe: name of the recipe, or its file beside this one; folder: of the data in the root of all; sizes: of the whole
     image that rivals are tested at; every: every so-manieth test image; ours, rivals: what is trained; weights: file in
-    the folder of the trained networks that the segmenters of the recipe begin with.
+    the folder of the trained networks that the segmenters of the recipe begin with; refiner: arguments of the second
+    stage alone.
     """
 
     recipe: str
@@ -67,6 +68,7 @@ class ProofSet:
     rivals: tuple[Rival, ...]
     every: int = 1
     weights: str = ""
+    refiner: tuple[str, ...] = ()
 
 
 SETS = {
@@ -127,5 +129,6 @@ SETS = {
             Rival("trained at 360x480 and 720x960", (360, 480), ((360, 480), (720, 960)), 4, 600),
         ),
         weights="camvid_smp.safetensors",
+        refiner=("--amp", "bf16"),
     ),
 }

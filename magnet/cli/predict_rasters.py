@@ -106,7 +106,7 @@ def add_raster_options(parser: Parser) -> None:
         default=0.0,
         help="first less second probability, 0 to 1; pixels below it become 255 (0)",
     )
-    add("--page", type=int, help="of a TIFF of several, from 0")
+    add("--page", type=int, help="of a TIFF of several, from 0; results are named by it, as NAME_page1_labels")
     add(
         "--workers",
         type=int,

@@ -434,7 +434,7 @@ class MagNet(Networks):
             save: "labels": a cloud-optimised GeoTIFF beside a raster with a place, a pyramid beside a slide, else a
                 PNG; "confidence": 0..255 for 0..1; "polygons": GeoJSON; "areas": CSV, a line a class; "ids": labels
                 without colours. Pixels without an answer are 255.
-            name: what the files are named by; None: as the source.
+            name: what the files are named by; None: as the source, with "_page1" behind it where a page is asked for.
             page: of a TIFF of several.
             resolution: side of a pixel of the model's last scale, as "0.5m" or "0.25um": a raster of other pixels is
                 seen at this size; its labels have its own. None: the model's, else the raster's pixels as they are.

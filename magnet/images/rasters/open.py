@@ -67,7 +67,9 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
     with failures(path), path.open("rb") as file:
         start = file.read(12)
     if start.startswith(TIFF_MAGIC):
-        return _open_tiff(path, page)
+        raster = _open_tiff(path, page)
+        raster.page = page
+        return raster
     _no_page(page, f"'{path}'")
     if is_slide(path, None):  # an MRXS begins as a JPEG does
         return SlideRaster(path)

@@ -77,6 +77,7 @@ class Raster(ABC):
         nodata: the value of pixels that hold none; None: there is none.
         colours: what each channel is called, as "red", "nir" or "undefined".
         limits: the least and the largest value that the file says pixels have; None: it does not.
+        page: the number of the page of a TIFF that was asked for; None: none was.
         has_palette: True where channels are the colours of a palette, whose entries' numbers are what is stored.
         tiles_read: how many tiles of each level were decoded; no entry: none, or it is not known.
     """
@@ -84,6 +85,7 @@ class Raster(ABC):
     may_be_invalid = True  # False: every pixel holds a value
     validity_level = 0  # where it is told which pixels hold values
     has_palette = False
+    page: int | None = None
 
     def __init__(
         self,

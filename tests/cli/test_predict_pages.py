@@ -98,3 +98,32 @@ def test_a_job_that_stopped_in_one_page_is_not_gone_on_with_in_another(model: Pa
     shutil.copytree(tmp_path / "out", tmp_path / "same")
     assert made.predict_raster(stack, tmp_path / "same", workers=1, page=0, name="x").resumed > 0
     assert made.predict_raster(stack, tmp_path / "out", workers=1, page=1, name="x").resumed == 0
+
+
+def _two_sizes(path: Path, first: tuple[int, int], second: tuple[int, int]) -> Path:
+    pages = [Image.fromarray(noise(*size)) for size in (first, second)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    return path
+
+
+def test_what_is_said_of_a_larger_page_is_what_is_done(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a scene the first page is read, which is an error where another is larger: nothing says that that is read."""
+    words = ["--model", model, "--out", tmp_path / "out", "--save", "labels"]
+    larger = _two_sizes(tmp_path / "larger.tif", (30, 40), (70, 90))
+    assert run("predict", larger, *words) == 1
+    assert "first page is 30x40 (HxW), and another one 70x90, while only the first is read" in capsys.readouterr().err
+    assert not caplog.messages
+    for page, size in enumerate(((30, 40), (70, 90))):
+        assert run("predict", larger, *words, "--page", page) == 0
+        assert _labels(tmp_path / "out" / f"larger_page{page}_labels.png").shape == size
+    assert not caplog.messages
+    assert run("predict", larger, *words, "--extent", "ground") == 0
+    assert "1 smaller pages besides the one of 70x90 (HxW) that is read" in caplog.text
+    assert _labels(tmp_path / "out" / "larger_labels.png").shape == (70, 90)
+    smaller = _two_sizes(tmp_path / "below.tif", (70, 90), (30, 40))
+    caplog.clear()
+    assert run("predict", smaller, *words) == 0
+    assert "smaller pages" in caplog.text  # which is so
+    assert _labels(tmp_path / "out" / "below_labels.png").shape == (70, 90)

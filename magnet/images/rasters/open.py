@@ -13,6 +13,7 @@ from magnet.errors import MagNetError, shown
 from magnet.images.opening import check_file, failures, unreadable
 from magnet.images.rasters.arrays import ArrayRaster, open_npy
 from magnet.images.rasters.geo import GeoRaster
+from magnet.images.rasters.ome import ome_sides
 from magnet.images.rasters.pages import TiffPage, choose_page, levels_of, read_pages
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
@@ -20,9 +21,10 @@ from magnet.images.rasters.sidecars import world_file
 from magnet.images.rasters.slides import SlideRaster, is_slide
 from magnet.images.rasters.tiffs import open_jp2, open_tiff
 from magnet.images.rasters.zarrs import is_zarr_folder, is_zarr_object, open_zarr
-from magnet.images.tiff import DAMAGE, TIFF_MAGIC
+from magnet.images.tiff import DAMAGE, TIFF_MAGIC, read_head
+from magnet.notices import gathered, tell
 
-__all__ = ["JP2_MAGIC", "check_page", "open_raster", "open_stored"]
+__all__ = ["JP2_MAGIC", "check_page", "open_placed", "open_raster", "open_stored"]
 
 _NPY = b"\x93NUMPY"
 JP2_MAGIC = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -78,6 +80,25 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
     if start.startswith(JP2_MAGIC):
         return open_jp2(path)
     return PictureRaster(path)
+
+
+def open_placed(path: str | os.PathLike[str], *, page: int | None = None) -> Raster | None:
+    """:func:`open_raster` of a file that has a place on earth or a pixel size; None: it has none, and is a scene.
+
+    What there is to tell of the file is told, but where it is read as a scene, which would be of another page.
+    """
+    with gathered() as notices:
+        raster = open_raster(path, page=page)
+    is_placed = raster.place is not None or raster.sides is not None
+    if not is_placed:
+        raster.close()
+        with failures(path):
+            head = read_head(path, page)
+        if head is not None and head.larger:
+            return None
+    for notice in notices:
+        tell(*notice)
+    return raster if is_placed else None
 
 
 def check_page(path: str | os.PathLike[str], page: Any) -> int | None:
@@ -141,6 +162,13 @@ def _open_tiff(path: Path, page: int | None) -> Raster:
     if page is None and is_slide(path, pages[0].description):
         return SlideRaster(path)
     main = choose_page(pages, page, str(path))
+    raster = _open_page(path, pages, main, page)
+    if raster.place is None and raster.sides is None:
+        raster.sides = ome_sides(pages, main)
+    return raster
+
+
+def _open_page(path: Path, pages: list[TiffPage], main: TiffPage, page: int | None) -> Raster:
     if _for_pillow(pages, main):
         return PictureRaster(path, page=page)
     try:

@@ -12,6 +12,7 @@ from magnet.errors import MagNetError
 from magnet.images.opening import failures
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import JP2_MAGIC, open_raster
+from magnet.images.rasters.ome import ome_sides
 from magnet.images.rasters.pages import read_pages
 from magnet.images.rasters.read_input import InputImage
 from magnet.images.rasters.slides import is_slide
@@ -59,8 +60,11 @@ def _ground(path: Path) -> str:
     """What a file whose pixels have a size on the ground is; empty: it is a scene."""
     start = _start(path)
     try:
-        if is_slide(path, read_pages(path)[0].description if start.startswith(TIFF_MAGIC) else None):
+        pages = read_pages(path) if start.startswith(TIFF_MAGIC) else []
+        if is_slide(path, pages[0].description if pages else None):
             return "a slide"
+        if pages and ome_sides(pages, pages[0]) is not None:
+            return "an OME-TIFF whose pixels have a size"
     except DAMAGE:
         pass
     except MagNetError:  # it is called one; the package that reads it is missing

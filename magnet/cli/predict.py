@@ -53,7 +53,6 @@ from magnet.model.prediction import Prediction
 from magnet.model.pretrained import find_model, read_inputs
 from magnet.model.progress import progress_of
 from magnet.model.raster_results import KINDS, raster_targets
-from magnet.notices import sum_up
 from magnet.walk.ahead import Ahead, readers
 
 __all__ = ["SAVE", "main", "save_prediction", "targets_of"]
@@ -507,7 +506,6 @@ def _predict(
             if state is not None:
                 manifest.add(one.name, state, written, time.perf_counter() - start)
             del found  # while the next one is read
-    sum_up()
     if failed and count > 1:
         print(f"magnet: error: {failed} of {count} images could not be read", file=sys.stderr)
     if corrupt:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from magnet.bounds import Size
 from magnet.images.opening import failures
-from magnet.images.rasters.open import JP2_MAGIC, open_placed
 from magnet.images.rasters.ome import ome_sides
+from magnet.images.rasters.open import JP2_MAGIC, open_placed
 from magnet.images.rasters.pages import choose_page, read_pages
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.resolution import as_resolution, ratio_of

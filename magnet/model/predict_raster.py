@@ -246,7 +246,7 @@ def segment_raster(
         if options.classes is not None:
             chosen = of_classes(chosen, options.classes)
         looks = Looks(model.class_names, model.colours or draw.default_colours(num_classes))
-        writers = raster_writers(raster, looks, chosen, sure, pixels=walk.wanted_pixels, ids=ids)
+        writers = raster_writers(raster, looks, chosen, sure, pixels=walk.wanted_pixels, ids=ids, answered=labels)
         for kind, target in targets.items():
             with outputs.write(target, told) as temporary:
                 writers[kind](temporary)

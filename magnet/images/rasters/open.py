@@ -22,9 +22,9 @@ from magnet.images.rasters.slides import SlideRaster, is_slide
 from magnet.images.rasters.tiffs import open_jp2, open_tiff
 from magnet.images.rasters.zarrs import is_zarr_folder, is_zarr_object, open_zarr
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC, read_head
-from magnet.notices import gathered, tell
+from magnet.notices import gathered, tell_again
 
-__all__ = ["JP2_MAGIC", "check_page", "open_placed", "open_raster", "open_stored"]
+__all__ = ["JP2_MAGIC", "check_page", "open_placed", "open_raster", "open_stored", "page_number"]
 
 _NPY = b"\x93NUMPY"
 JP2_MAGIC = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -49,7 +49,7 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
             CorruptImageError is one, too.
         TypeError, ValueError: ``source`` is of another kind, or an array of another shape or type.
     """
-    page = _page_number(page)
+    page = page_number(page)
     if isinstance(source, np.ndarray):
         _no_page(page, "an array")
         return ArrayRaster(source)
@@ -96,8 +96,7 @@ def open_placed(path: str | os.PathLike[str], *, page: int | None = None) -> Ras
             head = read_head(path, page)
         if head is not None and head.larger:
             return None
-    for notice in notices:
-        tell(*notice)
+    tell_again(notices)
     return raster if is_placed else None
 
 
@@ -109,7 +108,7 @@ def check_page(path: str | os.PathLike[str], page: Any) -> int | None:
         MagNetError: there is no such file, or no page of that number.
         TypeError, ValueError: it is no number; or the file is no TIFF and has no pages.
     """
-    page = _page_number(page)
+    page = page_number(page)
     if page is None:
         return None
     check_file(path)
@@ -145,7 +144,8 @@ def _pages(path: Path) -> list[TiffPage]:
             raise unreadable(path, error) from error
 
 
-def _page_number(page: Any) -> int | None:
+def page_number(page: Any) -> int | None:
+    """The number of a page as an int; None stays None. Raises TypeError: it is no number."""
     page = as_number(page)
     if page is not None and not is_int(page):
         raise TypeError(f"page: expected an int or None, got {shown(page)}; give the number of a page, from 0")

@@ -11,8 +11,8 @@ from magnet.bounds import Size
 from magnet.errors import MagNetError
 from magnet.images.opening import failures
 from magnet.images.rasters.input_settings import InputSettings
-from magnet.images.rasters.open import JP2_MAGIC, open_raster
 from magnet.images.rasters.ome import ome_sides
+from magnet.images.rasters.open import JP2_MAGIC, open_raster
 from magnet.images.rasters.pages import read_pages
 from magnet.images.rasters.read_input import InputImage
 from magnet.images.rasters.slides import is_slide
@@ -35,7 +35,8 @@ def read_scene(
     """:func:`read_input` of an image all of whose pixels are labelled; those that hold no value are told of."""
     found = read_with_validity(path, inputs, fitting=fitting, page=page)
     if found.valid is not None:
-        share = f"{100 * float((~found.valid).mean()):.2g}%"
+        missing = 100 * float((~found.valid).mean())
+        share = f"{missing:.2g}%" if missing < 99 else f"{missing:.3g}%"
         tell(
             "hold pixels without a value, which are labelled as all others",
             path,

@@ -71,7 +71,7 @@ class ValidPixels(NamedTuple):
     size: tuple[int, int]
     within: Callable[[Box], np.ndarray]
 
-    def count(self, labels: np.ndarray, box: Box) -> np.ndarray:
+    def tally(self, labels: np.ndarray, box: Box) -> np.ndarray:
         """(256,) how often each label of a box is there, 255 where there is no value."""
         return np.bincount(np.where(self.within(box), labels, np.uint8(IGNORE_INDEX)).ravel(), minlength=256)
 
@@ -99,7 +99,7 @@ class Tally(NamedTuple):
             classes = np.zeros(256, np.int64)
             for y in range(0, height, _ROWS):
                 rows = decoded.labels[y : y + _ROWS]
-                classes += seen.count(rows, (0, y, width, y + len(rows)))
+                classes += seen.tally(rows, (0, y, width, y + len(rows)))
         return cls((height, width), classes, decoded._replace(labels=np.empty((0, 0), np.uint8)))
 
 
@@ -421,7 +421,7 @@ def count_windows(code: LabelCode, raster: LabelRaster, seen: ValidPixels | None
         if seen is None or seen.size != raster.size:
             classes += np.bincount(decoded.labels.ravel(), minlength=256)
         else:
-            classes += seen.count(decoded.labels, box)
+            classes += seen.tally(decoded.labels, box)
         strange.update(decoded.strange)
         if decoded.values is not None:
             values = decoded.values if values is None else values + decoded.values

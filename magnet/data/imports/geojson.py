@@ -57,11 +57,11 @@ def read_features(
     files = sorted({file for file in of_raster.values() if file is not None})
     with _told():
         features, frames = {}, {}
-        for file in files:
-            content = read_geojson(file)
-            features[file] = list(_features(content, file, classes_from))
+        for source in files:
+            content = read_geojson(source)
+            features[source] = list(_features(content, source, classes_from))
             # what else it holds is not kept
-            frames[file] = {"crs": content["crs"]} if isinstance(content, dict) and "crs" in content else {}
+            frames[source] = {"crs": content["crs"]} if isinstance(content, dict) and "crs" in content else {}
             del content
     named = sorted({name for found in features.values() for name, _ in found})
     others = [name for name in named if plain_name(name) != plain_name(background)]

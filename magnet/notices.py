@@ -15,8 +15,8 @@ __all__ = ["Notice", "gathered", "sum_up", "tell", "tell_again"]
 
 _LOG = logging.getLogger("magnet")
 _LOCK = threading.Lock()
-_FILES: dict[tuple[str, str], set[str]] = {}  # by kind and folder, since they were last summed up
-_SUMMED: set[tuple[str, str]] = set()
+_FILES: dict[tuple[str, str], set[str]] = {}  # by kind and folder
+_TOLD: dict[tuple[str, str], int] = {}  # how many of them were summed up
 _GATHERED: contextvars.ContextVar[list[Notice] | None] = contextvars.ContextVar("gathered", default=None)
 
 
@@ -52,7 +52,7 @@ def _tell(notice: Notice) -> None:
     key = notice.kind, str(path.absolute().parent)
     with _LOCK:
         files = _FILES.setdefault(key, set())
-        first = not files and key not in _SUMMED
+        first = not files
         files.add(path.name)
     if first:
         _LOG.warning(f"{notice} (other files of this folder are counted, not named)")
@@ -70,19 +70,11 @@ def gathered() -> Iterator[list[Notice]]:
 
 
 def sum_up() -> None:
-    """Warn of how many files of each folder had each kind of notice, where it was more than the one named.
-
-    Commands do that at their end; files that come after it are counted for the next one.
+    """Warn of how many files of each folder had each kind of notice, where it is more than the one named, and than was
+    told before. Commands do that at their end.
     """
     with _LOCK:
-        counts = []
-        for (kind, folder), files in _FILES.items():
-            later = (kind, folder) in _SUMMED
-            if len(files) > (0 if later else 1):
-                what = f"{len(files)} more image{'s'[: len(files) > 1]}" if later else f"{len(files)} images"
-                counts.append((kind, folder, what))
-                _SUMMED.add((kind, folder))
-        for kind, folder, _ in counts:
-            del _FILES[kind, folder]
-    for kind, folder, count in counts:
-        _LOG.warning(f"image: {count} of '{folder}' {kind}")
+        counts = [(key, len(files)) for key, files in _FILES.items() if len(files) > max(_TOLD.get(key, 0), 1)]
+        _TOLD.update(counts)
+    for (kind, folder), count in counts:
+        _LOG.warning(f"image: {count} images of '{folder}' {kind}")

@@ -55,7 +55,7 @@ def test_commands_end_with_the_count(tmp_path: Path, command: str, caplog: pytes
     assert [one for one in caplog.messages if one.startswith(f"image: 3 images of '{data / 'images'}' {kind}")]
 
 
-def test_files_that_come_after_the_count_are_counted_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_that_come_after_the_count_are_added_to_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def tell(*names: str) -> list[str]:
         caplog.clear()
         for name in names:
@@ -65,5 +65,6 @@ def test_files_that_come_after_the_count_are_counted_anew(tmp_path: Path, caplog
 
     assert len(tell("a", "b", "a")) == 2 and caplog.messages[1] == f"image: 2 images of '{tmp_path}' are odd"
     assert tell() == []
-    assert tell("c") == [f"image: 1 more image of '{tmp_path}' are odd"]
-    assert tell("d", "e", "e") == [f"image: 2 more images of '{tmp_path}' are odd"]
+    assert tell("a") == []
+    assert tell("c") == [f"image: 3 images of '{tmp_path}' are odd"]
+    assert tell("d", "e", "e") == [f"image: 5 images of '{tmp_path}' are odd"]

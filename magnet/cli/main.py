@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from magnet.cli.arguments import Parser
 from magnet.errors import ArgumentError, MagNetError, printable
+from magnet.notices import sum_up
 
 __all__ = ["main"]
 
@@ -200,7 +201,10 @@ def _run(words: list[str], debug: bool) -> int:
         at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
         command = _parser().parse_args(words[: at + 1]).command
         with stops:
-            return int(importlib.import_module(_COMMANDS[command].module).main(words[at + 1 :]) or 0)
+            try:
+                return int(importlib.import_module(_COMMANDS[command].module).main(words[at + 1 :]) or 0)
+            finally:  # before an error, which is the last that is said
+                sum_up()
     except SystemExit as stop:  # argparse: 0 after --help, 2 for wrong arguments
         if stop.code is None or isinstance(stop.code, int):
             return stop.code or 0

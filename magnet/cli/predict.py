@@ -53,7 +53,6 @@ from magnet.model.prediction import Prediction
 from magnet.model.pretrained import find_model, read_inputs
 from magnet.model.progress import progress_of
 from magnet.model.raster_results import KINDS, raster_targets
-from magnet.notices import sum_up
 from magnet.walk.ahead import Ahead, readers
 
 __all__ = ["SAVE", "main", "save_prediction", "targets_of"]
@@ -148,9 +147,9 @@ def _writers(
     }
 
 
-def targets_of(path: Path, folder: Path, save: Sequence[str]) -> dict[str, Path]:
-    """Of each kind of result of an image, the file that it is written to."""
-    return {kind: folder / f"{path.stem}{SAVE[kind]}" for kind in save}
+def targets_of(stem: str, folder: Path, save: Sequence[str]) -> dict[str, Path]:
+    """Of each kind of result of an image, the file that it is written to; ``stem`` is what they are named by."""
+    return {kind: folder / f"{stem}{SAVE[kind]}" for kind in save}
 
 
 def save_prediction(
@@ -281,7 +280,7 @@ def main(argv: Sequence[str]) -> int:
     if args.mapping is not None and "ids" not in (args.save or ()):
         raise ArgumentError("--mapping: expected --save with ids, which alone it is for; add ids to --save")
     _check_folders(args.images, folder)
-    inputs = find_inputs(args.images, folder, recursive=args.recursive)
+    inputs = find_inputs(args.images, folder, recursive=args.recursive, page=args.page)
     args.extent = args.extent or read_inputs(args.model).extent
     job = take_part(args, inputs, find_model(args.model))  # before what is in the way of its results
     by = f"the model '{Path(args.model).resolve() if Path(args.model).is_dir() else args.model}'"
@@ -338,7 +337,7 @@ def _write_report(job: Job, outputs: Outputs, sources: Mapping[Path, str], by: s
     """Write the page of all images of the job that are done, whichever run did them."""
     found = {}
     for one in job.inputs:
-        (path,) = targets_of(one.path, outputs.folder / one.folder, ["summary"]).values()
+        (path,) = targets_of(one.stem, outputs.folder / one.folder, ["summary"]).values()
         if outputs.holds(path, sources[one.path]):
             found[printable(one.name)] = path
     return write_page(outputs, _report_source(by), model, found, len(job.inputs))
@@ -404,10 +403,10 @@ def _targets(one: Input, folder: Path, args: argparse.Namespace) -> list[Path]:
     except MagNetError:
         return []
     if raster is None:
-        return list(targets_of(path, folder, _scene_kinds(args, path)).values())
+        return list(targets_of(one.stem, folder, _scene_kinds(args, path)).values())
     with raster:
         check_kinds(args.save, path)
-        return list(raster_targets(raster, path.stem, folder, raster_options(args).save).values())
+        return list(raster_targets(raster, one.stem, folder, raster_options(args).save).values())
 
 
 def _predict_ground(
@@ -422,7 +421,7 @@ def _predict_ground(
             settings,
             raster_options(args),
             outputs,
-            path.stem,
+            one.stem,
             told,
             folder=folder,
             may_be_empty=several,  # tiles that a mask of a larger area does not reach
@@ -456,7 +455,7 @@ def _predict_scene(
     probabilities = bool({"uncertainty", "probabilities"}.intersection(kinds)) or (shrunk and "full_labels" in kinds)
     stages = bool({"coarse", "sheet", "summary"}.intersection(kinds))
     prediction = model.predict(scene, return_stages=stages, probabilities=probabilities, progress=progress)
-    targets = targets_of(one.path, outputs.folder / one.folder, kinds)
+    targets = targets_of(one.stem, outputs.folder / one.folder, kinds)
     save_prediction(model, as_picture(scene.pixels), prediction, targets, outputs, source, args.mapping)
     told = f"{one.path}: {prediction.seconds:.1f} s, {', '.join(map(str, targets.values()))}"
     if shrunk:
@@ -507,7 +506,6 @@ def _predict(
             if state is not None:
                 manifest.add(one.name, state, written, time.perf_counter() - start)
             del found  # while the next one is read
-    sum_up()
     if failed and count > 1:
         print(f"magnet: error: {failed} of {count} images could not be read", file=sys.stderr)
     if corrupt:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from magnet.cli.predict_rasters import RASTER_SUFFIXES
 from magnet.errors import ArgumentError, MagNetError
 from magnet.files.outputs import results_in
+from magnet.images.rasters.pages import page_stem
 from magnet.images.rasters.zarrs import is_zarr_folder
 from magnet.images.read import IMAGE_SUFFIXES
 
@@ -24,19 +25,26 @@ class Input(NamedTuple):
     """A file to segment, or the folder of a zarr array.
 
     path: of it. name: relative to its root, which is the folder that was given, or that of a file that was, with
-    "/" between folders; results lie in the same folders below that of all results.
+    "/" between folders; results lie in the same folders below that of all results. page: the one that was asked for;
+    it is part of the name, as "stack.tif#page=1", as each page is an input of its own.
     """
 
     path: Path
     name: str
+    page: int | None = None
 
     @property
     def folder(self) -> str:
         """The folder of the file relative to its root; "" for the root itself."""
         return self.name.rpartition("/")[0]
 
+    @property
+    def stem(self) -> str:
+        """What its results are named by."""
+        return page_stem(self.path, self.page)
 
-def find_inputs(paths: Iterable[str], out: Path, *, recursive: bool = False) -> list[Input]:
+
+def find_inputs(paths: Iterable[str], out: Path, *, recursive: bool = False, page: int | None = None) -> list[Input]:
     """Files, and the images in folders, in order, each once.
 
     A link to nothing is among the images of its folder, so that it is told. Files and folders whose names begin with a
@@ -46,6 +54,7 @@ def find_inputs(paths: Iterable[str], out: Path, *, recursive: bool = False) -> 
         paths: as they were given.
         out: folder of the results, which is not searched.
         recursive: also the images in the folders below those that were given.
+        page: which one is meant of each file; None: each is one picture.
 
     Raises:
         MagNetError: nothing there, a folder without images, or two images whose results would have the same name.
@@ -65,14 +74,19 @@ def find_inputs(paths: Iterable[str], out: Path, *, recursive: bool = False) -> 
         else:
             kind = "is a pipe, a socket or a device" if path.exists() else "does not exist"
             raise ArgumentError(f"image: expected a file or a folder, but '{path}' {kind}; check the path")
-    return _without_twins(found.values())
+    named = found.values() if page is None else [_page_of(one, page) for one in found.values()]
+    return _without_twins(named)
+
+
+def _page_of(one: Input, page: int) -> Input:
+    return Input(one.path, f"{one.name}#page={page}", page)
 
 
 def _without_twins(inputs: Iterable[Input]) -> list[Input]:
     """The inputs, each file once, where no two have results of the same name."""
     stems: dict[tuple[str, str], Input] = {}
     for one in inputs:
-        other = stems.setdefault((one.folder, one.path.stem), one)
+        other = stems.setdefault((one.folder, one.stem), one)
         if other.path.resolve() != one.path.resolve():
             raise ArgumentError(
                 f"image: the results of '{other.path}' and '{one.path}' would have the same names; predict them into "

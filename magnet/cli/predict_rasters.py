@@ -9,7 +9,7 @@ from pathlib import Path
 from magnet.cli.arguments import Parser, wrong_values
 from magnet.errors import ArgumentError
 from magnet.images.rasters.channels import Channels
-from magnet.images.rasters.open import check_page, open_raster
+from magnet.images.rasters.open import check_page, open_placed, open_raster
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.sidecars import world_file_path
 from magnet.images.rasters.zarrs import is_zarr_folder
@@ -106,7 +106,7 @@ def add_raster_options(parser: Parser) -> None:
         default=0.0,
         help="first less second probability, 0 to 1; pixels below it become 255 (0)",
     )
-    add("--page", type=int, help="of a TIFF of several, from 0")
+    add("--page", type=int, help="of a TIFF of several, from 0; results are named by it, as NAME_page1_labels")
     add(
         "--workers",
         type=int,
@@ -163,11 +163,12 @@ def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
         )
     if is_zarr:
         return open_raster(path, page=args.page)
-    if args.extent != "scene" and (args.extent == "ground" or may_be_placed(path)):
-        raster = open_raster(path, page=args.page)
-        if args.extent == "ground" or raster.place is not None or raster.sides is not None:
+    if args.extent == "ground":
+        return open_raster(path, page=args.page)
+    if args.extent != "scene" and may_be_placed(path):
+        raster = open_placed(path, page=args.page)
+        if raster is not None:
             return raster
-        raster.close()
     for name, default in _GROUND_ONLY.items():
         if getattr(args, name) != default:
             raise ArgumentError(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from magnet.data.counting import image_labels
 from magnet.data.folder import DataFolder
 from magnet.data.labelled_files import LabelledFiles
+from magnet.data.labels import ValidPixels
 from magnet.data.meaning import ImageLabels, LabelCounts, Verdict, judge_scored, judge_trained
 from magnet.data.overlap import shared_labels
 from magnet.data.turns import turn_note
@@ -18,7 +22,6 @@ from magnet.errors import MagNetError
 from magnet.images.opening import PixelsError
 from magnet.images.rasters.channels import BandsError
 from magnet.images.rasters.declared_range import tell_range
-from magnet.images.rasters.read_input import read_input
 from magnet.notices import Notice, gathered
 
 __all__ = ["SplitReport", "check_split", "judge"]
@@ -157,7 +160,7 @@ def judge(reports: Sequence[SplitReport], accept: Collection[str]) -> None:
 def _look(dataset: LabelledFiles, index: int) -> _Seen:
     seen = _Seen()
     path = dataset.pairs[index].image
-    turned = 1
+    turned, valid = 1, None
     try:
         with gathered() as seen.notices:
             if dataset.by_parts(index):
@@ -165,18 +168,22 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
                     seen.size = raster.size
                     tell_range(raster, dataset.inputs.chosen, dataset.inputs.of(raster))
                 missing = share_without_value(dataset, index)
-                seen.missing = f"'{path}': {missing:.1%} of its pixels hold no value" if missing else None
             else:
-                image = read_input(path, dataset.inputs, upright=dataset.exif == "apply")
+                image = dataset.read_image(index)
                 turned, seen.size = image.turned, (image.pixels.shape[0], image.pixels.shape[1])
+                valid = image.valid
+                missing = 0.0 if valid is None else 1 - float(valid.mean())
+            if missing:
+                share = f"{missing:.1%}" if missing >= 0.001 else "less than 0.1%"
+                seen.missing = f"'{path}': {share} of its pixels hold no value, and are ignored"
     except (BandsError, PixelsError) as error:
         seen.wrong.append(("bands and values", str(error)))
     except Exception as error:  # a decoder may fail in its own ways; the other files are still to be checked
         told = str(error) if isinstance(error, MagNetError) else f"'{path}': {type(error).__name__}: {error}"
         seen.wrong.append(("unreadable", told))
     try:
-        with gathered() as notices:
-            tally = dataset.count_labels(index)
+        with gathered() as notices, _valid_pixels(dataset, index, seen, valid) as known:
+            tally = dataset.count_labels(index, known)
         seen.notices += notices
     except MagNetError as error:
         unreadable = dataset.unreadable_labels(index)
@@ -203,3 +210,17 @@ def _look(dataset: LabelledFiles, index: int) -> _Seen:
     except MagNetError as error:
         seen.wrong.append(("places", str(error)))
     return seen
+
+
+@contextlib.contextmanager
+def _valid_pixels(
+    dataset: LabelledFiles, index: int, seen: _Seen, valid: np.ndarray | None
+) -> Iterator[ValidPixels | None]:
+    """Where an image holds a value, which is read anew by window where it was looked at by parts; None: everywhere."""
+    if seen.size is None or not seen.missing:
+        yield None
+    elif valid is not None:
+        yield ValidPixels(seen.size, lambda box: valid[box[1] : box[3], box[0] : box[2]])
+    else:
+        with dataset.open_image(index) as raster:
+            yield ValidPixels(seen.size, lambda box: raster.read_level(0, box)[1])

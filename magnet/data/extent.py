@@ -7,7 +7,8 @@ from pathlib import Path
 
 from magnet.bounds import Size
 from magnet.images.opening import failures
-from magnet.images.rasters.open import JP2_MAGIC, open_raster
+from magnet.images.rasters.ome import ome_sides
+from magnet.images.rasters.open import JP2_MAGIC, open_placed
 from magnet.images.rasters.pages import choose_page, read_pages
 from magnet.images.rasters.raster import Raster
 from magnet.images.rasters.resolution import as_resolution, ratio_of
@@ -51,9 +52,10 @@ def is_ground(path: str | os.PathLike[str], extent: str | None, scale: Size, res
         return extent == "ground"
     if not _may_be(Path(path), None if resolution else scale):
         return False
-    with open_raster(path) as raster:
-        if raster.place is None and raster.sides is None:
-            return False
+    opened = open_placed(path)
+    if opened is None:
+        return False
+    with opened as raster:
         return _exceeds(raster.size, field_size(raster, scale, resolution if raster.sides else None))
 
 
@@ -68,7 +70,9 @@ def _may_be(path: Path, scale: Size | None) -> bool:
         main = choose_page(pages, None, str(path))
     if scale is not None and not _exceeds(main.head.size, scale):
         return False
-    return main.geo or world_file_path(path) is not None or is_slide(path, pages[0].description)
+    if main.geo or world_file_path(path) is not None or is_slide(path, pages[0].description):
+        return True
+    return ome_sides(pages, main) is not None
 
 
 def _exceeds(size: Size, field: Size) -> bool:

@@ -15,7 +15,7 @@ from magnet.data.dataset import IGNORE_INDEX, Colour
 from magnet.data.extent import is_ground
 from magnet.data.label_raster import LabelRaster, is_larger
 from magnet.data.labelled_raster import LabelledRaster
-from magnet.data.labels import Decoded, LabelCode, Tally, count_windows, lossy_message, open_labels
+from magnet.data.labels import Decoded, LabelCode, Tally, ValidPixels, count_windows, lossy_message, open_labels
 from magnet.data.names import plain_name
 from magnet.data.pixels import pixels_head
 from magnet.data.places import check_places
@@ -26,7 +26,8 @@ from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
-from magnet.images.rasters.read_input import open_input, open_turned, read_input
+from magnet.images.rasters.read_input import InputImage, open_input, open_turned
+from magnet.images.rasters.validity import read_with_validity
 from magnet.images.rasters.where import has_place
 from magnet.images.read import IMAGE_SUFFIXES
 from magnet.notices import tell
@@ -126,8 +127,8 @@ class LabelledFiles:
     def load(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) uint8 RGB and labels (H, W) uint8, 255 = ignored.
 
-        By other ``inputs`` the image is (H, W, channels), uint8 or float32 in [0, 1], and its pixels without a value
-        are ignored.
+        Pixels in which the image holds no value are ignored, as in rasters that are read by window. By other ``inputs``
+        the image is (H, W, channels), uint8 or float32 in [0, 1].
 
         Args:
             index: number of the image.
@@ -137,7 +138,7 @@ class LabelledFiles:
             MagNetError: either file is corrupt, their sizes differ, labels are of no class, or the image has other
                 bands or values than ``inputs`` say; names the file.
         """
-        image = read_input(self.pairs[index].image, self.inputs, upright=self.exif == "apply")
+        image = self.read_image(index)
         decoded = self.read_labels(index, rng)
         self._tell(self.check_values(decoded))
         labels = decoded.labels
@@ -145,9 +146,13 @@ class LabelledFiles:
             raise MagNetError(self.size_mismatch(index, image.pixels.shape[:2], labels.shape))
         self._tell_turn(index, image.turned, labels.shape)
         self.check_places(index)
-        if image.valid is not None and not image.valid.all():
+        if image.valid is not None:
             labels = np.where(image.valid, labels, np.uint8(IGNORE_INDEX))
         return image.pixels, labels
+
+    def read_image(self, index: int) -> InputImage:
+        """An image as a whole, and where it holds a value (None: everywhere); errors as of :meth:`load`."""
+        return read_with_validity(self.pairs[index].image, self.inputs, upright=self.exif == "apply")
 
     def is_ground(self, index: int, scale: Size, resolution: str | None = None) -> bool:
         """Whether an image is seen field by field; see ``DataConfig.extent``.
@@ -250,15 +255,21 @@ class LabelledFiles:
         """Labels of an image, and the values in them that stand for no class, without complaint about these."""
         return self._code.read(self.label_path(index))
 
-    def count_labels(self, index: int) -> Tally:
-        """What the labels of an image hold, as :meth:`read_labels` without the labels; of a large raster by window."""
+    def count_labels(self, index: int, seen: ValidPixels | None = None) -> Tally:
+        """What the labels of an image hold, as :meth:`read_labels` without the labels; of a large raster by window.
+
+        Args:
+            index: number of the image.
+            seen: where the image holds a value: other pixels count as ignored, if labels have its size. None:
+                everywhere.
+        """
         path, labels = self.label_path(index), None
         if len(self.pairs[index].labels) == 1 and path.is_file() and is_larger(path, _WHOLE):
             labels = open_labels(path)
         if labels is None:
-            return Tally.of(self.read_labels(index))
+            return Tally.of(self.read_labels(index), seen)
         try:
-            return count_windows(self._code, labels)
+            return count_windows(self._code, labels, seen)
         finally:
             labels.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "Decoded",
     "LabelCode",
     "Tally",
+    "ValidPixels",
     "count_windows",
     "lossy_message",
     "mapping_of",
@@ -43,6 +44,7 @@ __all__ = [
 
 IN_YAML = "in a YAML description of the data (data.format yaml)"
 _NO_CLASS = 254
+_ROWS = 1024  # counted at a time
 
 
 class Decoded(NamedTuple):
@@ -63,12 +65,23 @@ class Decoded(NamedTuple):
     lossy: str = ""
 
 
+class ValidPixels(NamedTuple):
+    """Where an image of (H, W) ``size`` holds a value: ``within`` gives (y1 - y0, x1 - x0) bool of a box."""
+
+    size: tuple[int, int]
+    within: Callable[[Box], np.ndarray]
+
+    def tally(self, labels: np.ndarray, box: Box) -> np.ndarray:
+        """(256,) how often each label of a box is there, 255 where there is no value."""
+        return np.bincount(np.where(self.within(box), labels, np.uint8(IGNORE_INDEX)).ravel(), minlength=256)
+
+
 class Tally(NamedTuple):
     """What a label file holds, counted.
 
     Args:
         size: (H, W) of the labels.
-        classes: (256,) pixels of each class id, 255 = ignored.
+        classes: (256,) pixels of each class id, 255 = ignored, as where the image holds no value.
         found: as of all of the file, but its labels are left out (0, 0).
     """
 
@@ -77,10 +90,16 @@ class Tally(NamedTuple):
     found: Decoded
 
     @classmethod
-    def of(cls, decoded: Decoded) -> Tally:
-        """Of labels that were read."""
+    def of(cls, decoded: Decoded, seen: ValidPixels | None = None) -> Tally:
+        """Of labels that were read; ``seen`` as of :func:`count_windows`."""
         height, width = decoded.labels.shape
-        classes = np.bincount(decoded.labels.ravel(), minlength=256)
+        if seen is None or seen.size != (height, width):
+            classes = np.bincount(decoded.labels.ravel(), minlength=256)
+        else:
+            classes = np.zeros(256, np.int64)
+            for y in range(0, height, _ROWS):
+                rows = decoded.labels[y : y + _ROWS]
+                classes += seen.tally(rows, (0, y, width, y + len(rows)))
         return cls((height, width), classes, decoded._replace(labels=np.empty((0, 0), np.uint8)))
 
 
@@ -383,8 +402,13 @@ def open_labels(path: str | os.PathLike[str]) -> LabelRaster | None:
     return raster
 
 
-def count_windows(code: LabelCode, raster: LabelRaster) -> Tally:
+def count_windows(code: LabelCode, raster: LabelRaster, seen: ValidPixels | None = None) -> Tally:
     """What an opened label file holds, counted window by window.
+
+    Args:
+        code: of its values.
+        raster: the file.
+        seen: other pixels of its image count as ignored, where both have one size; None: none.
 
     Raises:
         CorruptImageError, MagNetError: as :meth:`LabelCode.window`.
@@ -394,7 +418,10 @@ def count_windows(code: LabelCode, raster: LabelRaster) -> Tally:
     strange: Counter[str] = Counter()
     for box in row_boxes(raster.raster):
         decoded = code.window(raster, box)
-        classes += np.bincount(decoded.labels.ravel(), minlength=256)
+        if seen is None or seen.size != raster.size:
+            classes += np.bincount(decoded.labels.ravel(), minlength=256)
+        else:
+            classes += seen.tally(decoded.labels, box)
         strange.update(decoded.strange)
         if decoded.values is not None:
             values = decoded.values if values is None else values + decoded.values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,4 +69,5 @@ def _weighted(values: np.ndarray, weights: np.ndarray) -> Pair:
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weights[order])
     low, high = (float(values[order][np.searchsorted(share, q / 100 * share[-1])]) for q in PERCENTILES)
-    return low, high if high > low else low + 1  # a channel of one value throughout is black
+    # a channel of one value throughout is black
+    return low, high if high > low else max(low + 1, math.nextafter(low, math.inf))

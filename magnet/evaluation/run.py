@@ -23,6 +23,7 @@ from magnet.evaluation.seen import seen_by
 from magnet.evaluation.work import Work
 from magnet.model.magnet import MagNet
 from magnet.model.progress import progress_of
+from magnet.notices import sum_up
 
 __all__ = ["Evaluation", "evaluate", "run_evaluation"]
 
@@ -151,6 +152,7 @@ def run_evaluation(
                     kept.add(index, gain, work.labels["coarse"], work.labels[refined])
             if report:
                 report(_line(record))
+    sum_up()
     records = distributed.gather_objects(work.records)
     results, confusion = work.results(records)
     gained: list[Extreme] = []

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,14 @@ def read_json(path: str | os.PathLike[str], argument: str) -> Any:
     return parse_json(read_text(path, argument))
 
 
-def parse_json(text: str) -> Any:
-    """What a JSON text holds.
+def parse_json(text: str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """What a JSON text holds, each object as ``object_hook`` makes it.
 
     Raises:
         ValueError: it is no JSON, or nested too deep.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=object_hook)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

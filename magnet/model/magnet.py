@@ -325,6 +325,7 @@ class MagNet(Networks):
         self,
         sources: Iterable[str | os.PathLike[str] | Image.Image | np.ndarray | Tensor],
         *,
+        page: int | None = ...,
         return_stages: bool = ...,
         probabilities: bool = ...,
         on_error: Literal["raise"] = ...,
@@ -337,6 +338,7 @@ class MagNet(Networks):
         self,
         sources: Iterable[str | os.PathLike[str] | Image.Image | np.ndarray | Tensor],
         *,
+        page: int | None = ...,
         return_stages: bool = ...,
         probabilities: bool = ...,
         on_error: Literal["skip"],
@@ -348,6 +350,7 @@ class MagNet(Networks):
         self,
         sources: Iterable[str | os.PathLike[str] | Image.Image | np.ndarray | Tensor],
         *,
+        page: int | None = None,
         return_stages: bool = False,
         probabilities: bool = True,
         on_error: str = "raise",
@@ -361,6 +364,7 @@ class MagNet(Networks):
 
         Args:
             sources: images as :meth:`predict` takes them; an iterator is taken from as they are needed.
+            page: the number of a page of each, TIFFs all of them, from 0.
             return_stages: as for :meth:`predict`.
             probabilities: as for :meth:`predict`.
             on_error: "raise", in its turn, where a file cannot be read; or "skip" it: its prediction is None, and a
@@ -374,11 +378,12 @@ class MagNet(Networks):
             MagNetError, TypeError, ValueError: as :meth:`predict`; wrong arguments at once, wrong images in their turn.
         """
         settings = self.settings.changed(**changes)
-        check_many(settings, sources, on_error, images_per_pass)
+        check_many(settings, sources, page, on_error, images_per_pass)
         return predict_many(
             self,
             settings,
             sources,
+            page=page,
             return_stages=return_stages,
             probabilities=probabilities,
             on_error=on_error,
@@ -432,9 +437,9 @@ class MagNet(Networks):
             source: what :func:`magnet.open_raster` takes, or a raster that it gave.
             out: folder of the results, made if it is not there.
             save: "labels": a cloud-optimised GeoTIFF beside a raster with a place, a pyramid beside a slide, else a
-                PNG; "confidence": 0..255 for 0..1; "polygons": GeoJSON; "areas": CSV, a line a class; "ids": labels
-                without colours. Pixels without an answer are 255.
-            name: what the files are named by; None: as the source.
+                PNG; "confidence": 0..255 for 0..1, 0 where there is no answer; "polygons": GeoJSON; "areas": CSV, a
+                line a class; "ids": labels without colours. Pixels without an answer are 255.
+            name: what the files are named by; None: as the source, with "_page1" behind it where a page is asked for.
             page: of a TIFF of several.
             resolution: side of a pixel of the model's last scale, as "0.5m" or "0.25um": a raster of other pixels is
                 seen at this size; its labels have its own. None: the model's, else the raster's pixels as they are.

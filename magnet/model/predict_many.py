@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Generator, Iterable, Iterator
@@ -11,9 +12,11 @@ from typing import Any
 
 from magnet.checks import check_count
 from magnet.errors import MagNetError, shown
+from magnet.images.rasters.open import page_number
 from magnet.model.image_walk import ImageWalk, predictions
 from magnet.model.prediction import Prediction
 from magnet.model.walker import Walker
+from magnet.notices import sum_up
 from magnet.walk.ahead import Ahead, readers
 from magnet.walk.plan import images_per_pass, plan_walk
 from magnet.walk.settings import WalkSettings
@@ -23,13 +26,14 @@ __all__ = ["check_many", "predict_many"]
 _LOG = logging.getLogger("magnet")
 
 
-def check_many(settings: WalkSettings, sources: Any, on_error: Any, together: Any) -> None:
+def check_many(settings: WalkSettings, sources: Any, page: Any, on_error: Any, together: Any) -> None:
     """
     Raises:
         TypeError, ValueError: an argument of :meth:`magnet.MagNet.predict_many` is not as it must be.
     """
     if isinstance(sources, str | os.PathLike) or not isinstance(sources, Iterable):
         raise TypeError(f"sources: expected a list or an iterator of images, got {shown(sources)}; for one use predict")
+    page_number(page)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error: expected 'raise' or 'skip', got {shown(on_error)}; give one of the two")
     if together is not None and check_count("images_per_pass", together) > 1 and settings.compat == "official":
@@ -41,6 +45,7 @@ def predict_many(
     settings: WalkSettings,
     sources: Iterable[Any],
     *,
+    page: int | None,
     return_stages: bool,
     probabilities: bool,
     on_error: str,
@@ -48,9 +53,11 @@ def predict_many(
 ) -> Generator[Prediction | None]:
     """See :meth:`magnet.MagNet.predict_many`."""
     most = together or _most_together(model, settings)
-    with readers() as pool:
+    with contextlib.ExitStack() as stack:
+        stack.callback(sum_up)  # however it ends
+        pool = stack.enter_context(readers())
         calls = (
-            partial(_opened, model, settings, number, source, probabilities or return_stages)
+            partial(_opened, model, settings, number, source, probabilities or return_stages, page)
             for number, source in enumerate(sources)
         )
         opened = Ahead(pool, calls, most + 1)  # the next ones to be walked over, and one more
@@ -91,10 +98,12 @@ def _groups(opened: Iterable[Future[ImageWalk]], most: int, on_error: str) -> It
         yield group
 
 
-def _opened(model: Walker, settings: WalkSettings, number: int, source: Any, probabilities: bool) -> ImageWalk:
+def _opened(
+    model: Walker, settings: WalkSettings, number: int, source: Any, probabilities: bool, page: int | None
+) -> ImageWalk:
     """A walk whose image was read; wrong values are told with the number of the source."""
     try:
-        return ImageWalk(model, settings, source, probabilities)
+        return ImageWalk(model, settings, source, probabilities, page)
     except (TypeError, ValueError) as error:
         raise type(error)(f"sources[{number}]: {error}") from error
 

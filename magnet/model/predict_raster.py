@@ -22,6 +22,7 @@ from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.identity import is_stored, raster_mark
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.images.rasters.open import open_raster
+from magnet.images.rasters.pages import page_stem
 from magnet.images.rasters.raster import Raster, Resolution
 from magnet.images.rasters.resolution import as_resolution, ratio_of, resolution_text
 from magnet.images.wanted.masks import open_wanted
@@ -147,7 +148,7 @@ def _stem(source: Any, raster: Raster, name: str | None) -> str:
             raise ValueError(
                 f"name: expected a name for the results, as {type(source).__name__} has none, got None; give name="
             )
-        return path.stem
+        return page_stem(path, raster.page)
     if not isinstance(name, str) or not name or Path(name).name != name or name.startswith(".") or "\0" in name:
         raise ValueError(
             f"name: expected a name that files can begin with, got {shown(name)}; give one without folders"
@@ -173,6 +174,8 @@ def predict_raster(
         outputs = stack.enter_context(Outputs(out, "predict_raster", overwrite=overwrite, argument="out"))
         mark = raster_mark(source, raster)
         told = f"'{Path(raster.name).resolve()}'" if is_stored(source, raster) else mark
+        if raster.page is not None:
+            told += f", page {raster.page}"
         targets = raster_targets(raster, stem, outputs.folder, options.save)
         read = [raster.name, *([options.mask] if isinstance(options.mask, str | os.PathLike) else [])]
         inputs = [Path(one) for one in read if Path(one).exists()]
@@ -243,7 +246,7 @@ def segment_raster(
         if options.classes is not None:
             chosen = of_classes(chosen, options.classes)
         looks = Looks(model.class_names, model.colours or draw.default_colours(num_classes))
-        writers = raster_writers(raster, looks, chosen, sure, pixels=walk.wanted_pixels, ids=ids)
+        writers = raster_writers(raster, looks, chosen, sure, pixels=walk.wanted_pixels, ids=ids, answered=labels)
         for kind, target in targets.items():
             with outputs.write(target, told) as temporary:
                 writers[kind](temporary)

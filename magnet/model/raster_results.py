@@ -55,12 +55,14 @@ def raster_writers(
     *,
     pixels: int,
     ids: Mapping[int, int] | None,
+    answered: Blocks | None = None,
 ) -> Mapping[str, Callable[[Path], object]]:
     """A function for each kind of result that writes it to a path.
 
     Args:
         pixels: how many were wanted.
         ids: of each class; None: where none are written.
+        answered: labels of all pixels that have a confidence, also where ``labels`` leave some out; None: ``labels``.
     """
     place, resolution = raster.place, raster.resolution
     pyramid = pyramid_tags(resolution) if place is None and _is_slide(raster) else None
@@ -76,7 +78,7 @@ def raster_writers(
 
     def write_sure(path: Path) -> None:
         assert confidence is not None
-        write_confidence(confidence, path, place, pyramid)
+        write_confidence(confidence, answered or labels, path, place, pyramid)
 
     def write_outlines(path: Path) -> None:
         write_polygons(

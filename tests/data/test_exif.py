@@ -32,6 +32,7 @@ SIZE = (30, 40)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No folder has been warned of."""
     monkeypatch.setattr("magnet.notices._FILES", {})
+    monkeypatch.setattr("magnet.notices._TOLD", {})
 
 
 def save(path: Path, pixels: np.ndarray, orientation: int) -> None:

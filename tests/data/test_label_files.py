@@ -226,8 +226,9 @@ def test_ids_and_confidence_as_png(tmp_path: Path) -> None:
     write_ids(ArrayBlocks(labels), tmp_path / "same.png")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "same.png")), labels)
     confidence = np.random.default_rng(0).integers(0, 256, (300, 200), dtype=np.uint8)
-    write_confidence(ArrayBlocks(confidence), tmp_path / "c.png")
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "c.png")), confidence)
+    write_confidence(ArrayBlocks(confidence), ArrayBlocks(labels), tmp_path / "c.png")
+    written = np.where(labels == 255, 0, np.maximum(confidence, 1))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "c.png")), written)
 
 
 def test_ids_of_a_wrong_mapping(tmp_path: Path) -> None:
@@ -278,8 +279,10 @@ WRITERS: dict[str, Callable[[ArrayBlocks, Path], object]] = {
     "png": lambda blocks, path: write_palette(blocks, path, COLOURS),
     "ids": lambda blocks, path: write_ids(blocks, path),
     "ids_at_a_place": lambda blocks, path: write_ids(blocks, path, None, PLACE),
-    "confidence": lambda blocks, path: write_confidence(blocks, path),
-    "confidence_at_a_place": lambda blocks, path: write_confidence(blocks, path, PLACE),
+    "confidence": lambda blocks, path: write_confidence(blocks, ArrayBlocks(blobs(blocks.size)), path),
+    "confidence_at_a_place": lambda blocks, path: write_confidence(
+        blocks, ArrayBlocks(blobs(blocks.size)), path, PLACE
+    ),
     "polygons": lambda blocks, path: write_polygons(blocks, path),
     "areas": lambda blocks, path: write_areas(blocks, path, None, PixelArea(1, "pixels")),
 }

@@ -166,13 +166,19 @@ def test_ids_at_a_place(tmp_path: Path) -> None:
 
 def test_confidence_at_a_place(tmp_path: Path) -> None:
     confidence = np.random.default_rng(0).integers(0, 256, (1024, 1024), dtype=np.uint8)
-    write_confidence(ArrayBlocks(confidence), tmp_path / "x.tif", Place(UTM, UP))
+    labels = np.where(np.random.default_rng(1).random(confidence.shape) < 0.3, 255, 1).astype(np.uint8)
+    labels[:600, :700] = 255  # tiles of nothing
+    write_confidence(ArrayBlocks(confidence), ArrayBlocks(labels), tmp_path / "x.tif", Place(UTM, UP))
     with rasterio.open(tmp_path / "x.tif") as file:
-        assert (file.nodata, file.crs, tuple(file.transform)[:6]) == (None, CRS.from_wkt(UTM), UP)
+        assert (file.nodata, file.crs, tuple(file.transform)[:6]) == (0, CRS.from_wkt(UTM), UP)
+        np.testing.assert_array_equal(file.dataset_mask() > 0, labels != 255)
     full, half = levels(tmp_path / "x.tif")[:2]
-    np.testing.assert_array_equal(full, confidence)
-    means = confidence.reshape(512, 2, 512, 2).mean((1, 3))
-    assert np.abs(half - means).max() <= 0.5
+    written = np.where(labels == 255, 0, np.maximum(confidence, 1))
+    np.testing.assert_array_equal(full, written)
+    four = written.reshape(512, 2, 512, 2).astype(float)
+    answers = (four > 0).sum((1, 3))
+    means = four.sum((1, 3)) / np.maximum(answers, 1)  # of those that have an answer
+    assert np.abs(half - means).max() <= 0.5 and ((half == 0) == (answers == 0)).all()
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,9 @@ def test_the_largest_page_is_read(tmp_path: Path) -> None:
         assert raster.levels == ((300, 200),)
         np.testing.assert_array_equal(whole(raster)[0], large)
     assert "2 smaller pages" in str(notices[0])
-    with magnet.open_raster(path, page=2) as raster:
+    with gathered() as notices, magnet.open_raster(path, page=2) as raster:
         np.testing.assert_array_equal(whole(raster)[0], other)
+    assert not notices  # it was asked for, and others are larger
 
 
 def test_reduced_pages_are_levels(tmp_path: Path) -> None:

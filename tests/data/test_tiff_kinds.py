@@ -84,6 +84,7 @@ KINDS = [
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No folder has been warned of."""
     monkeypatch.setattr("magnet.notices._FILES", {})
+    monkeypatch.setattr("magnet.notices._TOLD", {})
     yield
 
 

@@ -173,3 +173,37 @@ def test_an_error_of_a_network_or_of_the_sources_ends_the_threads() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(model.predict_many([pixels_of(48, 64)] * 5))
     assert not ours()
+
+
+def test_a_page_of_each_is_what_predict_gives_of_it(tmp_path: Path) -> None:
+    model, paths = build(**EXACT), [tmp_path / f"{name}.tif" for name in "ab"]
+    for i, path in enumerate(paths):
+        pages = [Image.fromarray(np.roll(pixels_of(48, 64), 7 * i + page)) for page in range(3)]
+        pages[0].save(path, save_all=True, append_images=pages[1:])
+    for page in (0, 2):
+        got = list(model.predict_many(paths, page=page))
+        assert all(same(one, model.predict(path, page=page)) for one, path in zip(got, paths, strict=True))
+    with pytest.raises(MagNetError, match=r"page: expected 0 to 2, the pages of .*a\.tif', got 3"):
+        list(model.predict_many(paths, page=3))
+    with pytest.raises(ValueError, match=r"sources\[0\]: page: expected None, as the image is no path"):
+        list(model.predict_many([pixels_of(48, 64)], page=0))
+    with pytest.raises(TypeError, match="page: expected an int or None"):
+        model.predict_many(paths, page="1")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_how_many_files_there_is_a_notice_of_is_told_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, closed: bool
+) -> None:
+    for name in "abcd":
+        Image.fromarray(np.dstack([pixels_of(48, 64), np.zeros((48, 64), np.uint8)])).save(tmp_path / f"{name}.png")
+    found = build(**EXACT).predict_many(sorted(tmp_path.iterdir()))
+    assert next(found) is not None
+    if closed:
+        found.close()
+    else:
+        assert len(list(found)) == 3
+    told = [one for one in caplog.messages if "without a value" in one or "no value" in one]
+    assert "other files of this folder are counted, not named" in told[0] and len(told) == 2
+    counts = (2, 3) if closed else (4,)  # one or two are read ahead
+    assert any(told[1].startswith(f"image: {n} images of '{tmp_path}' hold pixels without a value") for n in counts)

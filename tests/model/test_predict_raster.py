@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
+from map_data import PLACE
 from PIL import Image
 from raster_files import write_tiff
 from rasterio import Affine
@@ -440,6 +442,19 @@ def test_what_holds_no_value_has_no_answer_and_is_not_looked_at(tmp_path: Path) 
 
 def _unit() -> Channels:
     return Channels(value_range=(0.0, 1.0))
+
+
+def test_confidence_says_where_there_is_no_answer(tmp_path: Path) -> None:
+    """As labels do: where the raster holds no value, and not where an answer is unsure or left out."""
+    pixels = np.maximum(pixels_of(100, 130), 1)
+    pixels[:40, :50] = 0
+    path = write_tiff(tmp_path / "x.tif", pixels, nodata=0, **PLACE)
+    record = build(**EXACT).predict_raster(path, tmp_path / "out", save=("labels", "confidence"), min_confidence=0.5)
+    valid = pixels.any(axis=2)
+    with rasterio.open(record.outputs["confidence"]) as file:
+        assert file.nodata == 0
+        assert np.array_equal(file.dataset_mask() > 0, valid)
+    assert (labels_of(record.outputs["labels"])[valid] == 255).any()
 
 
 def test_confidence_classes_and_roi(tmp_path: Path) -> None:

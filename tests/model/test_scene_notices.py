@@ -34,12 +34,15 @@ def _write(path: Path, kind: str) -> Path:
     pixels = _pixels()
     if kind == "nodata":
         return write_tiff(path, pixels, nodata=0)
+    if kind == "png":
+        Image.fromarray(_alpha(pixels)).save(path.with_suffix(".png"))
+        return path.with_suffix(".png")
     if kind == "alpha":
         return write_tiff(path, _alpha(pixels), photometric="RGB", alpha="yes")
     return write_tiff(path, pixels, mask=(pixels[..., 0] > 0).astype(np.uint8) * 255)
 
 
-@pytest.mark.parametrize("kind", ["nodata", "alpha", "mask"])
+@pytest.mark.parametrize("kind", ["nodata", "alpha", "mask", "png"])
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("plain", [True, False])
 def test_pixels_without_a_value_are_told(
@@ -76,7 +79,9 @@ def test_what_holds_values_everywhere_is_not_told_of(
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("decoded twice")
 
-    monkeypatch.setattr("magnet.images.rasters.scenes.open_raster", refused)
+    monkeypatch.setattr("magnet.images.rasters.validity.open_turned", refused)
+    Image.fromarray(np.dstack([pixels, np.full(FIELD, 9, np.uint8)])).save(tmp_path / "faint.png")
+    model.predict(tmp_path / "faint.png")
     for name in ("x.png", "x.jpg", "x.tif"):
         Image.fromarray(_pixels()).save(tmp_path / name)
         model.predict(tmp_path / name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +56,13 @@ def read_features(
     check_faults(missing, "a GeoJSON file of the name of each image", "check --images, or give one file for all")
     files = sorted({file for file in of_raster.values() if file is not None})
     with _told():
-        contents = {file: read_geojson(file) for file in files}
-        features = {file: list(_features(content, file, classes_from)) for file, content in contents.items()}
+        features, frames = {}, {}
+        for source in files:
+            content = read_geojson(source)
+            features[source] = list(_features(content, source, classes_from))
+            # what else it holds is not kept
+            frames[source] = {"crs": content["crs"]} if isinstance(content, dict) and "crs" in content else {}
+            del content
     named = sorted({name for found in features.values() for name, _ in found})
     others = [name for name in named if plain_name(name) != plain_name(background)]
     names, ids = number_classes([background, *others], ignore)
@@ -68,7 +72,7 @@ def read_features(
     for raster, file in of_raster.items():
         assert file is not None
         with _told(), open_raster(raster) as opened:
-            shapes = _shapes(opened, features[file], numbers, contents[file], file)
+            shapes = _shapes(opened, features[file], numbers, frames[file], file)
             drawing = Drawing(opened.size, shapes, ids[background], order)
             place = opened.place if raster.suffix.lower() in _TIFF else None
             items.append(Item(called[raster], raster, file, drawing, place))
@@ -102,7 +106,7 @@ def _told() -> Iterator[None]:
         raise MagNetError(f"import: {str(error).removeprefix('mask: ')}") from error
 
 
-def _features(content: Any, path: Path, key: str) -> Iterator[tuple[str, list[list[Any]]]]:
+def _features(content: Any, path: Path, key: str) -> Iterator[tuple[str, list[list[np.ndarray]]]]:
     """The class of each feature, and its polygons: rings of corners."""
     found = content.get("features") if isinstance(content, dict) else content
     if isinstance(content, dict) and content.get("type") == "Feature":
@@ -127,7 +131,7 @@ def _features(content: Any, path: Path, key: str) -> Iterator[tuple[str, list[li
 
 def _shapes(
     raster: Raster,
-    features: list[tuple[str, list[list[Any]]]],
+    features: list[tuple[str, list[list[np.ndarray]]]],
     numbers: dict[str, int],
     content: Any,
     path: Path,
@@ -137,7 +141,7 @@ def _shapes(
     if not owned:
         return []
     rings = [ring for _, polygon in owned for ring in polygon]
-    corners = in_pixels(np.array(list(chain.from_iterable(rings))), content, path, raster)
+    corners = in_pixels(np.concatenate(rings), content, path, raster)
     parts = iter(np.split(corners, np.cumsum([len(ring) for ring in rings])[:-1]))
     height, width = raster.size
     shapes = []

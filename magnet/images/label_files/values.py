@@ -9,12 +9,14 @@ import numpy as np
 
 from magnet.bounds import Size
 from magnet.errors import MagNetError
-from magnet.images.label_files.blocks import NO_ANSWER, Blocks, Box, read_block
+from magnet.images.label_files.blocks import NO_ANSWER, Blocks, Box, check_same_size, read_block
 from magnet.images.label_files.cog import write_cog
 from magnet.images.label_files.picture import write_grey
 from magnet.images.rasters.raster import Place
 
 __all__ = ["write_confidence", "write_ids"]
+
+_NOTHING = 0  # of confidence: no answer
 
 
 def write_ids(
@@ -45,19 +47,41 @@ def write_ids(
 
 
 def write_confidence(
-    confidence: Blocks, path: Path, place: Place | None = None, pyramid: Mapping[str, str] | None = None
+    confidence: Blocks,
+    answered: Blocks,
+    path: Path,
+    place: Place | None = None,
+    pyramid: Mapping[str, str] | None = None,
 ) -> None:
     """Write confidence, 0..255 for 0..1: a GeoTIFF or a pyramid, whose levels are averages, else a grey PNG.
 
-    Where which is written is said as for :func:`write_ids`. There is no nodata: no answer is a confidence of 0.
+    0 is no answer, as nodata where the file can say it, so that a pixel that has one is at least 1.
+
+    Args:
+        confidence: of each pixel.
+        answered: labels, 255 where there is no answer.
+        path, place, pyramid: as of :func:`write_ids`.
 
     Raises:
         MagNetError: as :func:`magnet.images.label_files.cog.write_cog`.
+        ValueError: the two are not of one size.
     """
+    check_same_size(answered, confidence)
+    blocks = _Answered(confidence, answered)
     if place is None and pyramid is None:
-        write_grey(confidence, path)
+        write_grey(blocks, path)
     else:
-        write_cog(confidence, path, place=place, overviews="average", tags=pyramid)
+        write_cog(blocks, path, place=place, nodata=_NOTHING, overviews="average", tags=pyramid)
+
+
+class _Answered:
+    def __init__(self, confidence: Blocks, answered: Blocks) -> None:
+        self.size: Size = confidence.size
+        self._confidence, self._labels = confidence, answered
+
+    def read(self, box: Box) -> np.ndarray:
+        sure = np.maximum(read_block(self._confidence, box), np.uint8(_NOTHING + 1))
+        return np.where(read_block(self._labels, box) == NO_ANSWER, np.uint8(_NOTHING), sure)
 
 
 class _Mapped:

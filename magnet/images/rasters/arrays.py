@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from magnet.images.opening import failures
 from magnet.images.rasters.raster import Box, Raster
 
-__all__ = ["ArrayRaster", "check_layout", "invalid_numbers", "open_npy"]
+__all__ = ["ArrayRaster", "check_layout", "invalid_numbers", "open_npy", "pixels_without_value", "representable"]
 
 _MOST_CHANNELS = 1024  # hyperspectral images have hundreds
 
@@ -42,6 +43,28 @@ def invalid_numbers(pixels: np.ndarray) -> np.ndarray | None:
         return None
     wrong = ~np.isfinite(pixels).all(axis=2)
     return wrong if wrong.any() else None
+
+
+def representable(nodata: float | None, kind: np.dtype) -> float | None:
+    """The value as pixels hold it; None where they cannot, as -9999 of bytes."""
+    if nodata is None or kind.kind == "f":
+        return nodata
+    limits = np.iinfo(kind)
+    return int(nodata) if math.isfinite(nodata) and limits.min <= nodata <= limits.max and nodata % 1 == 0 else None
+
+
+def pixels_without_value(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """(h, w) bool, True where pixels (h, w, channels) are nodata or no numbers; None: nowhere.
+
+    Of unsigned values nodata is one that pixels may have, such as 0: only where all bands have it there is none.
+    Others, such as -9999, are never measured: one band is enough.
+    """
+    wrong = invalid_numbers(pixels)
+    if nodata is not None:
+        same = pixels == np.asarray(nodata, pixels.dtype)  # NaN is found already
+        there = same.all(axis=2) if pixels.dtype.kind == "u" else same.any(axis=2)
+        wrong = there if wrong is None else wrong | there
+    return wrong
 
 
 class ArrayRaster(Raster):

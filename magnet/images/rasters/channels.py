@@ -13,6 +13,7 @@ from magnet.bounds import MAX_CHANNELS
 from magnet.checks import as_number, check_count, is_int, is_list
 from magnet.errors import MagNetError, shown
 from magnet.images.rasters.raster import Raster
+from magnet.images.rasters.tiles import row_boxes
 from magnet.images.tensors import to_tensor
 from magnet.notices import tell
 
@@ -180,22 +181,46 @@ class Channels:
             return (raster.limits,) * len(index), True
         if given is None and raster.dtype == np.uint8:
             return None, False
-        values = coarsest_values(raster, index)
         if given == "percentile":
-            if not len(values):
-                raise BandsError(
-                    f"value_range: expected pixels to take percentiles of, but '{raster.name}' has none that hold "
-                    "values at its coarsest level; give (low, high)"
-                )
-            low, high = np.percentile(values.astype(np.float64), PERCENTILES, axis=0)
-            # a band of one value throughout is black
-            return tuple((float(a), float(b if b > a else a + 1)) for a, b in zip(low, high, strict=True)), False
+            return _percentiles(raster, index), False
+        values = coarsest_values(raster, index)
         span = f"{values.min():g} to {values.max():g}" if len(values) else "none"
         raise BandsError(
             f"value_range: expected to be told which values are black and white, as '{raster.name}' has {raster.dtype} "
             f"pixels, whose values at its coarsest level are {span}; give value_range=(low, high), 'dtype' or "
             "'percentile' (--value-range)"
         )
+
+
+def _percentiles(raster: Raster, index: Sequence[int]) -> tuple[Pair, ...]:
+    """2% and 98% of each channel of ``index``. A raster without a value needs no range: none of it is seen."""
+    values = coarsest_values(raster, index)
+    if not len(values):  # what few pixels hold may be lost in a coarse level, or lie between windows
+        values = _first_values(raster, index)
+    if not len(values):
+        tell(
+            "hold no value at all, so that there is nothing to see in them",
+            raster.name,
+            "holds no value (nodata, alpha 0, NaN) in any of its pixels, so that there is nothing to see in it",
+            "if it was meant to hold some, mend its nodata or its mask",
+        )
+        return ((0.0, 1.0),) * len(index)
+    low, high = np.percentile(values.astype(np.float64), PERCENTILES, axis=0)
+    # a band of one value throughout is black
+    high = np.where(high > low, high, np.maximum(low + 1, np.nextafter(low, np.inf)))
+    return tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
+
+
+def _first_values(raster: Raster, index: Sequence[int]) -> np.ndarray:
+    """(n, len(index)) values of the finest level from its top on, at least a sample of them where there are as many."""
+    parts, count = [np.empty((0, len(index)), raster.dtype)], 0
+    for box in row_boxes(raster):
+        pixels, valid = raster.read_level(0, box)
+        parts.append(pixels[valid][:, list(index)])
+        count += len(parts[-1])
+        if count >= _SAMPLE:
+            break
+    return np.concatenate(parts)
 
 
 def _checked_bands(bands: Any) -> tuple[int, ...] | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from magnet.bounds import Size
 from magnet.images.opening import CorruptImageError, unreadable
-from magnet.images.rasters.arrays import invalid_numbers
+from magnet.images.rasters.arrays import pixels_without_value, representable
 from magnet.images.rasters.blocks import check_deflate, lacks_blocks, missing_blocks
 from magnet.images.rasters.gdal import WARNINGS, Handles, Source, named_errors
 from magnet.images.rasters.raster import Box, Place, Sides, Transform
@@ -114,7 +114,7 @@ class GeoRaster(TiledRaster):
         self.entries = self._palette if self._indexed else None
         channels, limits = len(self._bands), None
         names = [_name(roles[i - 1], descriptions[i - 1]) for i in self._bands]
-        self._stored_nodata = nodata = _representable(nodata, kind)
+        self._stored_nodata = nodata = representable(nodata, kind)
         self._most: int | None = None
         if self._palette is not None and not self._indexed:
             channels, kind, names, nodata = 3, np.dtype(np.uint8), ["red", "green", "blue"], None
@@ -197,7 +197,7 @@ class GeoRaster(TiledRaster):
         pixels = stored
         if self._alpha is not None:
             pixels = np.ascontiguousarray(stored[..., [band - 1 for band in self._bands]])
-        wrong += [one for one in (missing, self._without_value(pixels)) if one is not None]
+        wrong += [one for one in (missing, pixels_without_value(pixels, self._stored_nodata)) if one is not None]
         if self._palette is not None:
             entries = self._palette[np.minimum(pixels[..., 0], len(self._palette) - 1)]
             wrong.append(entries[..., 3] == 0)
@@ -206,27 +206,6 @@ class GeoRaster(TiledRaster):
             pixels = (self._most - pixels).astype(pixels.dtype)
         invalid = np.logical_or.reduce(wrong) if wrong else None
         return pixels, None if invalid is None or not invalid.any() else ~invalid
-
-    def _without_value(self, pixels: np.ndarray) -> np.ndarray | None:
-        """Where pixels are nodata or no numbers.
-
-        Of unsigned values nodata is one that pixels may have, such as 0: only where all bands have it there is none.
-        Others, such as -9999, are never measured: one band is enough.
-        """
-        wrong = invalid_numbers(pixels)
-        if self._stored_nodata is not None:
-            same = pixels == np.asarray(self._stored_nodata, pixels.dtype)  # NaN is found already
-            there = same.all(axis=2) if pixels.dtype.kind == "u" else same.any(axis=2)
-            wrong = there if wrong is None else wrong | there
-        return wrong
-
-
-def _representable(nodata: float | None, kind: np.dtype) -> float | None:
-    """The value as pixels hold it; None where they cannot, as -9999 of bytes."""
-    if nodata is None or kind.kind == "f":
-        return nodata
-    limits = np.iinfo(kind)
-    return int(nodata) if math.isfinite(nodata) and limits.min <= nodata <= limits.max and nodata % 1 == 0 else None
 
 
 def _palette(colours: dict[int, tuple[int, int, int, int]]) -> np.ndarray:

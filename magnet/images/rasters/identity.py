@@ -31,7 +31,7 @@ def raster_mark(source: Any, raster: Raster) -> str:
         return f"'{path.resolve()}' {tree_mark(path)[0]}"
     if not path.is_file() or path.suffix.lower() in _OF_SEVERAL:
         return f"'{raster.name}' of job {uuid.uuid4()}"
-    return file_mark(path)
+    return file_mark(path) if raster.page is None else f"{file_mark(path)} page {raster.page}"
 
 
 def is_stored(source: Any, raster: Raster) -> bool:

@@ -13,6 +13,7 @@ from magnet.errors import MagNetError, shown
 from magnet.images.opening import check_file, failures, unreadable
 from magnet.images.rasters.arrays import ArrayRaster, open_npy
 from magnet.images.rasters.geo import GeoRaster
+from magnet.images.rasters.ome import ome_sides
 from magnet.images.rasters.pages import TiffPage, choose_page, levels_of, read_pages
 from magnet.images.rasters.pictures import PictureRaster
 from magnet.images.rasters.raster import Raster
@@ -20,9 +21,10 @@ from magnet.images.rasters.sidecars import world_file
 from magnet.images.rasters.slides import SlideRaster, is_slide
 from magnet.images.rasters.tiffs import open_jp2, open_tiff
 from magnet.images.rasters.zarrs import is_zarr_folder, is_zarr_object, open_zarr
-from magnet.images.tiff import DAMAGE, TIFF_MAGIC
+from magnet.images.tiff import DAMAGE, TIFF_MAGIC, read_head
+from magnet.notices import gathered, tell_again
 
-__all__ = ["JP2_MAGIC", "check_page", "open_raster", "open_stored"]
+__all__ = ["JP2_MAGIC", "check_page", "open_placed", "open_raster", "open_stored", "page_number"]
 
 _NPY = b"\x93NUMPY"
 JP2_MAGIC = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -47,7 +49,7 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
             CorruptImageError is one, too.
         TypeError, ValueError: ``source`` is of another kind, or an array of another shape or type.
     """
-    page = _page_number(page)
+    page = page_number(page)
     if isinstance(source, np.ndarray):
         _no_page(page, "an array")
         return ArrayRaster(source)
@@ -67,7 +69,9 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
     with failures(path), path.open("rb") as file:
         start = file.read(12)
     if start.startswith(TIFF_MAGIC):
-        return _open_tiff(path, page)
+        raster = _open_tiff(path, page)
+        raster.page = page
+        return raster
     _no_page(page, f"'{path}'")
     if is_slide(path, None):  # an MRXS begins as a JPEG does
         return SlideRaster(path)
@@ -78,6 +82,24 @@ def open_raster(source: Any, *, page: int | None = None) -> Raster:
     return PictureRaster(path)
 
 
+def open_placed(path: str | os.PathLike[str], *, page: int | None = None) -> Raster | None:
+    """:func:`open_raster` of a file that has a place on earth or a pixel size; None: it has none, and is a scene.
+
+    What there is to tell of the file is told, but where it is read as a scene, which would be of another page.
+    """
+    with gathered() as notices:
+        raster = open_raster(path, page=page)
+    is_placed = raster.place is not None or raster.sides is not None
+    if not is_placed:
+        raster.close()
+        with failures(path):
+            head = read_head(path, page)
+        if head is not None and head.larger:
+            return None
+    tell_again(notices)
+    return raster if is_placed else None
+
+
 def check_page(path: str | os.PathLike[str], page: Any) -> int | None:
     """The number of a page that a file has, as an int; None stays None.
 
@@ -86,7 +108,7 @@ def check_page(path: str | os.PathLike[str], page: Any) -> int | None:
         MagNetError: there is no such file, or no page of that number.
         TypeError, ValueError: it is no number; or the file is no TIFF and has no pages.
     """
-    page = _page_number(page)
+    page = page_number(page)
     if page is None:
         return None
     check_file(path)
@@ -122,7 +144,8 @@ def _pages(path: Path) -> list[TiffPage]:
             raise unreadable(path, error) from error
 
 
-def _page_number(page: Any) -> int | None:
+def page_number(page: Any) -> int | None:
+    """The number of a page as an int; None stays None. Raises TypeError: it is no number."""
     page = as_number(page)
     if page is not None and not is_int(page):
         raise TypeError(f"page: expected an int or None, got {shown(page)}; give the number of a page, from 0")
@@ -139,6 +162,13 @@ def _open_tiff(path: Path, page: int | None) -> Raster:
     if page is None and is_slide(path, pages[0].description):
         return SlideRaster(path)
     main = choose_page(pages, page, str(path))
+    raster = _open_page(path, pages, main, page)
+    if raster.place is None and raster.sides is None:
+        raster.sides = ome_sides(pages, main)
+    return raster
+
+
+def _open_page(path: Path, pages: list[TiffPage], main: TiffPage, page: int | None) -> Raster:
     if _for_pillow(pages, main):
         return PictureRaster(path, page=page)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from magnet.errors import MagNetError, shown
@@ -11,7 +12,7 @@ from magnet.images.rasters.directories import Reader
 from magnet.images.rasters.levels import level_factor
 from magnet.images.tiff import TiffHead, head_of
 
-__all__ = ["TiffPage", "choose_page", "is_smaller", "levels_of", "read_pages", "same_kind"]
+__all__ = ["TiffPage", "choose_page", "is_smaller", "levels_of", "page_stem", "read_pages", "same_kind"]
 
 _WIDTH, _HEIGHT, _SUBFILE, _DESCRIPTION, _TILE_WIDTH, _SUB_PAGES = 256, 257, 254, 270, 322, 330
 _GEO_KEYS = (33550, 34264, 34735)
@@ -111,6 +112,11 @@ def choose_page(pages: Sequence[TiffPage], page: int | None, name: str) -> TiffP
             f"number of one, page=N (--page N), {others[0].number} to {others[-1].number}"
         )
     return _one_plane(largest, name)
+
+
+def page_stem(path: Path, page: int | None) -> str:
+    """What the results of a file are named by: each page that is asked for has results of its own."""
+    return path.stem if page is None else f"{path.stem}_page{page}"
 
 
 def _one_plane(page: TiffPage, name: str) -> TiffPage:

@@ -72,11 +72,11 @@ class Raster(ABC):
         levels: (H, W) of each level, the finest first.
         factors: pixels of the finest level that one of each level spans, along rows and columns.
         sides: of a pixel of the finest level; None: not known.
-        resolution: of the finest level; None: not known, or pixels are not square.
         place: where it lies; None: not known.
         nodata: the value of pixels that hold none; None: there is none.
         colours: what each channel is called, as "red", "nir" or "undefined".
         limits: the least and the largest value that the file says pixels have; None: it does not.
+        page: the number of the page of a TIFF that was asked for; None: none was.
         has_palette: True where channels are the colours of a palette, whose entries' numbers are what is stored.
         tiles_read: how many tiles of each level were decoded; no entry: none, or it is not known.
     """
@@ -84,6 +84,7 @@ class Raster(ABC):
     may_be_invalid = True  # False: every pixel holds a value
     validity_level = 0  # where it is told which pixels hold values
     has_palette = False
+    page: int | None = None
 
     def __init__(
         self,
@@ -106,13 +107,17 @@ class Raster(ABC):
         self.dtype = np.dtype(dtype)
         self.factors = factors or tuple(level_factor(levels[0], level) for level in levels)
         self.sides = sides
-        self.resolution = None if sides is None else sides.resolution
         self.place = place
         self.nodata = nodata
         self.colours = colours or ("undefined",) * channels
         self.limits = limits
         self.tiles_read: Counter[int] = Counter()
         self._closed = False
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """Of the finest level; None: not known, or pixels are not square."""
+        return None if self.sides is None else self.sides.resolution
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{height}x{width}" for height, width in self.levels)

@@ -7,18 +7,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from magnet.bounds import Size
 from magnet.errors import MagNetError
-from magnet.images.large import past_limit
 from magnet.images.opening import failures
 from magnet.images.rasters.input_settings import InputSettings
+from magnet.images.rasters.ome import ome_sides
 from magnet.images.rasters.open import JP2_MAGIC, open_raster
-from magnet.images.rasters.pages import choose_page, read_pages
-from magnet.images.rasters.read_input import InputImage, read_input
-from magnet.images.rasters.sidecars import companion
+from magnet.images.rasters.pages import read_pages
+from magnet.images.rasters.read_input import InputImage
 from magnet.images.rasters.slides import is_slide
+from magnet.images.rasters.validity import read_with_validity
 from magnet.images.rasters.where import has_place
 from magnet.images.tiff import DAMAGE, TIFF_MAGIC
 from magnet.notices import tell
@@ -34,23 +32,11 @@ def read_scene(
     fitting: Callable[[Size], Size],
     page: int | None = None,
 ) -> InputImage:
-    """:func:`read_input` of an image all of whose pixels are labelled; those that hold no value are told of.
-
-    Other files than TIFFs, as pictures whose background is transparent, are not looked at where they are 8-bit RGB.
-    """
-    found = read_input(path, inputs, fitting=fitting, page=page)
-    try:
-        valid = _validity(path, found, page) if found.valid is None else found.valid
-    except MagNetError as error:  # its pixels were read: rasterio is missing, or a mask is damaged
-        tell(
-            "may hold pixels without a value, which are labelled as all others",
-            path,
-            f"may hold pixels without a value, which are labelled as all others in a scene ({error})",
-            _FIX,
-        )
-        return found
-    if valid is not None and not valid.all():
-        share = f"{100 * float((~valid).mean()):.2g}%"
+    """:func:`read_input` of an image all of whose pixels are labelled; those that hold no value are told of."""
+    found = read_with_validity(path, inputs, fitting=fitting, page=page)
+    if found.valid is not None:
+        missing = 100 * float((~found.valid).mean())
+        share = f"{missing:.2g}%" if missing < 99 else f"{missing:.3g}%"
         tell(
             "hold pixels without a value, which are labelled as all others",
             path,
@@ -58,29 +44,6 @@ def read_scene(
             _FIX,
         )
     return found
-
-
-def _validity(path: str | os.PathLike[str], found: InputImage, page: int | None) -> np.ndarray | None:
-    """(h, w) bool, where a TIFF holds a value, which is decoded again for that; None: it says that all pixels do."""
-    if not _may_lack_values(path, page):
-        return None
-    with open_raster(path, page=page) as raster:
-        height, width = raster.size
-        box = (0, 0, width, height)
-        whole = not past_limit(raster.size)
-        return (raster.read_level(0, box) if whole else raster.read(box, found.pixels.shape[:2]))[1]
-
-
-def _may_lack_values(path: str | os.PathLike[str], page: int | None) -> bool:
-    """Whether a TIFF, or a page of it, has nodata, alpha or a mask."""
-    if not _start(path).startswith(TIFF_MAGIC):
-        return False
-    try:
-        pages = read_pages(path)
-    except DAMAGE:  # of other pages than the one that was read
-        return False
-    head = choose_page(pages, page or 0, os.fspath(path)).head
-    return head.nodata or head.alpha or any(one.mask for one in pages) or companion(path, ".msk") is not None
 
 
 def tell_ground(path: str | os.PathLike[str], size: Size, scale: Size) -> None:
@@ -98,8 +61,11 @@ def _ground(path: Path) -> str:
     """What a file whose pixels have a size on the ground is; empty: it is a scene."""
     start = _start(path)
     try:
-        if is_slide(path, read_pages(path)[0].description if start.startswith(TIFF_MAGIC) else None):
+        pages = read_pages(path) if start.startswith(TIFF_MAGIC) else []
+        if is_slide(path, pages[0].description if pages else None):
             return "a slide"
+        if pages and ome_sides(pages, pages[0]) is not None:
+            return "an OME-TIFF whose pixels have a size"
     except DAMAGE:
         pass
     except MagNetError:  # it is called one; the package that reads it is missing

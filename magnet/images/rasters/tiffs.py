@@ -48,7 +48,8 @@ def open_tiff(
     absolute = _absolute(path)
     main = choose_page(pages, page, os.fspath(path))
     levels = levels_of(pages, main)
-    _tell_others(pages, main, levels, path)
+    if page is None:
+        _tell_others(pages, main, levels, path)
     first = main.offset == pages[0].offset
     # GDAL finds the mask of the first page alone, and of its overviews; other pages are opened by their offsets
     masked = any(one.mask for one in pages)

@@ -1,13 +1,17 @@
 """zarr arrays, and OME-Zarr images, whose multiscales are levels. Local files alone; codecs that are known alone.
 
-Chunks that are not in the store are of the array's fill value, as zarr means them: writers leave out those of nothing
-else.
+Chunks that are not in the store hold no value, as tiles that are not in a TIFF. Writers leave out those of nothing but
+the array's fill value, too, by default; so that is told. Where an array names its nodata, as CF and xarray do
+(``_FillValue``, ``missing_value``, and the fill value of their arrays of version 2), pixels that have it hold none.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import itertools
 import math
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +22,11 @@ from magnet.bounds import Size
 from magnet.errors import MagNetError, shown
 from magnet.extras import needed
 from magnet.images.opening import CorruptImageError, failures, unreadable
-from magnet.images.rasters.arrays import check_layout, invalid_numbers
+from magnet.images.rasters.arrays import check_layout, pixels_without_value, representable
 from magnet.images.rasters.raster import Box, Sides
 from magnet.images.rasters.resolution import pixel_sides
 from magnet.images.rasters.tiles import Tile, TiledRaster, handy_tile
+from magnet.notices import tell
 
 __all__ = ["ZarrRaster", "is_zarr_folder", "is_zarr_object", "open_zarr"]
 
@@ -139,6 +144,22 @@ def _codecs(metadata: Any) -> Iterable[str]:
             yield from _codecs(one)
 
 
+def _nodata(array: Any) -> float | None:
+    """The value that pixels without a value have, as CF and xarray name it; None: none is named."""
+    attributes = dict(array.attrs)
+    for key in ("_FillValue", "missing_value"):
+        value = attributes.get(key)
+        value = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+        if isinstance(value, str):  # of floats, as xarray writes it
+            with contextlib.suppress(ValueError, struct.error):
+                (value,) = struct.unpack("<d", base64.b64decode(value, validate=True))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value
+    if array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes and array.fill_value is not None:
+        return np.asarray(array.fill_value).item()  # type: ignore[no-any-return]
+    return None
+
+
 class ZarrRaster(TiledRaster):
     """Arrays of zarr as levels: (H, W) or (H, W, C) as NumPy's are, or with the axes of OME-Zarr."""
 
@@ -172,7 +193,9 @@ class ZarrRaster(TiledRaster):
                 "write it anew"
             )
         kind = np.dtype(arrays[0].dtype).newbyteorder("=")
-        super().__init__(name, levels, channels, kind, sides=sides)
+        with _named_errors(name):
+            nodata = _nodata(arrays[0])
+        super().__init__(name, levels, channels, kind, sides=sides, nodata=representable(nodata, kind))
         if factors is not None:
             # scales that are rounded sizes, as 2.002, are no better than the sizes
             self.factors = tuple(
@@ -204,6 +227,50 @@ class ZarrRaster(TiledRaster):
                 index = tuple(slice(None) if axis == "c" else 0 for axis in self._axes[:-2])
                 stored = np.asarray(array[(*index, slice(y0, y1), slice(x0, x1))])
                 pixels = np.moveaxis(stored, 0, -1) if stored.ndim == 3 else stored[..., None]
+            absent = self._absent(array, box, pixels)
         pixels = np.ascontiguousarray(pixels, self.dtype)
-        wrong = invalid_numbers(pixels)
+        wrong = pixels_without_value(pixels, self.nodata)
+        if absent is not None:
+            wrong = absent if wrong is None else wrong | absent
         return pixels, None if wrong is None else ~wrong
+
+    def _absent(self, array: Any, box: Box, pixels: np.ndarray) -> np.ndarray | None:
+        """(h, w) bool, True where no chunk of any channel is in the store; None: nowhere."""
+        x0, y0, x1, y1 = box
+        fill = np.asarray(0 if array.fill_value is None else array.fill_value).astype(self.dtype)
+        if fill.dtype.kind == "f" and np.isnan(fill):
+            return None  # such pixels hold no value anyway
+        rows, columns = self._chunk(array)
+        absent = np.zeros(pixels.shape[:2], bool)
+        for row in range(y0 // rows, -(-y1 // rows)):
+            for column in range(x0 // columns, -(-x1 // columns)):
+                part = (
+                    slice(max(row * rows - y0, 0), (row + 1) * rows - y0),
+                    slice(max(column * columns - x0, 0), (column + 1) * columns - x0),
+                )
+                if (pixels[part] == fill).all() and not self._is_stored(array, row, column):
+                    absent[part] = True
+        if not absent.any():
+            return None
+        tell(
+            "lack chunks, which are taken to hold no value",
+            self.name,
+            f"lacks chunks, which stand for its fill value ({fill:g}), and are taken to hold no value",
+            "if such pixels are meant, write these chunks, too (write_empty_chunks of zarr)",
+        )
+        return absent
+
+    def _is_stored(self, array: Any, row: int, column: int) -> bool:
+        """Whether the store has the chunk of a place, of any channel. One of a shard that is all of the fill value is
+        taken not to be there, as writers leave it out."""
+        from zarr.core.sync import sync
+
+        if array.shards is not None:
+            return False
+        axes = ["y", "x", "c"] if self._axes is None else self._axes
+        numbers: list[Iterable[int]] = []
+        for axis, length, chunk in zip(axes, array.shape, array.chunks, strict=False):
+            here = {"y": (row,), "x": (column,), "c": range(-(-length // chunk))}
+            numbers.append(here.get(axis, (0,)))
+        keys = (array.metadata.encode_chunk_key(one) for one in itertools.product(*numbers))
+        return any(sync((array.store_path / key).exists()) for key in keys)

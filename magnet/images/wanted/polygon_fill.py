@@ -34,11 +34,15 @@ class PolygonFill:
         self._x, self._y = (np.ascontiguousarray(one) for one in corners.T)
         lengths = np.array(rings)
         ends = np.cumsum(lengths)
-        runs = -(-(lengths - 1) // _RUN)
-        ring = np.repeat(np.arange(len(lengths)), runs)
-        first = (ends - lengths)[ring]
-        self._starts = first + _RUN * _ranges(np.zeros_like(runs), runs)
-        self._stops = np.minimum(self._starts + _RUN, ends[ring] - 1)  # sides, each from a corner to the next one
+        if lengths.max() <= _RUN:  # as of most polygons, of which there may be very many
+            ring = np.arange(len(lengths))
+            self._starts, self._stops = ends - lengths, ends - 1
+        else:
+            runs = -(-(lengths - 1) // _RUN)
+            ring = np.repeat(np.arange(len(lengths)), runs)
+            first = (ends - lengths)[ring]
+            self._starts = first + _RUN * _ranges(np.zeros_like(runs), runs)
+            self._stops = np.minimum(self._starts + _RUN, ends[ring] - 1)  # sides, each from a corner to the next one
         self._top = np.minimum(np.minimum.reduceat(self._y, self._starts), self._y[self._stops])
         self._bottom = np.maximum(np.maximum.reduceat(self._y, self._starts), self._y[self._stops])
         counts = np.array(polygons)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from magnet.images.wanted.polygon_fill import PolygonFill
 
 __all__ = ["PolygonMask", "in_pixels", "polygons_of", "read_geojson"]
 
-_MOST = 1 << 27  # bytes of a file, all of which is in memory while it is parsed, at some ten times its size
+_MOST = 1 << 27  # bytes of a file, all of which is in memory while it is parsed
+_AT_A_TIME = 1 << 16  # corners that are reprojected, as lists
 _LONGITUDES = "OGC:CRS84"  # of RFC 7946
 _HOLDERS = {"FeatureCollection": "features", "GeometryCollection": "geometries"}
 
@@ -46,14 +47,14 @@ class PolygonMask:
         content = read_geojson(path)
         rings: list[int] = []
         polygons: list[int] = []
-        given: list[list[float]] = []
+        given: list[np.ndarray] = []
         for polygon in polygons_of(content, path):
             polygons.append(len(polygon))
             rings.extend(map(len, polygon))
-            given.extend(chain.from_iterable(polygon))
+            given.extend(polygon)
         if not polygons:
             raise MagNetError(f"mask: expected polygons in '{path}', got none; draw what is wanted as polygons")
-        self._fill = PolygonFill(in_pixels(np.array(given), content, path, raster), rings, polygons)
+        self._fill = PolygonFill(in_pixels(np.concatenate(given), content, path, raster), rings, polygons)
         self.identity = f"mask {identity}"
         self.none_wanted = (
             f"mask: expected polygons that hold pixels of '{raster.name}', but those of '{path}' hold none that is "
@@ -65,7 +66,7 @@ class PolygonMask:
 
 
 def read_geojson(path: Path) -> Any:
-    """What a GeoJSON file holds.
+    """What a GeoJSON file holds, rings of polygons as (n, 2) float64 arrays where they are what they should be.
 
     Raises:
         MagNetError: it cannot be read, or is no JSON.
@@ -73,13 +74,42 @@ def read_geojson(path: Path) -> Any:
     with failures(path):
         text = read_bytes(path, "mask", "GeoJSON", at_most=_MOST)
     try:
-        return parse_json(text.decode("utf-8-sig"))
+        return parse_json(text.decode("utf-8-sig"), object_hook=_packed)
     except ValueError as error:
         raise MagNetError(f"mask: expected GeoJSON, but '{path}' is none ({error}); save it anew") from error
 
 
-def polygons_of(content: Any, path: Path) -> Iterator[list[Any]]:
-    """The coordinates of each polygon: its outer ring and its holes."""
+def _packed(found: dict[str, Any]) -> dict[str, Any]:
+    """A polygon with its rings as arrays, made as soon as it is parsed: as lists, a corner takes ten times the memory.
+
+    What is none is left as it is, for :func:`polygons_of` to tell of.
+    """
+    rings = found.get("coordinates")
+    with contextlib.suppress(LookupError, TypeError, ValueError):
+        if found.get("type") == "Polygon" and rings:
+            found["coordinates"] = list(map(_ring, rings))
+        elif found.get("type") == "MultiPolygon" and rings:
+            found["coordinates"] = [list(map(_ring, polygon)) for polygon in rings]
+    return found
+
+
+def _ring(corners: Any) -> np.ndarray:
+    """(n, 2) float64 of a ring; heights are left out.
+
+    Raises:
+        LookupError, TypeError, ValueError: it is none.
+    """
+    if isinstance(corners, np.ndarray):
+        return corners
+    with contextlib.suppress(ValueError):  # corners of two and of three numbers
+        ring = np.array(corners, np.float64)
+        if ring.ndim == 2 and ring.shape[1] >= 2 and not np.isnan(ring).any():  # null would be NaN
+            return ring if ring.shape[1] == 2 else ring[:, :2].copy()
+    return np.array([(float(corner[0]), float(corner[1])) for corner in corners], np.float64).reshape(-1, 2)
+
+
+def polygons_of(content: Any, path: Path) -> Iterator[list[np.ndarray]]:
+    """The coordinates of each polygon: its outer ring and its holes, (n, 2) float64."""
     kind = content.get("type") if isinstance(content, dict) else None
     try:
         if kind in _HOLDERS:
@@ -98,15 +128,15 @@ def polygons_of(content: Any, path: Path) -> Iterator[list[Any]]:
                 yield from polygons_of(one, path)
         else:
             raise ValueError(f"{shown(kind)} is neither a polygon nor what holds some")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         raise MagNetError(
             f"mask: expected GeoJSON of polygons, but '{path}' holds something else ({error}); save polygons alone"
         ) from error
 
 
-def _checked(rings: Any) -> list[list[list[float]]]:
-    found = [[[float(corner[0]), float(corner[1])] for corner in ring] for ring in rings]
-    if not found or any(len(ring) < 4 or ring[0] != ring[-1] for ring in found):
+def _checked(rings: Any) -> list[np.ndarray]:
+    found = list(map(_ring, rings))
+    if not found or any(len(ring) < 4 or (ring[0] != ring[-1]).any() for ring in found):
         raise ValueError("a ring is not closed, or has fewer than four corners")
     return found
 
@@ -161,8 +191,12 @@ def _reprojected(corners: np.ndarray, source: Any, target: Any) -> np.ndarray:
     if source == target:
         return corners
     errors, err = need("rasterio.errors", "geo"), need("rasterio._err", "geo")
-    try:
-        moved = need("rasterio.warp", "geo").transform(source, target, *corners.T.tolist())
-    except (errors.RasterioError, err.CPLE_BaseError):
-        return np.full_like(corners, np.nan)
-    return np.array(moved[:2]).T
+    transform = need("rasterio.warp", "geo").transform
+    moved = np.empty_like(corners)
+    for start in range(0, len(corners), _AT_A_TIME):
+        part = slice(start, start + _AT_A_TIME)
+        try:
+            moved[part] = np.array(transform(source, target, *corners[part].T.tolist())[:2]).T
+        except (errors.RasterioError, err.CPLE_BaseError):
+            moved[part] = np.nan
+    return moved

@@ -9,6 +9,7 @@ from magnet_kernels import _backends
 from magnet_kernels._backends import available_backends
 from magnet_kernels._loader import build_info
 from magnet_kernels._version import __version__
+from magnet_kernels.ops.checked_input import checked_input as _checked_input  # noqa: F401  for exported programs
 from magnet_kernels.ops.confidence import confidence
 from magnet_kernels.ops.crop_patches import crop_patches
 from magnet_kernels.ops.median_blur import median_blur

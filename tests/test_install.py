@@ -66,6 +66,22 @@ def test_without_a_compiler_the_package_is_pure_python_and_says_so(source: Path,
     assert shape == [1, 3, 4, 5]
 
 
+def test_name_and_requirements_are_told_without_torch(source: Path, tmp_path: Path) -> None:
+    """pip asks for them before it builds; torch takes seconds, and Triton has no use without a torch for GPUs."""
+    pytest.importorskip("setuptools", minversion="77")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('torch was imported')\n")
+    command = [sys.executable, "setup.py", "-q", "dist_info", "--output-dir", str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=source, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
+    assert done.returncode == 0, done.stderr
+    told = next(tmp_path.glob("*.dist-info/METADATA")).read_text().splitlines()
+    needed = [line for line in told if line.startswith("Requires-Dist: ") and "extra ==" not in line]
+    assert "Requires-Dist: torch>=2.11" in needed and not any("triton" in line for line in needed)
+    assert any(line.startswith("Requires-Dist: triton") and 'extra == "test"' in line for line in told)
+
+
 def _isolated(tmp_path: Path, python: str, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script as pip runs a hook: in an isolated environment that holds setuptools alone, here a stand-in."""
     package = tmp_path / "isolated" / "setuptools"

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from seeded import randn, seed_module
 from torch import Tensor, nn
 
@@ -131,6 +132,38 @@ class Random(Net):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.conv(images) * self.factor
+
+
+class Dropping(Net):
+    """Dropout that evaluation mode does not turn off."""
+
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(F.dropout(images, 0.2))
+
+
+class Awake(nn.Dropout):
+    """Stays in training mode, as for a Monte Carlo estimate."""
+
+    def train(self, mode: bool = True) -> Awake:
+        del mode
+        return super().train(True)
+
+
+def staying_awake() -> nn.Module:
+    return nn.Sequential(Awake(0.2), Net())
+
+
+def needing_a_package() -> nn.Module:
+    import no_such_package.layers  # noqa: F401
+
+    return Net()
+
+
+class Needing(Net):
+    """Asks for a package when it is called, and tells of it as MONAI does, in an error without a name."""
+
+    def forward(self, images: Tensor) -> Any:
+        raise ImportError("from no_such_package import rearrange (No module named 'no_such_package').")
 
 
 class Failing(Net):

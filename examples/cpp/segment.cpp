@@ -3,7 +3,6 @@
 //   segment magnet_kernels/_cpu.abi3.so model_512x1024_aoti.pt2 image.ppm labels.pgm
 #include <ATen/ATen.h>
 #include <dlfcn.h>
-#include <stdlib.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
 #include <fstream>
@@ -11,7 +10,6 @@
 
 int main(int argc, char** argv) try {
   if (argc != 5) throw std::runtime_error("usage: segment LIBRARY PACKAGE IMAGE.ppm LABELS.pgm");
-  setenv("AOTI_RUNTIME_CHECK_INPUTS", "1", 0);  // without it, images of another size are read past their end
   if (!dlopen(argv[1], RTLD_NOW)) throw std::runtime_error(dlerror());  // the operators magnet_kernels::*
   torch::inductor::AOTIModelPackageLoader package(argv[2]);
 

@@ -92,6 +92,11 @@ def _parser() -> Parser:
     add(
         "--property", default="class", help="geojson: the property that names the class, as classification.name (class)"
     )
+    add(
+        "--skip-incomplete",
+        action="store_true",
+        help="leave out, of coco, annotations without an outline, as boxes alone, of geojson, features without a class",
+    )
     add("--colours", metavar="FILE", help="colours: a line for each class, as '128 64 128 road' or 'road,128,64,128'")
     add("--tolerance", type=count_between(0, 255), default=0, help="colours: how far a channel may be off (0)")
     add("--mask-suffix", default=None, help="colours: what names of masks have beyond those of images, as _L")
@@ -122,7 +127,14 @@ def _read(args: argparse.Namespace, source: Path) -> Found:
         )
     images = Path(args.images)
     if args.format == "coco":
-        return read_coco(source, images, background=args.background, ignore=args.ignore, order=args.overlap)
+        return read_coco(
+            source,
+            images,
+            background=args.background,
+            ignore=args.ignore,
+            order=args.overlap,
+            skip_incomplete=args.skip_incomplete,
+        )
     if args.format == "geojson":
         return read_features(
             source,
@@ -131,6 +143,7 @@ def _read(args: argparse.Namespace, source: Path) -> Found:
             background=args.background,
             ignore=args.ignore,
             order=args.overlap,
+            skip_incomplete=args.skip_incomplete,
         )
     if not args.colours:
         raise ArgumentError("--colours: expected a file with the colour of each class, got none; add --colours FILE")

@@ -21,8 +21,7 @@ METADATA = "magnet_model.json"  # its name inside a file
 _NEEDS = {
     "pt2": "torch, and magnet_kernels imported before torch.export.load: it holds the operators magnet_kernels::*",
     "aoti": "libtorch, and the library magnet_kernels/_cpu.abi3.so loaded first: it holds the operators "
-    "magnet_kernels::* (in Python: import magnet_kernels); and AOTI_RUNTIME_CHECK_INPUTS=1 in the environment before "
-    "the first run, as images of another size, type or layout are read past their end without it",
+    "magnet_kernels::* (in Python: import magnet_kernels)",
     "onnx": "a runtime of ONNX operators, as onnxruntime; no operator is of another domain",
 }
 

@@ -11,6 +11,7 @@ from magnet.export.exporters import quiet, reason
 from magnet.images.tensors import normalize
 from magnet.model.magnet import MagNet
 from magnet.walk.maps import labels_at
+from magnet_kernels.ops.checked_input import checked_input
 
 __all__ = ["INPUT", "OUTPUTS", "trace"]
 
@@ -20,18 +21,22 @@ INPUT, OUTPUTS = "image", ("labels", "probabilities")
 class _Walk(nn.Module):
     """(1, channels, H, W) in [0, 1] -> labels (1, H, W), uint8 where that does, and probabilities (1, C, h, w)."""
 
-    def __init__(self, model: MagNet) -> None:
+    def __init__(self, model: MagNet, shape: list[int] | None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.shape, self.device = model, shape, model.device.type
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        if self.shape is not None:
+            image = checked_input(image, self.shape, self.device)
         probabilities = self.model(normalize(image))
         labels = labels_at(probabilities[0], (image.shape[-2], image.shape[-1]))[None]
         return labels.to(torch.uint8) if probabilities.shape[1] <= 256 else labels, probabilities
 
 
-def trace(model: MagNet, size: Size) -> torch.export.ExportedProgram:
+def trace(model: MagNet, size: Size, *, checked: bool = False) -> torch.export.ExportedProgram:
     """The program of a model for images of ``size`` (H, W), on the device of the model.
+
+    With ``checked`` its first operator refuses any other input: AOTInductor compiles none of the program's own checks.
 
     Raises:
         MagNetError: the networks, or the settings, cannot be traced.
@@ -44,7 +49,8 @@ def trace(model: MagNet, size: Size) -> torch.export.ExportedProgram:
     image = torch.full((1, model.inputs.channels, *size), 0.5, device=model.device)
     try:
         with quiet():
-            return torch.export.export(_Walk(model).eval(), (image,))
+            shape = list(image.shape) if checked else None
+            return torch.export.export(_Walk(model, shape).eval(), (image,))
     except ValueError as error:  # of the walk: a setting that cannot be traced
         raise MagNetError(error) from error
     except Exception as error:

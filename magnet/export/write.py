@@ -107,7 +107,7 @@ def export_model(
         target = outputs.folder / f"{name}_{height}x{width}{FORMATS[format]}"
         outputs.check([(target, source)])
         with model.evaluating():
-            program = trace(model, wanted)
+            program = trace(model, wanted, checked=format == "aoti")
         with outputs.write(target, source) as temporary:
             labels = _written(model, program, format, wanted, temporary, batch_of(seen.to(model.device)))
             share = agreement(model, labels[0], seen)

@@ -16,12 +16,22 @@ from torch.nn.parameter import is_lazy
 from magnet.checkpoints.errors import listed
 from magnet.errors import ArgumentError, MagNetError, printable, shown
 
-__all__ = ["call_factory", "check_args", "check_factory", "check_trust", "find_factory", "without_weights"]
+__all__ = [
+    "call_factory",
+    "check_args",
+    "check_factory",
+    "check_trust",
+    "find_factory",
+    "install_missing",
+    "without_weights",
+]
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 # arguments by which libraries load weights of their own, which one that is given weights must not do: it might download
 _WEIGHTS = ("weights", "weights_backbone", "backbone_weights", "encoder_weights")
 _PRETRAINED = ("pretrained", "pretrained_backbone", "use_pretrained_backbone")
+
+_NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 
 _LAZY, _META, _OTHER = "lazy layers, whose sizes are open", "tensors without values", "state that is no tensor"
 _KEPT = {  # what of a network's state a file of weights cannot hold, and what mends it
@@ -98,8 +108,7 @@ def find_factory(name: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module)
     except (Exception, SystemExit) as error:  # whatever somebody's module raises
-        top = module.partition(".")[0]
-        fix = f"install the package that has '{top}'" if isinstance(error, ModuleNotFoundError) else "mend that first"
+        fix = install_missing(error) or "mend that first"
         raise MagNetError(
             f"factory: '{module}' cannot be imported ({_reason(error)}); {fix}, or, if it is a file of yours, name its "
             "folder in PYTHONPATH"
@@ -120,8 +129,9 @@ def call_factory(name: str, factory: Callable[..., Any], args: Mapping[str, Any]
     try:
         network = factory(**args)
     except (Exception, SystemExit) as error:  # of any kind: it is code of somebody else
+        fix = install_missing(error) or "mend the arguments"
         raise MagNetError(
-            f"args: {name} could not build a network of {shown(dict(args))} ({_reason(error)}); mend the arguments"
+            f"args: {name} could not build a network of {shown(dict(args))} ({_reason(error)}); {fix}"
         ) from error
     if not isinstance(network, nn.Module):
         raise MagNetError(
@@ -161,6 +171,23 @@ def without_weights(factory: Callable[..., Any] | None, args: Mapping[str, Any])
             taken = inspect.signature(factory).parameters
     quiet = {name: None for name in _WEIGHTS if name in taken or name in args}
     return {**args, **quiet, **{name: False for name in _PRETRAINED if name in taken or name in args}}
+
+
+def install_missing(error: BaseException) -> str | None:
+    """What mends that a package is not there; None where another thing is wrong.
+
+    Libraries that import a package where it is needed tell of it in an ImportError of their own, some without a name.
+    """
+    while isinstance(error, ImportError):
+        found = _NO_MODULE.search(str(error))
+        module = error.name if isinstance(error, ModuleNotFoundError) else found and found[1]
+        if module:
+            top = module.partition(".")[0]
+            return f"install the package that has '{top}', which is missing, as a rule by 'pip install {top}'"
+        if error.__cause__ is None and error.__context__ is None:
+            return None
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return None
 
 
 def _reason(error: BaseException) -> str:

@@ -17,7 +17,14 @@ from magnet.checkpoints.errors import listed
 from magnet.checkpoints.fit import load_state, match_official
 from magnet.errors import MagNetError, printable, shown
 from magnet.files.reading import check_path
-from magnet.networks.factory import call_factory, check_args, check_factory, find_factory, without_weights
+from magnet.networks.factory import (
+    call_factory,
+    check_args,
+    check_factory,
+    find_factory,
+    install_missing,
+    without_weights,
+)
 from magnet.networks.limits import check_num_classes
 from magnet.networks.transformers_models import build_from_config, classes_of, load_folder, makes_transformers
 from magnet.networks.wrap import WrappedSegmenter, check_wrap
@@ -124,10 +131,12 @@ class Segmenter(WrappedSegmenter):
                 logits = self(noise)
         except Exception as error:  # of any kind: it is code of somebody else
             reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())}", 600)
+            fix = install_missing(error) or (
+                "say in args how many channels they have, and in wrap by what their sides are to be divisible "
+                "(divisor), or what to take of the result (output)"
+            )
             raise MagNetError(
-                f"args: the network of {self.factory} gave no logits of images {tuple(noise.shape)} ({reason}); say in "
-                "args how many channels they have, and in wrap by what their sides are to be divisible (divisor), or "
-                "what to take of the result (output)"
+                f"args: the network of {self.factory} gave no logits of images {tuple(noise.shape)} ({reason}); {fix}"
             ) from error
         self.num_classes = logits.shape[1]
         return self.num_classes
@@ -144,6 +153,8 @@ class Segmenter(WrappedSegmenter):
 
     def check_rebuilt(self, size: tuple[int, int]) -> None:
         """Build the network again as a folder would, and compare the two on noise of ``size`` (H, W).
+
+        Warns of a network that gives other results of the same noise, as one does that keeps dropout on.
 
         Raises:
             MagNetError: the other one has other weights, or with the same gives other results.
@@ -176,7 +187,9 @@ class Segmenter(WrappedSegmenter):
             finally:
                 self.model = own
         least = (1e-3 if weight.dtype == torch.float32 else 1e-2) * float(first.abs().max())
-        if float((first - again).abs().max()) <= least < float((first - found).abs().max()):
+        if float((first - again).abs().max()) > least:
+            _tell_random(self.factory)
+        elif float((first - found).abs().max()) > least:
             raise MagNetError(
                 f"factory: {self.factory} makes a network that gives other results with the same weights, so a "
                 "folder of it would not be this model: something random, or set from outside, is not in its state "
@@ -251,6 +264,17 @@ def _at_rest(network: nn.Module) -> Iterator[None]:
 def _tell(path: str, anew: tuple[str, ...]) -> None:
     """Warn of layers that start anew; once, however often a run builds its network."""
     _LOG.warning("segmenter: layers of another shape than in '%s' start anew: %s", path, listed(anew))
+
+
+@cache
+def _tell_random(factory: str) -> None:
+    """Warn of results that differ from run to run; once, as a run looks more than once."""
+    _LOG.warning(
+        "factory: %s makes a network that gives other results of one image each time, in evaluation mode, too: "
+        "something in it stays random, as F.dropout(x) without training=self.training; predictions will differ from "
+        "run to run, so mend that first",
+        factory,
+    )
 
 
 def _numbers(name: str, values: Any) -> list[Any]:

@@ -18,7 +18,11 @@ _import_error: str | None = None
 try:
     import triton
 except ImportError as error:
-    _import_error = "triton is not installed" if error.name == "triton" else f"triton cannot be imported: {error}"
+    _import_error = (
+        "triton is not installed; pip install triton"
+        if error.name == "triton"
+        else f"triton cannot be imported: {error}"
+    )
 except Exception as error:  # a broken installation must not take the other backends with it
     _import_error = f"triton cannot be imported: {type(error).__name__}: {error}"
 else:

@@ -94,7 +94,8 @@ def small_source(tmp_path) -> Path:
     pytest.importorskip("setuptools", minversion="77")
     pytest.importorskip("pybind11")
     source = tmp_path / "source"
-    kept = ("setup.py", "csrc/build_host.py", "csrc/build_nvcc.py", "pyproject.toml", "magnet_kernels/_version.py")
+    builders = [f"csrc/build_{name}.py" for name in ("kernels", "host", "nvcc")]
+    kept = ("setup.py", *builders, "pyproject.toml", "magnet_kernels/_version.py")
     for name in kept:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)

@@ -174,7 +174,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a box alone": (
         {"annotations": [{"id": 5, "image_id": 0, "category_id": 7, "bbox": [1, 1, 2, 2], "segmentation": []}]},
-        "annotation 5 of image 0: expected an outline, got a box alone",
+        "but of 1 annotations 1 are boxes alone, as annotation 5 of image 0; export outlines",
     ),
     "no category": (
         {"annotations": [{"id": 5, "image_id": 0, "category_id": 9, "segmentation": [[0, 0, 1, 1, 2, 0]]}]},
@@ -547,6 +547,51 @@ def test_geojson_over_maps(tmp_path: Path) -> None:
         assert expected.any()
 
 
+def test_annotations_without_an_outline_are_counted_and_may_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outline = {"id": 1, "image_id": 0, "category_id": 7, "segmentation": [[1, 1, 6, 1, 6, 5, 1, 5]]}
+    other = {**outline, "id": 5, "category_id": 3, "segmentation": [[7, 7, 9, 7, 9, 9]]}
+    boxes = [{"id": i, "image_id": i % 2, "category_id": 3, "bbox": [2, 2, 4, 4], "segmentation": []} for i in (2, 3)]
+    bare = {"id": 4, "image_id": 2, "category_id": 3}
+    source = coco(tmp_path, annotations=[outline, *boxes, bare, other])
+    words = ("coco", source, "--images", tmp_path / "images", "--out", tmp_path / "out", "--split", "train")
+    assert run(*words) == 1
+    told = capsys.readouterr().err
+    assert "but of 5 annotations 2 are boxes alone and 1 have neither outline nor box, as annotation 2" in told
+    assert "--skip-incomplete" in told and not (tmp_path / "out" / "labels").exists()
+    assert run(*words, "--skip-incomplete") == 0
+    told = capsys.readouterr().out
+    assert "2 are boxes alone and 1 have neither outline nor box: left out" in told
+    assert "2 of 3 images have no annotation" in told
+    labels = labels_of(tmp_path / "out", "a")
+    assert (labels[1:5, 1:6] == 2).all() and (labels == 2).sum() == 20 and (labels == 1).any()
+    assert not labels_of(tmp_path / "out", "c").any()
+
+
+def test_features_without_a_class_are_counted_and_may_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image(tmp_path / "images" / "a.png")
+    unclassified = {"type": "Feature", "properties": {"objectType": "annotation"}, "geometry": None}
+    unclassified["geometry"] = {"type": "Polygon", "coordinates": [box(0, 0, 12, 8)]}
+    content = {"type": "FeatureCollection", "features": [feature("hut", box(1, 1, 10, 8)), unclassified]}
+    (tmp_path / "a.geojson").write_text(json.dumps(content))
+    words = ("geojson", tmp_path, "--images", tmp_path / "images", "--out", tmp_path / "out", "--split", "train")
+    assert run(*words, "--property", "kind.name") == 1
+    told = capsys.readouterr().err
+    assert "1 of 2 features have none, as feature 1 of" in told and "--skip-incomplete" in told
+    assert run(*words, "--property", "kind.name", "--skip-incomplete") == 0
+    assert "1 of 2 features have none in the property 'kind.name': left out" in capsys.readouterr().out
+    labels = np.zeros(SIZE)
+    labels[1:8, 1:10] = 1
+    assert np.array_equal(labels_of(tmp_path / "out", "a"), labels)
+    # where none has it, the property is another one, and nothing would be left
+    assert run(*words, "--property", "kind.nome", "--skip-incomplete", "--overwrite") == 1
+    told = capsys.readouterr().err
+    assert "2 of 2 features have none" in told and "--skip-incomplete" not in told
+
+
 def test_geojson_of_one_feature_and_of_features_that_hold_nothing(tmp_path: Path) -> None:
     image(tmp_path / "images" / "a.png")
     image(tmp_path / "images" / "b.png", seed=1)
@@ -577,7 +622,8 @@ def test_geojson_in_pixels_with_a_file_for_each_image(tmp_path: Path, capsys: py
         (tmp_path / f"{name}.geojson").write_text(json.dumps(content))
     words = ("geojson", tmp_path, "--images", tmp_path / "images", "--out", tmp_path / "out", "--split", "train")
     assert run(*words) == 1
-    assert "the property 'class' of each feature, but feature 0 of" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the property 'class' of each feature, but 4 of 4 features have none, as feature 0 of" in told
     assert run(*words, "--property", "kind.name", "--ignore", "background") == 0
     labels = np.full(SIZE, 255)
     labels[1:8, 1:10], labels[3:6, 3:6], labels[4, 4] = 0, 255, 1

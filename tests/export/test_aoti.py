@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ import torch
 from code_blocks import ROOT
 from PIL import Image
 from tiny_model import one_layer_model
+from torch import Tensor
 
 import magnet
 import magnet_kernels
 from magnet.data.scenes import generate_scene
 from magnet.export.metadata import METADATA
+from magnet.export.program import trace
 
 SIZE = (48, 80)
 LIBRARY = Path(magnet_kernels.__file__).parent / "_cpu.abi3.so"
@@ -31,6 +34,25 @@ def cmake() -> str:
     return found
 
 
+def refuses_another_input(package: Callable[[Tensor], list[Tensor]]) -> None:
+    """Its own operator, not torch's checks, which are off unless the environment asks for them."""
+    assert "AOTI_RUNTIME_CHECK_INPUTS" not in os.environ
+    image = torch.rand(1, 3, *SIZE)
+    labels = package(image)[0]
+    assert torch.equal(package(image.to(memory_format=torch.channels_last))[0], labels)
+    for wrong in (image[..., :-9], image[..., ::2, :], image.double(), image.mul(255).byte(), image[0]):
+        with pytest.raises(RuntimeError, match=r"^input: expected float32 of shape \(1, 3, 48, 80\) on cpu, got "):
+            package(wrong)
+
+
+def test_a_program_to_be_compiled_looks_at_its_input_first() -> None:
+    model = one_layer_model(scales=[(16, 32), (32, 64)], n_patches=3)
+    for checked in (True, False):
+        graph = trace(model, SIZE, checked=checked).graph
+        users = next(node for node in graph.nodes if node.name == "image").users
+        assert [user.target is torch.ops.magnet_kernels.checked_input.default for user in users] == [checked]
+
+
 @pytest.mark.slow
 def test_a_package_runs_in_cpp_without_python(tmp_path: Path) -> None:
     if not LIBRARY.exists() or shutil.which("c++") is None:
@@ -39,9 +61,10 @@ def test_a_package_runs_in_cpp_without_python(tmp_path: Path) -> None:
     record = magnet.export_model(model, tmp_path, format="aoti", size=SIZE)
     assert record.path == tmp_path / "model_48x80_aoti.pt2" and record.agreement >= 0.9999
 
-    described = json.loads(torch._inductor.aoti_load_package(str(record.path)).get_metadata()[METADATA])
+    package = torch._inductor.aoti_load_package(str(record.path))
+    refuses_another_input(package)
+    described = json.loads(package.get_metadata()[METADATA])
     assert described["input"]["shape"] == [1, 3, *SIZE]
-    assert "AOTI_RUNTIME_CHECK_INPUTS=1" in described["needs"]
 
     build = tmp_path / "build"
     prefix = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
@@ -65,7 +88,11 @@ def test_a_package_runs_in_cpp_without_python(tmp_path: Path) -> None:
 
     Image.new("RGB", (SIZE[1] - 9, SIZE[0])).save(tmp_path / "narrow.ppm")
     for place, wrong, told in [
-        (3, "narrow.ppm", "unmatched dim value at 3, expected: 80, but got: 71"),  # else read past its end
+        (
+            3,
+            "narrow.ppm",
+            "(1, 3, 48, 80) on cpu, got float32 of shape (1, 3, 48, 71)",
+        ),  # else read past its end
         (2, "nothing.pt2", "nothing.pt2"),
         (1, "nothing.so", "nothing.so"),
     ]:

@@ -82,7 +82,7 @@ def test_a_program_needs_the_operators_and_torch_says_which(exported: Path) -> N
 def test_only_its_own_file_is_replaced(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = one_layer_model()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("begun")
 
     monkeypatch.setattr(write, "trace", fail)

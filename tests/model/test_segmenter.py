@@ -22,6 +22,7 @@ from wrapped import Net, images_of
 import magnet
 from magnet.errors import MagNetError
 from magnet.model.magnet import MagNet
+from magnet.networks import segmenter as segmenters
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -250,6 +251,24 @@ def test_a_network_that_its_weights_do_not_make_is_not_saved(tmp_path: Path) -> 
     before = torch.get_rng_state()
     model.save_pretrained(tmp_path / "model")
     assert torch.equal(torch.get_rng_state(), before)  # the caller's random numbers are not touched
+
+
+@pytest.mark.parametrize(("name", "told"), [("Dropping", True), ("staying_awake", True), ("Net", False)])
+def test_results_that_differ_each_time_are_told(
+    name: str, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    segmenters._tell_random.cache_clear()
+    model = model_of(magnet.Segmenter(f"wrapped:{name}"))
+    for _ in range(2):
+        model.save_pretrained(tmp_path / name)
+    found = [message for message in caplog.messages if "other results of one image each time" in message]
+    assert len(found) == told and all(f"wrapped:{name} " in message for message in found)
+
+
+@pytest.mark.parametrize("name", ["needing_a_package", "Needing"])
+def test_a_package_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(MagNetError, match=r"^args: .* by 'pip install no_such_package'$"):
+        model_of(magnet.Segmenter(f"wrapped:{name}")).save_pretrained(tmp_path / "model")
 
 
 @pytest.mark.parametrize("prefix", ["net.", "_orig_mod.", "module.segmentor."])

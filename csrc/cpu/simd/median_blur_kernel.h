@@ -193,10 +193,13 @@ MAGNET_INLINE void median_of_tiles(const Key* const* rows, int tiles, Lists<Key,
 
 // --- floats to keys and back ---
 
+// A call for a part of a row: not inlined, as all window sizes share these, which take the most time to compile.
+#define MAGNET_SHARED __attribute__((noinline))
+
 // Keys of columns x .. x + count - 1 of a row, those outside 0 .. w - 1 zero.
 template <class Format, class Key>
-MAGNET_INLINE void load_keys(const typename Format::Bits* row, int64_t stride, int64_t w, int64_t x, int count,
-                             Key* out) {
+MAGNET_SHARED void load_keys(const typename Format::Bits* __restrict row, int64_t stride, int64_t w, int64_t x,
+                             int count, Key* __restrict out) {
   using Keys = OrderKey<Format>;
   const int begin = static_cast<int>(x < 0 ? (-x < count ? -x : count) : 0);
   const int end = static_cast<int>(w - x < count ? (w > x ? w - x : 0) : count);
@@ -210,7 +213,8 @@ MAGNET_INLINE void load_keys(const typename Format::Bits* row, int64_t stride, i
 }
 
 template <class Format, class Key>
-MAGNET_INLINE void store_keys(const Key* keys, int count, typename Format::Bits* out, int64_t stride) {
+MAGNET_SHARED void store_keys(const Key* __restrict keys, int count, typename Format::Bits* __restrict out,
+                              int64_t stride) {
   using Keys = OrderKey<Format>;
   if (stride == 1) {
     for (int i = 0; i < count; ++i) out[i] = Keys::from_median_key(static_cast<typename Format::Key>(keys[i]));
@@ -218,6 +222,23 @@ MAGNET_INLINE void store_keys(const Key* keys, int count, typename Format::Bits*
     for (int i = 0; i < count; ++i) out[i * stride] = Keys::from_median_key(static_cast<typename Format::Key>(keys[i]));
   }
 }
+
+// Columns 4 t + q of a line to keys[q * kRow + t], and back; t < columns.
+template <class Key>
+MAGNET_SHARED void split_columns(const Key* __restrict line, int64_t columns, Key* __restrict keys) {
+  for (int64_t t = 0; t < columns; ++t) {
+    for (int q = 0; q < 4; ++q) keys[q * kRow<Key> + t] = line[4 * t + q];
+  }
+}
+
+template <class Key>
+MAGNET_SHARED void join_columns(const Key* __restrict keys, int64_t columns, Key* __restrict line) {
+  for (int64_t t = 0; t < columns; ++t) {
+    for (int q = 0; q < 4; ++q) line[4 * t + q] = keys[q * kRow<Key> + t];
+  }
+}
+
+#undef MAGNET_SHARED
 
 template <class Format>
 using KeyOf = std::conditional_t<sizeof(typename Format::Bits) == 8, int64_t, int32_t>;
@@ -244,9 +265,7 @@ void median_rows_tiled(const MedianPlane& plane, int64_t y0, int64_t y1) {
       const bool inside = y >= 0 && y < plane.h;
       load_keys<Format>(src + (inside ? y * plane.src_sy : 0), plane.src_sx, inside ? plane.w : 0,
                         4 * tile - radius - 1, 4 * columns, line);
-      for (int t = 0; t < columns; ++t) {
-        for (int q = 0; q < 4; ++q) keys[q * row + t] = line[4 * t + q];
-      }
+      split_columns(line, columns, keys);
     };
     for (int i = 0; i < k - 1; ++i) read(y0 - radius + i, ring[i]);
     int newest = k - 1;
@@ -256,9 +275,7 @@ void median_rows_tiled(const MedianPlane& plane, int64_t y0, int64_t y1) {
       const Key* rows[k];
       for (int i = 0; i < k; ++i) rows[i] = ring[i];
       median_of_tiles<Key, k>(rows, tiles, lists, out);
-      for (int t = 0; t < columns; ++t) {
-        for (int q = 0; q < 4; ++q) line[4 * t + q] = out[q * row + t];
-      }
+      join_columns(out, columns, line);
       const int64_t x = 4 * tile, left = plane.w - x;
       store_keys<Format>(line, static_cast<int>(left < 4 * tiles ? left : 4 * tiles),
                          dst + y * plane.dst_sy + x * plane.dst_sx, plane.dst_sx);

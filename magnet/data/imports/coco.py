@@ -34,7 +34,15 @@ __all__ = ["read_coco"]
 _MOST = 1 << 30  # bytes: the instances of COCO's 118 287 training images have 450 MB
 
 
-def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[str], order: Order) -> Found:
+def read_coco(
+    path: Path,
+    images: Path,
+    *,
+    background: str,
+    ignore: Collection[str],
+    order: Order,
+    skip_incomplete: bool = False,
+) -> Found:
     """The images of a COCO file, and their annotations: polygons, RLE as numbers and compressed.
 
     Classes are the categories in the order of their ids, after the background: what no annotation holds.
@@ -45,6 +53,7 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
         background: name of that class; a category of this name is the same class.
         ignore: categories whose pixels are ignored.
         order: which of overlapping annotations is on top.
+        skip_incomplete: leave out annotations without an outline, as boxes alone: their pixels are background.
 
     Raises:
         MagNetError: no COCO file; images that are missing, or of another size; annotations that have no outline, or
@@ -63,7 +72,8 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
     names, ids = number_classes([background, *others], ignore)
     numbers = {key: ids.get(name, ids[background]) for key, name in categories.items()}
     of_images: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-    for one in content["annotations"]:
+    drawn, notes = _with_outlines(content["annotations"], path, skip=skip_incomplete)
+    for one in drawn:
         of_images[one["image_id"]].append(one)
     records = content["images"]
     known = {record["id"] for record in records}
@@ -100,7 +110,6 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
             make = partial(turn, make, image_head(found)[1])
         items.append(Item(called[found], found, path, WholeLabels(size, make)))
     check_faults(faults, f"images and outlines for all of '{path}'", "mend the source, or check --images")
-    notes = []
     if contested:
         notes.append(f"{contested} pixels lie in annotations of several classes: the {order} one is on top (--overlap)")
     if empty:
@@ -108,8 +117,29 @@ def read_coco(path: Path, images: Path, *, background: str, ignore: Collection[s
     if nothing:
         notes.append(f"{nothing} annotations hold no pixel: they lie outside of their image, or are too small")
     notes += turned_note(turned)
-    notes += _unused(content["annotations"], categories, background, ignore)
+    notes += _unused(drawn, categories, background, ignore)
     return Found(names, bool(ignore), items, notes=notes)
+
+
+def _with_outlines(
+    annotations: Sequence[Mapping[str, Any]], path: Path, *, skip: bool
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The annotations that have an outline, and what to tell of the others, which are an error unless they may go."""
+    drawn = [one for one in annotations if one.get("segmentation")]
+    without = [one for one in annotations if not one.get("segmentation")]
+    if not without:
+        return drawn, []
+    boxes = sum(bool(one.get("bbox")) for one in without)
+    kinds = [f"{boxes} are boxes alone"] if boxes else []
+    kinds += [f"{len(without) - boxes} have neither outline nor box"] if boxes < len(without) else []
+    told = f"of {len(annotations)} annotations {' and '.join(kinds)}"
+    if not skip or not drawn:
+        first = f"annotation {shown(without[0].get('id'))} of image {shown(without[0]['image_id'])}"
+        rest = ", or leave these out with --skip-incomplete, which makes their pixels background" if drawn else ""
+        raise MagNetError(
+            f"import: expected an outline in each annotation of '{path}', but {told}, as {first}; export outlines{rest}"
+        )
+    return drawn, [f"{told}: left out, so that their pixels are of what else lies there (--skip-incomplete)"]
 
 
 def _unused(
@@ -213,8 +243,6 @@ def _shape(one: Mapping[str, Any], numbers: Mapping[int, int], size: Size, fault
             if (height, width) != size:
                 raise ValueError(f"a mask of {size[0]}x{size[1]} (HxW), got {height}x{width}")
             return Runs(number, size, lengths)
-        if not found:
-            raise ValueError("an outline, got a box alone" if one.get("bbox") else "an outline, got none")
         if not isinstance(found, list) or any(not isinstance(part, list) or len(part) % 2 for part in found):
             raise ValueError(f"lists of x and y in turn, one for each polygon, got {shown(found)}")
         rings = [np.array(part, np.float64).reshape(-1, 2) for part in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,7 @@ def read_features(
     background: str,
     ignore: Collection[str],
     order: Order,
+    skip_incomplete: bool = False,
 ) -> Found:
     """Polygons as labels of the rasters of a folder: pixels whose centres lie in one are of its class.
 
@@ -43,6 +44,7 @@ def read_features(
         background: class of what no polygon holds.
         ignore: classes whose pixels are ignored.
         order: which of overlapping polygons is on top.
+        skip_incomplete: leave out features without the property: their pixels are background.
 
     Raises:
         MagNetError: features without the property, coordinates that cannot be those of a raster, rasters without a
@@ -63,7 +65,8 @@ def read_features(
             # what else it holds is not kept
             frames[source] = {"crs": content["crs"]} if isinstance(content, dict) and "crs" in content else {}
             del content
-    named = sorted({name for found in features.values() for name, _ in found})
+    notes = _check_classes(features, classes_from, skip=skip_incomplete)
+    named = sorted({one.name for found in features.values() for one in found if one.name is not None})
     others = [name for name in named if plain_name(name) != plain_name(background)]
     names, ids = number_classes([background, *others], ignore)
     numbers = {name: ids.get(name, ids[background]) for name in named}
@@ -82,7 +85,6 @@ def read_features(
             f"import: expected polygons that lie on the images of '{images}', but those of '{path}' lie on none; check "
             "their coordinates"
         )
-    notes = []
     if empty:
         count = f"{len(empty)} of {len(items)} images"
         notes.append(f"no polygon lies on {count}, as '{empty[0]}': all of them is {background}")
@@ -106,8 +108,31 @@ def _told() -> Iterator[None]:
         raise MagNetError(f"import: {str(error).removeprefix('mask: ')}") from error
 
 
-def _features(content: Any, path: Path, key: str) -> Iterator[tuple[str, list[list[np.ndarray]]]]:
-    """The class of each feature, and its polygons: rings of corners."""
+class _Feature(NamedTuple):
+    """The class of a feature, None where it has none; its polygons: rings of corners; what tells of one without."""
+
+    name: str | None
+    polygons: list[list[np.ndarray]]
+    told: str
+
+
+def _check_classes(features: dict[Path, list[_Feature]], key: str, *, skip: bool) -> list[str]:
+    """What to tell of features without a class, which are an error unless they may be left out."""
+    found = [one for of_file in features.values() for one in of_file]
+    without = [one for one in found if one.name is None]
+    if not without:
+        return []
+    count = f"{len(without)} of {len(found)} features have none"
+    if not skip or len(without) == len(found):
+        rest = ", mend the features, or leave these out with --skip-incomplete, which makes their pixels background"
+        raise MagNetError(
+            f"import: expected a class in the property '{key}' of each feature, but {count}, as {without[0].told}; "
+            f"give its name with --property{rest if len(without) < len(found) else ''}"
+        )
+    return [f"{count} in the property '{key}': left out, as {without[0].told} (--skip-incomplete)"]
+
+
+def _features(content: Any, path: Path, key: str) -> Iterator[_Feature]:
     found = content.get("features") if isinstance(content, dict) else content
     if isinstance(content, dict) and content.get("type") == "Feature":
         found = [content]
@@ -120,24 +145,21 @@ def _features(content: Any, path: Path, key: str) -> Iterator[tuple[str, list[li
         value = feature.get("properties") if isinstance(feature, dict) else None
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if value is None or isinstance(value, dict | list):
-            held = feature.get("properties") if isinstance(feature, dict) else feature
-            raise MagNetError(
-                f"mask: expected a class in the property '{key}' of each feature, but feature {number} of '{path}' has "
-                f"{shown(held)}; give its name with --property, or mend the feature"
-            )
-        yield str(value), polygons
+        held = feature.get("properties") if isinstance(feature, dict) else feature
+        name = None if value is None or isinstance(value, dict | list) else str(value)
+        told = f"feature {number} of '{path}', which has {shown(held)}" if name is None else ""
+        yield _Feature(name, polygons, told)
 
 
 def _shapes(
     raster: Raster,
-    features: list[tuple[str, list[list[np.ndarray]]]],
+    features: list[_Feature],
     numbers: dict[str, int],
     content: Any,
     path: Path,
 ) -> list[Outline]:
     """The polygons that lie on a raster, in its pixels."""
-    owned = [(numbers[name], polygon) for name, polygons in features for polygon in polygons]
+    owned = [(numbers[one.name], polygon) for one in features if one.name is not None for polygon in one.polygons]
     if not owned:
         return []
     rings = [ring for _, polygon in owned for ring in polygon]

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def main() -> None:
     parser.add_argument("--work", required=True, type=Path, help="folder of the trained networks")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--only", action="append", default=[], help="a network: no others; repeatable")
     args = parser.parse_args()
-    chosen = SETS[args.set]
+    chosen = only(SETS[args.set], args.only)
     folder = args.work / f"{args.set}_{args.seed}"
     recipe = Path(__file__).with_name(chosen.recipe)
     common = ["--config", str(recipe if recipe.is_file() else chosen.recipe), "--seed", str(args.seed)]
@@ -67,7 +69,7 @@ def main() -> None:
     for ours in chosen.ours:
         name, begin = stem(ours.name), start
         if ours.finished:
-            best = folder / stem(ours.finished) / "segmenter" / "best.safetensors"
+            best = args.work / f"{args.set}_0" / stem(ours.finished) / "segmenter" / "best.safetensors"
             begin = ["--segmenter.train", "false", "--segmenter.weights", str(best)]
         stages = [["--stage", "refiner", *chosen.refiner]]
         if not ours.finished:
@@ -98,6 +100,17 @@ def main() -> None:
 
                 if split == "val" or way.name in best_of_kinds(rows.content, rival.name):
                     rows.add(rival.name, way.name, split, images, chosen, predict)
+
+
+def only(chosen: ProofSet, names: Sequence[str]) -> ProofSet:
+    """Of the networks those of these names; no names: all."""
+    known = [network.name for network in (*chosen.ours, *chosen.rivals)]
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"--only: expected some of {known}, got {unknown[0]!r}")
+    if not names:
+        return chosen
+    ours = tuple(network for network in chosen.ours if network.name in names)
+    return replace(chosen, ours=ours, rivals=tuple(network for network in chosen.rivals if network.name in names))
 
 
 def stem(name: str) -> str:

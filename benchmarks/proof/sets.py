@@ -14,7 +14,7 @@ class Ours:
     """A MagNet, both stages of the recipe.
 
     name: of the rows; fast: patches of MagNet-Fast; arguments: of ``magnet train``, after those of the recipe;
-    finished: name of the rival whose network it takes as it is, training refiners alone.
+    finished: name of the rival whose network of seed 0 it takes as it is, training refiners alone.
     """
 
     name: str

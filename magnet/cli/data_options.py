@@ -1,18 +1,20 @@
-"""``--data.KEY VALUE`` words beside the path of a data set, as ``magnet data check`` and ``magnet eval`` take them."""
+"""``--data.KEY VALUE`` words beside the path of a data set, for ``magnet data check``, ``eval`` and ``tune``."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from magnet.cli.config import build_train_parser, parse_config
 from magnet.data import Dataset, LabelledFiles
 from magnet.data.config import DataConfig
-from magnet.data.open import data_root, detect_format
+from magnet.data.open import data_root, detect_format, open_split
 from magnet.data.yaml_file import lists_of
 from magnet.errors import ArgumentError
 
-__all__ = ["data_config", "files_of"]
+__all__ = ["data_config", "files_of", "open_data"]
 
 # a run's required keys have no bearing on its data
 _RUN = ("--name=data", "--walk.scales=[[1,1]]", "--walk.patch_size=[1,1]")
@@ -35,6 +37,29 @@ def data_config(path: str, words: Sequence[str], prog: str) -> DataConfig:
     parse_config([*_RUN, *words], parser)  # wrong words are told first
     where = _where(Path(path), words)
     return parse_config([*_RUN, *(f"--data.{key}={value}" for key, value in where.items()), *words], parser).data
+
+
+def open_data(
+    path: str, split: str, words: Sequence[str], prog: str, config: DataConfig | None = None
+) -> tuple[Dataset, list[Path]]:
+    """A split of the data set at ``path``, with keys set by ``words``, and the files that it is read from.
+
+    Args:
+        path, words, prog: see :func:`data_config`.
+        split: as "val".
+        config: of a run; its keys that say how files are read count instead.
+    """
+    data = data_config(path, words, prog)
+    if config:
+        kept = ("exif", "accept", "corrupt", "channels", "bands", "value_range", "extent", "resolution")
+        data = replace(data, **{name: getattr(config, name) for name in kept})
+    if data.format == "folder" and not os.path.lexists(Path(path) / f"{split}.txt"):
+        lists = [found.stem for found in sorted(Path(path).glob("*.txt")) if found.name != "classes.txt"]
+        raise ArgumentError(
+            f"--split: expected a list of '{path}' ({', '.join(lists) or 'none'}), got '{split}'; name one"
+        )
+    dataset = open_split(data, split)[0]
+    return dataset, files_of(data, dataset)
 
 
 def files_of(config: DataConfig, dataset: Dataset) -> list[Path]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from magnet.bounds import MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
 from magnet.cli.config import build_train_parser, parse_config
-from magnet.cli.data_options import data_config, files_of
+from magnet.cli.data_options import files_of, open_data
 from magnet.data import Dataset, colours_of, open_split
 from magnet.data.counting import check_scored_labels
 from magnet.devices import pick_device, to_device
@@ -238,22 +236,11 @@ def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None)
     The keys of a configuration that say how files are read (exif, accept, corrupt, channels, bands, value_range,
     extent, resolution) count for --data, too.
     """
-    split: str = args.split
-    if not args.data:
-        assert config is not None
-        dataset = open_split(config.data, split)[0]
-        return dataset, files_of(config.data, dataset)
-    data = data_config(args.data, [] if config else rest, "magnet eval")
-    if config:
-        kept = ("exif", "accept", "corrupt", "channels", "bands", "value_range", "extent", "resolution")
-        data = replace(data, **{name: getattr(config.data, name) for name in kept})
-    if data.format == "folder" and not os.path.lexists(Path(args.data) / f"{split}.txt"):
-        lists = [path.stem for path in sorted(Path(args.data).glob("*.txt")) if path.name != "classes.txt"]
-        raise ArgumentError(
-            f"--split: expected a list of '{args.data}' ({', '.join(lists) or 'none'}), got '{split}'; name one"
-        )
-    dataset = open_split(data, split)[0]
-    return dataset, files_of(data, dataset)
+    if args.data:
+        return open_data(args.data, args.split, [] if config else rest, "magnet eval", config.data if config else None)
+    assert config is not None
+    dataset = open_split(config.data, args.split)[0]
+    return dataset, files_of(config.data, dataset)
 
 
 def _place(data: str | None, config: TrainConfig | None) -> Any:

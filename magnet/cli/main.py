@@ -36,6 +36,7 @@ _COMMANDS = {
     "predict": _Command("magnet.cli.predict", "segment images"),
     "train": _Command("magnet.cli.train", "train a segmenter and its refiner on a folder of images and labels"),
     "eval": _Command("magnet.cli.evaluate", "coarse and refined mIoU, time and memory on labelled images"),
+    "tune": _Command("magnet.cli.tune", "how many pixels a model is to replace, by labelled images"),
     "data": _Command("magnet.cli.data", "check labelled images, and import labels of other tools"),
     "export": _Command("magnet.cli.export", "write a model as one file for other programs: pt2, AOTInductor or ONNX"),
     "convert": _Command("magnet.cli.convert", "turn checkpoints of the public release into a model folder"),

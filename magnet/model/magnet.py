@@ -73,7 +73,7 @@ class MagNet(Networks):
         patch_size: (H, W) of the patches cut at each scale after the first, no larger than these scales.
         input_size: (H, W) that the networks see, at most 2**28 pixels; None: ``patch_size``.
         n_points: pixels replaced at each scale: an int is a count, a float in (0, 1] a fraction of the pixels of the
-            patches that were looked at. Without a refiner few, as 0.1; with one about 0.75 (docs/results.md).
+            patches that were looked at. Without a refiner few, as 0.1; with one let ``magnet tune`` choose.
         n_patches: None is MagNet, which looks at all patches; a number is MagNet-Fast, which looks at the most
             uncertain ones; 0 leaves the coarse prediction. Or a list of these, one for each scale after the first.
         kernel_size: of the median filter on the scores, odd, 1 to 15.

@@ -143,7 +143,7 @@ def test_mmsegmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             return F.interpolate(self.network(images)[..., ::4, ::4], images.shape[2:], mode="bilinear")
 
     plain = magnet.MagNet(
-        Plain(names["network"]), None, scales=names["scales"], patch_size=(64, 128), n_points=0.25, progress=False
+        Plain(names["network"]), None, scales=names["scales"], patch_size=(64, 128), n_points=0.1, progress=False
     )
     assert torch.equal(names["labels"], plain.predict(pixels).labels)
     assert names["labels"].unique().numel() > 1

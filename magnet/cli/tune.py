@@ -1,0 +1,142 @@
+"""``magnet tune``: how many pixels a model is to replace, and how they are chosen, by labelled images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from magnet import distributed
+from magnet.bounds import MAX_COUNT
+from magnet.cli import arguments
+from magnet.cli.arguments import Parser
+from magnet.cli.data_options import open_data
+from magnet.data.counting import check_scored_labels
+from magnet.devices import pick_device, to_device
+from magnet.errors import ArgumentError
+from magnet.evaluation.seen import seen_by
+from magnet.evaluation.tuning import FRACTIONS, Choice, best_of, tune
+from magnet.files.atomic import check_output_dir
+from magnet.files.outputs import OVERWRITE_HELP
+from magnet.model.magnet import MagNet
+
+__all__ = ["build_parser", "main"]
+
+
+def build_parser() -> Parser:
+    """The parser of ``magnet tune``."""
+    parser = Parser(
+        prog="magnet tune",
+        description="Try how many pixels a model replaces at each scale (n_points) and how they are chosen (points_by) "
+        "on labelled images, and say what is best. How much to trust the finer scales differs from model to model: "
+        "without a refiner, or with one that learnt for minutes, few pixels are best. Under torchrun the images are "
+        "shared out.",
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a model, or the name of a bundled one")
+    add("--trust", action="store_true", help=arguments.TRUST_HELP)
+    add(
+        "--data",
+        required=True,
+        help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set; its keys "
+        "can be set too, as --data.accept '[ignored]'",
+    )
+    add(
+        "--split",
+        default="val",
+        help="val (default): images that the model was not trained on, and not those of the test, on which the best "
+        "choice would look better than it is",
+    )
+    add(
+        "--fractions",
+        type=_fractions,
+        default=list(FRACTIONS),
+        help="comma-separated fractions of the pixels (default: 0.1,0.25,0.5,0.75,1)",
+    )
+    add(
+        "--n-patches",
+        type=arguments.n_patches,
+        help="tune MagNet-Fast: patches, one number or one for each later scale (default: the model's)",
+    )
+    add("--limit", type=arguments.count_between(1, MAX_COUNT), default=0, help="this many images only, the first ones")
+    add("--amp", choices=("none", "bf16"), default="none", help="bf16: convolutions in bfloat16")
+    add("--device", type=arguments.device_name, default="auto")
+    add("--out", metavar="DIR", help="write the model with the best choice there; weights are as they were")
+    add("--overwrite", action="store_true", help=OVERWRITE_HELP)
+    return parser
+
+
+def _fractions(text: str) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < value <= 1 for value in found):
+        raise argparse.ArgumentTypeError(f"expected fractions in (0, 1], got '{text}'; give some as 0.1,0.25,1")
+    return list(dict.fromkeys(found))
+
+
+def main(argv: Sequence[str]) -> int:
+    """``magnet tune``: returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if any(not word.startswith("--data.") for word in rest[:1]):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    with distributed.session(args.device):
+        return _run(args, rest)
+
+
+def _run(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    out = Path(args.out) if args.out else None
+    if out is not None and out.is_dir() and Path(args.model).is_dir() and out.samefile(args.model):
+        raise ArgumentError(f"--out: '{out}' is the model itself, which stays as it is; choose another folder")
+    if out is not None and distributed.is_main():  # before the work
+        check_output_dir(out)
+    dataset, _ = open_data(args.data, args.split, rest, "magnet tune")
+    check_scored_labels(dataset, args.limit)
+    changes = {} if args.n_patches is None else {"n_patches": args.n_patches}
+    with arguments.wrong_values():
+        model = MagNet.from_pretrained(args.model, trust=args.trust, amp=args.amp, **changes)
+    if len(model.scales) == 1:
+        raise ArgumentError(f"--model: '{args.model}' has one scale, so that nothing is replaced; choose another")
+    to_device(model, pick_device(args.device))
+    main_process = distributed.is_main()
+    if main_process:
+        print(f"{'n_points':>10}  {'points_by':<12} {'mean IoU':>8} {'seconds':>8}")
+    found = tune(
+        model,
+        seen_by(model, dataset),
+        fractions=args.fractions,
+        limit=args.limit,
+        report=(lambda choice: print(_line(choice), flush=True)) if main_process else None,
+    )
+    if main_process:
+        _tell(args.model, found)
+        if out is not None:
+            best = best_of(found)
+            chosen = model.with_settings(n_points=best.n_points, points_by=best.points_by, amp="none")
+            chosen.save_pretrained(out, overwrite=args.overwrite)
+            print(f"written: {out}")
+    return 0
+
+
+def _line(choice: Choice) -> str:
+    name, by = (f"{choice.n_points:g}", choice.points_by) if choice.points_by else ("coarse", "")
+    note = "  the model's own" if choice.own else ""
+    return f"{name:>10}  {by:<12} {choice.mean_iou:>8.2f} {choice.seconds:>8.3f}{note}"
+
+
+def _tell(name: str, found: Sequence[Choice]) -> None:
+    coarse, best, own = found[0], best_of(found), next(one for one in found if one.own)
+    if best.own:
+        print("best: the model's own choice")
+    else:
+        print(
+            f"best: {best.mean_iou:.2f}, {best.mean_iou - own.mean_iou:+.2f} against the model's own; "
+            f"--n-points {best.n_points:g} --points-by {best.points_by} with magnet predict and magnet eval"
+        )
+    if best.mean_iou <= coarse.mean_iou:
+        print(
+            f"no choice is above the coarse prediction ({coarse.mean_iou:.2f}): with this model and these images the "
+            "finer scales gain nothing; train a refiner, or the segmenter on their scales"
+        )

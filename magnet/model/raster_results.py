@@ -64,7 +64,7 @@ def raster_writers(
         ids: of each class; None: where none are written.
         answered: labels of all pixels that have a confidence, also where ``labels`` leave some out; None: ``labels``.
     """
-    place, resolution = raster.place, raster.resolution
+    place, resolution = raster.place, raster.sides
     pyramid = pyramid_tags(resolution) if place is None and _is_slide(raster) else None
     names, colours = looks
 

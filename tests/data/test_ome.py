@@ -13,6 +13,8 @@ from raster_files import noise, write_tiff
 
 import magnet
 from magnet.data.extent import is_ground
+from magnet.images.label_files.place import pixel_area
+from magnet.images.label_files.pyramid import pyramid_tags
 from magnet.images.rasters.ome import ome_sides
 from magnet.images.rasters.pages import read_pages
 from magnet.images.rasters.raster import Sides
@@ -48,6 +50,10 @@ def _write(path: Path, text: str, size: tuple[int, int] = (80, 100), **more: Any
         (GIVEN.replace("µm", "m"), Sides(0.25, 0.25, "m")),
         (GIVEN.replace("µm", "pixel"), None),
         (GIVEN.replace('XUnit="µm"', 'XUnit="m"'), None),
+        (GIVEN.replace('XUnit="µm"', 'XUnit="nm"').replace('X="0.25"', 'X="500"'), Sides(0.25, 0.5, "um")),
+        (GIVEN.replace('XUnit="µm"', 'XUnit="cm"').replace('YUnit="µm"', 'YUnit="mm"'), Sides(0.25e-3, 2.5e-3, "m")),
+        (GIVEN.replace("µm", "thou"), Sides(0.25 * 2.54e-5, 0.25 * 2.54e-5, "m")),
+        (GIVEN.replace("µm", "\ufffdm"), Sides(0.25, 0.25, "um")),
         ('PhysicalSizeX="0.25"', None),
         (GIVEN.replace('"0.25"', '"0"'), None),
         (GIVEN.replace('"0.25"', '"NaN"'), None),
@@ -135,3 +141,23 @@ def test_one_that_is_resized_whole_is_told(tmp_path: Path, caplog: pytest.LogCap
     size = (FIELD[0] * 2, FIELD[1] * 2)
     build(**EXACT).predict(_write(tmp_path / "x.ome.tif", _xml(_image(size=size)), size))
     assert f"is an OME-TIFF whose pixels have a size of {size[0]}x{size[1]} (HxW)" in caplog.text
+
+
+def test_images_of_one_size_have_their_own_pixels(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for side in (0.5, 2.0):
+            given = {"axes": "YXS", "PhysicalSizeX": side, "PhysicalSizeY": side}
+            writer.write(noise(80, 100), photometric="rgb", metadata=given)
+    for page, side in ((0, 0.5), (1, 2.0)):
+        with magnet.open_raster(path, page=page) as raster:
+            assert raster.sides == Sides(side, side, "um"), page
+
+
+def test_pixels_that_are_not_square_have_their_area(tmp_path: Path) -> None:
+    given = 'PhysicalSizeX="0.5" PhysicalSizeY="2"'
+    with magnet.open_raster(_write(tmp_path / "x.ome.tif", _xml(_image(given)))) as raster:
+        assert pixel_area(raster.place, raster.sides, raster.size) == (1.0, "um2")
+        tags = pyramid_tags(raster.sides)
+    assert (tags["TIFFTAG_XRESOLUTION"], tags["TIFFTAG_YRESOLUTION"]) == ("20000.0", "5000.0")

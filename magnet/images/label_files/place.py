@@ -10,7 +10,7 @@ import numpy as np
 from magnet.bounds import Size
 from magnet.extras import need
 from magnet.images.rasters.ground import ground_sides, unit_metres
-from magnet.images.rasters.raster import Place, Resolution, Transform
+from magnet.images.rasters.raster import Place, Resolution, Sides, Transform
 from magnet.images.rasters.where import IDENTITY
 
 __all__ = ["PixelArea", "crs_of", "pixel_area"]
@@ -44,7 +44,9 @@ def crs_of(place: Place) -> object | None:
         ) from error
 
 
-def pixel_area(place: Place | None = None, resolution: Resolution | None = None, size: Size | None = None) -> PixelArea:
+def pixel_area(
+    place: Place | None = None, resolution: Resolution | Sides | None = None, size: Size | None = None
+) -> PixelArea:
     """The area of a pixel: by the transform where the CRS measures in units of length; without a CRS by the resolution.
 
     A degree is no fixed length, and Mercator's and other cylindrical projections stretch areas by the latitude (2.6
@@ -78,11 +80,12 @@ def pixel_area(place: Place | None = None, resolution: Resolution | None = None,
         )
         return PixelArea(1.0, "pixels")
     if resolution is not None:
-        if resolution.unit not in ("um", "m") or not resolution.value > 0:
+        height, width, unit = resolution.sides
+        if unit not in ("um", "m") or not (height > 0 and width > 0):
             raise ValueError(
-                f"resolution: expected above 0 um or m, got {resolution.value} {resolution.unit}; convert it"
+                f"resolution: expected above 0 um or m, got {height} (height) and {width} {unit}; convert it"
             )
-        return PixelArea(resolution.value**2, f"{resolution.unit}2")
+        return PixelArea(height * width, f"{unit}2")
     return PixelArea(1.0, "pixels")
 
 

@@ -16,7 +16,7 @@ from magnet.images.label_files.blocks import NO_ANSWER, STRIP_PIXELS, Blocks, ch
 from magnet.images.label_files.objects import Corners, Finished, Objects
 from magnet.images.label_files.outlines import Outlines
 from magnet.images.label_files.place import PixelArea, crs_of, pixel_area
-from magnet.images.rasters.raster import Place, Resolution, Transform
+from magnet.images.rasters.raster import Place, Resolution, Sides, Transform
 
 __all__ = ["write_polygons"]
 
@@ -32,7 +32,7 @@ def write_polygons(
     place: Place | None = None,
     class_names: Sequence[str] | None = None,
     colours: Colours | None = None,
-    resolution: Resolution | None = None,
+    resolution: Resolution | Sides | None = None,
     strip_pixels: int = STRIP_PIXELS,
 ) -> int:
     """Write each object as a polygon with its holes: pixels of one class that are connected by their sides.

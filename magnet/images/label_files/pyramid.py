@@ -8,14 +8,14 @@ from pathlib import Path
 from magnet.images.draw import Colours
 from magnet.images.label_files.blocks import NO_ANSWER, Blocks
 from magnet.images.label_files.cog import write_cog
-from magnet.images.rasters.raster import Resolution
+from magnet.images.rasters.raster import Resolution, Sides
 
 __all__ = ["pyramid_tags", "write_pyramid"]
 
 _CENTIMETRE = {"um": 1e4, "m": 0.01}
 
 
-def pyramid_tags(resolution: Resolution | None) -> dict[str, str]:
+def pyramid_tags(resolution: Resolution | Sides | None) -> dict[str, str]:
     """The tags of a TIFF that say its resolution; none where it is not known.
 
     Raises:
@@ -23,17 +23,17 @@ def pyramid_tags(resolution: Resolution | None) -> dict[str, str]:
     """
     if resolution is None:
         return {}
-    if resolution.unit not in _CENTIMETRE or not resolution.value > 0:
-        raise ValueError(f"resolution: expected above 0 um or m, got {resolution.value} {resolution.unit}; convert it")
-    per_centimetre = repr(_CENTIMETRE[resolution.unit] / resolution.value)
-    tags = {"TIFFTAG_XRESOLUTION": per_centimetre, "TIFFTAG_YRESOLUTION": per_centimetre}
-    return {**tags, "TIFFTAG_RESOLUTIONUNIT": "3"}  # centimetre
+    height, width, unit = resolution.sides
+    if unit not in _CENTIMETRE or not (height > 0 and width > 0):
+        raise ValueError(f"resolution: expected above 0 um or m, got {height} (height) and {width} {unit}; convert it")
+    across, down = (repr(_CENTIMETRE[unit] / side) for side in (width, height))
+    return {"TIFFTAG_XRESOLUTION": across, "TIFFTAG_YRESOLUTION": down, "TIFFTAG_RESOLUTIONUNIT": "3"}  # centimetre
 
 
 def write_pyramid(
     labels: Blocks,
     path: Path,
-    resolution: Resolution | None,
+    resolution: Resolution | Sides | None,
     colours: Colours,
     class_names: Sequence[str] | None = None,
 ) -> None:

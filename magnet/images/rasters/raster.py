@@ -31,6 +31,11 @@ class Resolution(NamedTuple):
     value: float
     unit: str
 
+    @property
+    def sides(self) -> Sides:
+        """Of a square pixel."""
+        return Sides(self.value, self.value, self.unit)
+
 
 class Sides(NamedTuple):
     """Height and width of a pixel of the finest level, in metres ("m") or micrometres ("um")."""
@@ -45,6 +50,11 @@ class Sides(NamedTuple):
         if max(self.height, self.width) > (1 + _SQUARE) * min(self.height, self.width):
             return None
         return Resolution(math.sqrt(self.height * self.width), self.unit)
+
+    @property
+    def sides(self) -> Sides:
+        """Itself, as :attr:`Resolution.sides`."""
+        return self
 
 
 class Place(NamedTuple):

@@ -13,8 +13,9 @@ from magnet.data.config import DataConfig
 from magnet.data.open import data_root, detect_format, open_split
 from magnet.data.yaml_file import lists_of
 from magnet.errors import ArgumentError
+from magnet.training.config import TrainConfig
 
-__all__ = ["data_config", "files_of", "open_data"]
+__all__ = ["data_config", "files_of", "model_of", "open_data"]
 
 # a run's required keys have no bearing on its data
 _RUN = ("--name=data", "--walk.scales=[[1,1]]", "--walk.patch_size=[1,1]")
@@ -39,20 +40,34 @@ def data_config(path: str, words: Sequence[str], prog: str) -> DataConfig:
     return parse_config([*_RUN, *(f"--data.{key}={value}" for key, value in where.items()), *words], parser).data
 
 
+def model_of(config: TrainConfig | None) -> str:
+    """The folder of the model that a run made, or the name of the run: a model of that name may be shipped."""
+    assert config is not None
+    trained = Path(config.out) / config.name / "model"
+    return str(trained) if trained.is_dir() else config.name
+
+
 def open_data(
-    path: str, split: str, words: Sequence[str], prog: str, config: DataConfig | None = None
+    path: str | None, split: str, words: Sequence[str], prog: str, config: TrainConfig | None
 ) -> tuple[Dataset, list[Path]]:
-    """A split of the data set at ``path``, with keys set by ``words``, and the files that it is read from.
+    """A split of the data set at ``path``, or of that of a run, and the files that it is read from.
+
+    The keys of a run that say how files are read (exif, accept, corrupt, channels, bands, value_range, extent,
+    resolution) count for ``path``, too.
 
     Args:
-        path, words, prog: see :func:`data_config`.
+        path, words, prog: see :func:`data_config`; words are the run's where there is one.
         split: as "val".
-        config: of a run; its keys that say how files are read count instead.
+        config: of the run.
     """
-    data = data_config(path, words, prog)
+    if not path:
+        assert config is not None
+        dataset = open_split(config.data, split)[0]
+        return dataset, files_of(config.data, dataset)
+    data = data_config(path, [] if config else words, prog)
     if config:
         kept = ("exif", "accept", "corrupt", "channels", "bands", "value_range", "extent", "resolution")
-        data = replace(data, **{name: getattr(config, name) for name in kept})
+        data = replace(data, **{name: getattr(config.data, name) for name in kept})
     if data.format == "folder" and not os.path.lexists(Path(path) / f"{split}.txt"):
         lists = [found.stem for found in sorted(Path(path).glob("*.txt")) if found.name != "classes.txt"]
         raise ArgumentError(

@@ -15,8 +15,8 @@ from magnet.bounds import MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
 from magnet.cli.config import build_train_parser, parse_config
-from magnet.cli.data_options import files_of, open_data
-from magnet.data import Dataset, colours_of, open_split
+from magnet.cli.data_options import model_of, open_data
+from magnet.data import Dataset, colours_of
 from magnet.data.counting import check_scored_labels
 from magnet.devices import pick_device, to_device
 from magnet.errors import ArgumentError
@@ -133,11 +133,7 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
         config = parse_config(["--config", args.config, *rest], build_train_parser(prog))
         amp = args.amp or config.amp
         n_patches = config.walk.n_patches if n_patches is None else n_patches
-    name = args.model
-    if not name:
-        assert config is not None
-        trained = Path(config.out) / config.name / "model"
-        name = str(trained) if trained.is_dir() else config.name  # a shipped one of that name
+    name = args.model or model_of(config)
     # what an evaluation is of: another one is not replaced by it
     subject = {"model": name, "data": _place(args.data, config), "split": args.split}
     out = Path(args.out) if args.out else None
@@ -145,7 +141,7 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
     to_file = out is not None and out.suffix.lower() == ".json" and not out.is_dir()
     if out is not None and distributed.is_main():  # before the data are opened
         check_output_dir(out.parent if to_file else out)
-    dataset, files = _open(args, rest, config)
+    dataset, files = open_data(args.data, args.split, rest, "magnet eval", config)
     inputs = [*files, *_files_of_model(name), *([Path(args.config)] if args.config else [])]
     with contextlib.ExitStack() as stack:
         file, folder = None, None
@@ -228,19 +224,6 @@ def _evaluate(
             write_folder(folder, evaluation, content, dataset, colours)
         print(f"written: {args.out}")
     return 0
-
-
-def _open(args: argparse.Namespace, rest: list[str], config: TrainConfig | None) -> tuple[Dataset, list[Path]]:
-    """The data set of --data, or that of a configuration, and the files that it is read from.
-
-    The keys of a configuration that say how files are read (exif, accept, corrupt, channels, bands, value_range,
-    extent, resolution) count for --data, too.
-    """
-    if args.data:
-        return open_data(args.data, args.split, [] if config else rest, "magnet eval", config.data if config else None)
-    assert config is not None
-    dataset = open_split(config.data, args.split)[0]
-    return dataset, files_of(config.data, dataset)
 
 
 def _place(data: str | None, config: TrainConfig | None) -> Any:

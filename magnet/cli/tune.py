@@ -10,7 +10,8 @@ from magnet import distributed
 from magnet.bounds import MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
-from magnet.cli.data_options import open_data
+from magnet.cli.config import build_train_parser, parse_config
+from magnet.cli.data_options import model_of, open_data
 from magnet.data.counting import check_scored_labels
 from magnet.devices import pick_device, to_device
 from magnet.errors import ArgumentError
@@ -33,11 +34,15 @@ def build_parser() -> Parser:
         "shared out.",
     )
     add = parser.add_argument
-    add("--model", required=True, help="folder of a model, or the name of a bundled one")
+    add(
+        "--config",
+        help="a training YAML or the name of a recipe: gives the data, and the model unless --model is given; "
+        "its keys can be set too, as --data.root DIR",
+    )
+    add("--model", help="folder of a model, or the name of a bundled one")
     add("--trust", action="store_true", help=arguments.TRUST_HELP)
     add(
         "--data",
-        required=True,
         help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set; its keys "
         "can be set too, as --data.accept '[ignored]'",
     )
@@ -59,7 +64,7 @@ def build_parser() -> Parser:
         help="tune MagNet-Fast: patches, one number or one for each later scale (default: the model's)",
     )
     add("--limit", type=arguments.count_between(1, MAX_COUNT), default=0, help="this many images only, the first ones")
-    add("--amp", choices=("none", "bf16"), default="none", help="bf16: convolutions in bfloat16")
+    add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
     add("--device", type=arguments.device_name, default="auto")
     add("--out", metavar="DIR", help="write the model with the best choice there; weights are as they were")
     add("--overwrite", action="store_true", help=OVERWRITE_HELP)
@@ -80,25 +85,30 @@ def main(argv: Sequence[str]) -> int:
     """``magnet tune``: returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    if any(not word.startswith("--data.") for word in rest[:1]):
+    if rest and not args.config and not any(word.startswith("--data.") for word in rest):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if not args.config and not (args.model and args.data):
+        parser.error("expected --config FILE, or --model DIR and --data DIR")
     with distributed.session(args.device):
-        return _run(args, rest)
+        return _run(args, rest, parser.prog)
 
 
-def _run(args: argparse.Namespace, rest: Sequence[str]) -> int:
+def _run(args: argparse.Namespace, rest: Sequence[str], prog: str) -> int:
+    config = parse_config(["--config", args.config, *rest], build_train_parser(prog)) if args.config else None
+    name = args.model or model_of(config)
+    amp = args.amp or (config.amp if config else "none")
     out = Path(args.out) if args.out else None
-    if out is not None and out.is_dir() and Path(args.model).is_dir() and out.samefile(args.model):
+    if out is not None and out.is_dir() and Path(name).is_dir() and out.samefile(name):
         raise ArgumentError(f"--out: '{out}' is the model itself, which stays as it is; choose another folder")
     if out is not None and distributed.is_main():  # before the work
         check_output_dir(out)
-    dataset, _ = open_data(args.data, args.split, rest, "magnet tune")
+    dataset, _ = open_data(args.data, args.split, rest, prog, config)
     check_scored_labels(dataset, args.limit)
     changes = {} if args.n_patches is None else {"n_patches": args.n_patches}
     with arguments.wrong_values():
-        model = MagNet.from_pretrained(args.model, trust=args.trust, amp=args.amp, **changes)
+        model = MagNet.from_pretrained(name, trust=args.trust, amp=amp, **changes)
     if len(model.scales) == 1:
-        raise ArgumentError(f"--model: '{args.model}' has one scale, so that nothing is replaced; choose another")
+        raise ArgumentError(f"--model: '{name}' has one scale, so that nothing is replaced; choose another")
     to_device(model, pick_device(args.device))
     main_process = distributed.is_main()
     if main_process:
@@ -111,10 +121,10 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> int:
         report=(lambda choice: print(_line(choice), flush=True)) if main_process else None,
     )
     if main_process:
-        _tell(args.model, found)
+        _tell(found)
         if out is not None:
             best = best_of(found)
-            chosen = model.with_settings(n_points=best.n_points, points_by=best.points_by, amp="none")
+            chosen = model.with_settings(n_points=best.n_points, points_by=best.points_by)
             chosen.save_pretrained(out, overwrite=args.overwrite)
             print(f"written: {out}")
     return 0
@@ -126,7 +136,7 @@ def _line(choice: Choice) -> str:
     return f"{name:>10}  {by:<12} {choice.mean_iou:>8.2f} {choice.seconds:>8.3f}{note}"
 
 
-def _tell(name: str, found: Sequence[Choice]) -> None:
+def _tell(found: Sequence[Choice]) -> None:
     coarse, best, own = found[0], best_of(found), next(one for one in found if one.own)
     if best.own:
         print("best: the model's own choice")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_data import tiny_folder
+from tiny_data import tiny_config, tiny_folder
 from torch import Tensor, nn
 
 import magnet
@@ -103,9 +103,10 @@ def test_the_best_is_written_and_the_weights_stay(
 ) -> None:
     out = tmp_path / "tuned"
     before = {path.name: path.read_bytes() for path in model.iterdir()}
-    assert main(["tune", "--model", str(model), "--data", str(data), "--out", str(out)]) == 0
+    words = ["--model", str(model), "--data", str(data), "--fractions", "0.2,1"]
+    assert main(["tune", *words, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    best = best_of(tune(MagNet.from_pretrained(model), DataFolder(data, "val")))
+    best = best_of(tune(MagNet.from_pretrained(model), DataFolder(data, "val"), fractions=(0.2, 1.0)))
     assert f"best: {best.mean_iou:.2f}" in printed or "best: the model's own" in printed
     written = MagNet.from_pretrained(out)
     assert (written.n_points, written.points_by) == (best.n_points, best.points_by)
@@ -130,6 +131,16 @@ def test_what_cannot_be_is_told(
     with pytest.raises(SystemExit) as stopped:
         raise SystemExit(main(["tune", "--model", str(model), "--data", str(data), *words]))
     assert stopped.value.code in (1, 2) and told in capsys.readouterr().err
+
+
+def test_a_recipe_gives_data_and_model(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tiny_config(data, tmp_path / "runs")
+    del words[words.index("--out") : words.index("--out") + 2]  # --out is of the command
+    made = MagNet(magnet.build_segmenter("compact", 2), None, n_points=0.5, **SIZES)
+    made.save_pretrained(tmp_path / "runs" / "tiny" / "model")
+    (tmp_path / "run.yaml").write_text(f"out: {tmp_path / 'runs'}\n")
+    assert main(["tune", "--config", str(tmp_path / "run.yaml"), *words, "--fractions", "0.5"]) == 0
+    assert "0.5  score" in capsys.readouterr().out
 
 
 def test_one_scale_has_nothing_to_tune(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

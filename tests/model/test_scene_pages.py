@@ -81,7 +81,7 @@ def test_the_command_takes_a_page_of_a_scene(tmp_path: Path, capsys: pytest.Capt
     made.save_pretrained(tmp_path / "model")
     given = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--save", "labels"]
     assert main(["predict", str(path), *given, "--page", "2"]) == 0
-    labels = np.asarray(Image.open(tmp_path / "out" / "x_labels.png"))
+    labels = np.asarray(Image.open(tmp_path / "out" / "x_page2_labels.png"))
     expected = MagNet.from_pretrained(tmp_path / "model").predict(pages[2], probabilities=False).labels
     assert np.array_equal(labels, expected.numpy())
     capsys.readouterr()

@@ -1,0 +1,73 @@
+"""Figures of quality in the README and the docs are those of the committed results."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+OF_ROW = {"HRF": "hrf", "CHASE_DB1": "chase_db1", "CamVid": "camvid", "generated scenes": "scenes"}
+
+
+def results_of(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}_test.json").read_text(encoding="utf-8"))["results"]  # type: ignore[no-any-return]
+
+
+def rows_of(page: str, head: str) -> list[list[str]]:
+    """The cells of the table below the line that begins with ``head``."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(head)) + 2
+    end = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end]]
+
+
+def is_rounded(text: str, value: float) -> bool:
+    """Whether a text is the value to as many places as it has."""
+    return float(text) == pytest.approx(value, abs=0.501 * 10.0 ** -len(text.partition(".")[2]))
+
+
+def test_the_table_of_the_readme() -> None:
+    modes = {"the network alone, whole image": "coarse", "sliding window": "sliding"}
+    modes |= {"**MagNet**": "magnet", "**MagNet-Fast**": "fast"}
+    found = results_of("hrf")
+    rows = {name: cells for name, *cells in rows_of("README.md", "| HRF vessels") if name in modes}
+    assert {*rows} == {*modes}
+    for name, (score, seconds) in rows.items():
+        assert is_rounded(score.strip("*"), found[modes[name]]["mean_iou"]), name
+        assert is_rounded(seconds, found[modes[name]]["seconds_median"]), name
+
+
+def test_the_table_of_what_was_measured() -> None:
+    rows = rows_of("docs/measured.md", "| data, network input")
+    assert len(rows) == len(OF_ROW)
+    for name, coarse, sliding, refined, fast in rows:
+        found = results_of(next(OF_ROW[start] for start in OF_ROW if name.startswith(start)))
+        assert is_rounded(coarse, found["coarse"]["mean_iou"]), name
+        assert is_rounded(sliding, found["sliding"]["mean_iou"]), name
+        shown = [(refined, "magnet")] + ([(fast, "fast")] if fast else [])
+        for text, mode in shown:
+            score, gain = re.findall(r"\d+\.\d+", text)[:2]
+            assert is_rounded(score, found[mode]["mean_iou"]), (name, mode)
+            assert float(gain) == pytest.approx(float(score) - float(coarse), abs=0.005), (name, mode)
+        if fast:
+            share, time = (int(part) for part in re.findall(r"(\d+)%", fast))
+            gains = [found[mode]["mean_iou"] - found["coarse"]["mean_iou"] for mode in ("fast", "magnet")]
+            assert share == round(100 * gains[0] / gains[1]), name
+            assert time == round(100 * found["fast"]["seconds_median"] / found["magnet"]["seconds_median"]), name
+
+
+@pytest.mark.parametrize("name", ["hrf", "camvid"])
+def test_the_tables_of_the_ablations(name: str) -> None:
+    made = runpy.run_path(str(ROOT / "benchmarks" / "ablations" / "table.py"))
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    content = json.loads((RESULTS / f"ablation_{name}.json").read_text(encoding="utf-8"))
+    tables = [text.strip() for text in made["tables"](content).split("\n\n") if text.strip()]
+    assert len(tables) == 6
+    for text in tables:
+        assert text in page

@@ -94,10 +94,19 @@ def test_the_best_way_is_chosen_by_validation_and_shown_by_test(proof: Callable[
 
 def test_rows_of_the_page_are_those_of_the_results(proof: Callable[[str], ModuleType]) -> None:
     root = FOLDER.parents[1]
-    content = json.loads((root / "benchmarks" / "results" / "proof_camvid.json").read_text(encoding="utf-8"))
-    section = (
-        (root / "docs" / "results.md").read_text(encoding="utf-8").split("## Against rivals")[1].split("## Other")[0]
-    )
+    page = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    section = page.split("## Against rivals")[1].split("## Other")[0]
     shown = [line for line in section.splitlines() if line.startswith("| ")]
-    assert len(shown) > 12
-    assert {*shown} <= {*proof("table").table(content).splitlines()}
+    found: set[str] = set()
+    for name in ("camvid", "camvid_smp"):
+        content = json.loads((root / "benchmarks" / "results" / f"proof_{name}.json").read_text(encoding="utf-8"))
+        found |= {*proof("table").table(content).splitlines()}
+    assert len(shown) > 24
+    assert {*shown} <= found
+
+
+def test_the_best_of_each_kind_is_chosen_by_validation(proof: Callable[[str], ModuleType]) -> None:
+    rows = [row("a", "whole at 8x12", "val", 0, 50.0, 0.1), row("a", "whole at 16x24", "val", 0, 52.0, 0.1)]
+    rows += [row("a", "window at 16x24", "val", 0, 40.0, 0.1), row("b", "whole at 8x12", "val", 0, 60.0, 0.1)]
+    rows += [row("a", "whole at 8x12", "test", 0, 99.0, 0.1)]
+    assert proof("table").best_of_kinds({"rows": rows}, "a") == {"whole at 16x24", "window at 16x24"}

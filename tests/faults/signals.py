@@ -25,7 +25,13 @@ def _start(words: list[str]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
+        preexec_fn=_heard,
     )
+
+
+def _heard() -> None:
+    """SIGINT as a terminal gives it: where these tests run in the background it is ignored, by what they start too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _torn(folder: Path) -> list[str]:

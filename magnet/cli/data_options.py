@@ -1,12 +1,15 @@
-"""``--data.KEY VALUE`` words beside the path of a data set, for ``magnet data check``, ``eval`` and ``tune``."""
+"""A model and labelled images on a command line: ``--config``, or ``--model`` and ``--data``, ``--data.KEY VALUE``."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from magnet.cli import arguments
+from magnet.cli.arguments import Parser
 from magnet.cli.config import build_train_parser, parse_config
 from magnet.data import Dataset, LabelledFiles
 from magnet.data.config import DataConfig
@@ -15,10 +18,42 @@ from magnet.data.yaml_file import lists_of
 from magnet.errors import ArgumentError
 from magnet.training.config import TrainConfig
 
-__all__ = ["data_config", "files_of", "model_of", "open_data"]
+__all__ = ["add_model_and_data", "data_config", "files_of", "model_of", "open_data", "parse_given"]
 
 # a run's required keys have no bearing on its data
 _RUN = ("--name=data", "--walk.scales=[[1,1]]", "--walk.patch_size=[1,1]")
+
+
+def add_model_and_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model is looked at, on which images."""
+    add = parser.add_argument
+    add(
+        "--config",
+        help="a training YAML or the name of a recipe: gives the data, and the model unless --model is given; "
+        "its keys can be set too, as --data.root DIR",
+    )
+    add("--model", help="folder of a model, or the name of a bundled one")
+    add("--trust", action="store_true", help=arguments.TRUST_HELP)
+    add(
+        "--data",
+        help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set; its "
+        "keys can be set too, as --data.accept '[ignored]'",
+    )
+
+
+def parse_given(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], TrainConfig | None]:
+    """What a parser with :func:`add_model_and_data` makes of ``argv``, the words it leaves, and the run of --config.
+
+    Exits with code 2 on wrong words.
+    """
+    args, rest = parser.parse_known_args(argv)
+    if rest and not args.config and not any(word.startswith("--data.") for word in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if not args.config and not (args.model and args.data):
+        parser.error("expected --config FILE, or --model DIR and --data DIR")
+    if not args.config:
+        return args, rest, None
+    return args, rest, parse_config(["--config", args.config, *rest], build_train_parser(parser.prog))
 
 
 def data_config(path: str, words: Sequence[str], prog: str) -> DataConfig:

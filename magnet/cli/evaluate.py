@@ -14,8 +14,7 @@ from magnet import distributed
 from magnet.bounds import MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
-from magnet.cli.config import build_train_parser, parse_config
-from magnet.cli.data_options import model_of, open_data
+from magnet.cli.data_options import add_model_and_data, model_of, open_data, parse_given
 from magnet.data import Dataset, colours_of
 from magnet.data.counting import check_scored_labels
 from magnet.devices import pick_device, to_device
@@ -39,7 +38,7 @@ __all__ = ["MODES", "add_eval_arguments", "build_eval_parser", "evaluate", "main
 _SETTINGS = tuple(name for name in KEPT if name not in ("batch_size", "colour_statistics"))
 
 
-def build_eval_parser(prog: str = "magnet eval") -> argparse.ArgumentParser:
+def build_eval_parser(prog: str = "magnet eval") -> Parser:
     """The parser of ``magnet eval``."""
     parser = Parser(
         prog=prog,
@@ -53,18 +52,7 @@ def build_eval_parser(prog: str = "magnet eval") -> argparse.ArgumentParser:
 def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``magnet eval`` to a parser."""
     add = parser.add_argument
-    add(
-        "--config",
-        help="a training YAML or the name of a recipe: gives the data, and the model unless --model is given; "
-        "its keys can be set too, as --data.root DIR",
-    )
-    add("--model", help="folder of a model, or the name of a bundled one")
-    add("--trust", action="store_true", help=arguments.TRUST_HELP)
-    add(
-        "--data",
-        help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set; its "
-        "keys can be set too, as --data.accept '[ignored]'",
-    )
+    add_model_and_data(parser)
     add("--split", default="test", help="test (default), val or train")
     add(
         "--modes",
@@ -118,19 +106,14 @@ def _boundary_width(text: str) -> float:
 def main(argv: Sequence[str]) -> int:
     """``magnet eval``: returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
     parser = build_eval_parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest and not args.config and not any(word.startswith("--data.") for word in rest):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if not args.config and not (args.model and args.data):
-        parser.error("expected --config FILE, or --model DIR and --data DIR")
+    args, rest, config = parse_given(parser, argv)
     with distributed.session(args.device):
-        return _run(args, rest, parser.prog)
+        return _run(args, rest, config, parser.prog)
 
 
-def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
-    config, amp, n_patches = None, args.amp or "none", args.n_patches
-    if args.config:
-        config = parse_config(["--config", args.config, *rest], build_train_parser(prog))
+def _run(args: argparse.Namespace, rest: list[str], config: TrainConfig | None, prog: str) -> int:
+    amp, n_patches = args.amp or "none", args.n_patches
+    if config:
         amp = args.amp or config.amp
         n_patches = config.walk.n_patches if n_patches is None else n_patches
     name = args.model or model_of(config)
@@ -141,7 +124,7 @@ def _run(args: argparse.Namespace, rest: list[str], prog: str) -> int:
     to_file = out is not None and out.suffix.lower() == ".json" and not out.is_dir()
     if out is not None and distributed.is_main():  # before the data are opened
         check_output_dir(out.parent if to_file else out)
-    dataset, files = open_data(args.data, args.split, rest, "magnet eval", config)
+    dataset, files = open_data(args.data, args.split, rest, prog, config)
     inputs = [*files, *_files_of_model(name), *([Path(args.config)] if args.config else [])]
     with contextlib.ExitStack() as stack:
         file, folder = None, None

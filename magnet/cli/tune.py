@@ -10,8 +10,7 @@ from magnet import distributed
 from magnet.bounds import MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
-from magnet.cli.config import build_train_parser, parse_config
-from magnet.cli.data_options import model_of, open_data
+from magnet.cli.data_options import add_model_and_data, model_of, open_data, parse_given
 from magnet.data.counting import check_scored_labels
 from magnet.devices import pick_device, to_device
 from magnet.errors import ArgumentError
@@ -19,9 +18,14 @@ from magnet.evaluation.seen import seen_by
 from magnet.evaluation.tuning import FRACTIONS, Choice, best_of, tune
 from magnet.files.atomic import check_output_dir
 from magnet.files.outputs import OVERWRITE_HELP
+from magnet.files.reading import sha256
 from magnet.model.magnet import MagNet
+from magnet.model.pretrained import WEIGHTS, check_model_folder, find_model
+from magnet.training.config import TrainConfig
 
 __all__ = ["build_parser", "main"]
+
+_ORIGIN = "tuned_from"  # in the info of a model: SHA-256 of the weights that it has; no other model is replaced by it
 
 
 def build_parser() -> Parser:
@@ -34,18 +38,7 @@ def build_parser() -> Parser:
         "shared out.",
     )
     add = parser.add_argument
-    add(
-        "--config",
-        help="a training YAML or the name of a recipe: gives the data, and the model unless --model is given; "
-        "its keys can be set too, as --data.root DIR",
-    )
-    add("--model", help="folder of a model, or the name of a bundled one")
-    add("--trust", action="store_true", help=arguments.TRUST_HELP)
-    add(
-        "--data",
-        help="a data folder: images/, labels/, classes.txt and a list for each split; or another data set; its keys "
-        "can be set too, as --data.accept '[ignored]'",
-    )
+    add_model_and_data(parser)
     add(
         "--split",
         default="val",
@@ -84,24 +77,25 @@ def _fractions(text: str) -> list[float]:
 def main(argv: Sequence[str]) -> int:
     """``magnet tune``: returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
     parser = build_parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest and not args.config and not any(word.startswith("--data.") for word in rest):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if not args.config and not (args.model and args.data):
-        parser.error("expected --config FILE, or --model DIR and --data DIR")
+    args, rest, config = parse_given(parser, argv)
     with distributed.session(args.device):
-        return _run(args, rest, parser.prog)
+        return _run(args, rest, config, parser.prog)
 
 
-def _run(args: argparse.Namespace, rest: Sequence[str], prog: str) -> int:
-    config = parse_config(["--config", args.config, *rest], build_train_parser(prog)) if args.config else None
+def _run(args: argparse.Namespace, rest: Sequence[str], config: TrainConfig | None, prog: str) -> int:
     name = args.model or model_of(config)
     amp = args.amp or (config.amp if config else "none")
     out = Path(args.out) if args.out else None
     if out is not None and out.is_dir() and Path(name).is_dir() and out.samefile(name):
         raise ArgumentError(f"--out: '{out}' is the model itself, which stays as it is; choose another folder")
+    origin = sha256(find_model(name) / WEIGHTS) if out is not None else ""
     if out is not None and distributed.is_main():  # before the work
-        check_output_dir(out)
+        check_model_folder(
+            check_output_dir(out),
+            argument="--out",
+            overwrite=args.overwrite,
+            is_same=lambda stored: (stored.get("info") or {}).get(_ORIGIN) == origin,
+        )
     dataset, _ = open_data(args.data, args.split, rest, prog, config)
     check_scored_labels(dataset, args.limit)
     changes = {} if args.n_patches is None else {"n_patches": args.n_patches}
@@ -125,13 +119,13 @@ def _run(args: argparse.Namespace, rest: Sequence[str], prog: str) -> int:
         if out is not None:
             best = best_of(found)
             chosen = model.with_settings(n_points=best.n_points, points_by=best.points_by)
-            chosen.save_pretrained(out, overwrite=args.overwrite)
+            chosen.save_pretrained(out, info={_ORIGIN: origin}, overwrite=args.overwrite)
             print(f"written: {out}")
     return 0
 
 
 def _line(choice: Choice) -> str:
-    name, by = (f"{choice.n_points:g}", choice.points_by) if choice.points_by else ("coarse", "")
+    name, by = (repr(choice.n_points), choice.points_by) if choice.points_by else ("coarse", "")
     note = "  the model's own" if choice.own else ""
     return f"{name:>10}  {by:<12} {choice.mean_iou:>8.2f} {choice.seconds:>8.3f}{note}"
 
@@ -143,7 +137,7 @@ def _tell(found: Sequence[Choice]) -> None:
     else:
         print(
             f"best: {best.mean_iou:.2f}, {best.mean_iou - own.mean_iou:+.2f} against the model's own; "
-            f"--n-points {best.n_points:g} --points-by {best.points_by} with magnet predict and magnet eval"
+            f"--n-points {best.n_points!r} --points-by {best.points_by} with magnet predict and magnet eval"
         )
     if best.mean_iou <= coarse.mean_iou:
         print(

@@ -57,10 +57,9 @@ def tune(
     Raises:
         MagNetError: as :func:`magnet.evaluation.evaluate`; no pixel of the labels counts.
     """
-    own = model.n_points, model.points_by
-    # all pixels are the same by any choice
-    tried = [(n, by) for n in fractions for by in (_BY if n < 1 else _BY[:1])]
-    tried += [] if own in tried or (own[0] == 1.0 and (1.0, "score") in tried) else [own]
+    own = _plain(model.n_points, model.points_by)
+    tried = list(dict.fromkeys(_plain(float(n), by) for n in fractions for by in _BY))
+    tried += [] if _is_among(own, tried) else [own]
     found = []
     for n_points, by in [(0, ""), *tried]:
         mode = "coarse" if not by else "magnet" if model.n_patches is None else "fast"
@@ -75,11 +74,21 @@ def tune(
         )[mode]
         if figures["mean_iou"] is None:
             raise MagNetError("data: expected labels that count, got none in these images; check the split")
-        is_own = bool(by) and n_points == own[0] and (by == own[1] or n_points == 1.0)
+        is_own = _is_among(own, [(n_points, by)])
         found.append(Choice(n_points, by, figures["mean_iou"], figures["seconds_median"], is_own))
         if report:
             report(found[-1])
     return found
+
+
+def _plain(n_points: int | float, by: str) -> tuple[int | float, str]:
+    """A choice; all pixels are the same by any, so that there is one of it."""
+    return n_points, _BY[0] if isinstance(n_points, float) and n_points == 1 else by
+
+
+def _is_among(own: tuple[int | float, str], choices: Sequence[tuple[int | float, str]]) -> bool:
+    """Whether it is one of them; 1 is one pixel and 1.0 all of them, which Python takes for equal."""
+    return any(own == one and isinstance(own[0], int) == isinstance(one[0], int) for one in choices)
 
 
 def best_of(choices: Sequence[Choice]) -> Choice:

@@ -10,7 +10,9 @@ from tiny_data import tiny_config, tiny_folder
 from torch import Tensor, nn
 
 import magnet
+from magnet.cli.arguments import n_points
 from magnet.cli.main import main
+from magnet.cli.tune import _tell
 from magnet.data import DataFolder
 from magnet.evaluation import evaluate
 from magnet.evaluation.tuning import Choice, best_of, tune
@@ -49,6 +51,14 @@ def test_patches_of_magnet_fast_stay_what_they_are(model: Path, data: Path) -> N
     loaded, images = MagNet.from_pretrained(model, n_patches=1), DataFolder(data, "val")
     own = next(one for one in tune(loaded, images, fractions=(0.5,)) if one.own)
     assert own.mean_iou == evaluate(loaded, images, modes=["fast"], n_patches=1)["fast"]["mean_iou"]
+
+
+def test_one_pixel_is_not_all_of_them(model: Path, data: Path) -> None:
+    loaded, images = MagNet.from_pretrained(model, n_points=1), DataFolder(data, "val")
+    found = tune(loaded, images, fractions=(1.0,), limit=1)
+    assert [(repr(one.n_points), one.own) for one in found[1:]] == [("1.0", False), ("1", True)]
+    all_pixels = loaded.with_settings(n_points=1.0, points_by="uncertainty")
+    assert [one.own for one in tune(all_pixels, images, fractions=(0.5, 1.0), limit=1)] == [False] * 3 + [True]
 
 
 class Fooled(nn.Module):
@@ -107,12 +117,22 @@ def test_the_best_is_written_and_the_weights_stay(
     assert main(["tune", *words, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     best = best_of(tune(MagNet.from_pretrained(model), DataFolder(data, "val"), fractions=(0.2, 1.0)))
-    assert f"best: {best.mean_iou:.2f}" in printed or "best: the model's own" in printed
+    assert ("best: the model's own choice" if best.own else f"best: {best.mean_iou:.2f}") in printed
     written = MagNet.from_pretrained(out)
     assert (written.n_points, written.points_by) == (best.n_points, best.points_by)
     kept, was = written.segmenter.state_dict(), MagNet.from_pretrained(model).segmenter.state_dict()
     assert all(torch.equal(kept[name], was[name]) for name in was)
     assert before == {path.name: path.read_bytes() for path in model.iterdir()}
+    assert main(["tune", *words, "--out", str(out)]) == 0  # the same again
+    capsys.readouterr()
+    other = tmp_path / "other"
+    torch.manual_seed(1)
+    MagNet(magnet.build_segmenter("compact", 2), None, n_points=0.5, **SIZES).save_pretrained(other)
+    kept_files = {path.name: path.read_bytes() for path in other.iterdir()}
+    assert main(["tune", *words, "--out", str(other)]) == 1
+    told = capsys.readouterr()
+    assert "is of another model" in told.err and "mean IoU" not in told.out  # before any work
+    assert kept_files == {path.name: path.read_bytes() for path in other.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +161,13 @@ def test_a_recipe_gives_data_and_model(tmp_path: Path, data: Path, capsys: pytes
     (tmp_path / "run.yaml").write_text(f"out: {tmp_path / 'runs'}\n")
     assert main(["tune", "--config", str(tmp_path / "run.yaml"), *words, "--fractions", "0.5"]) == 0
     assert "0.5  score" in capsys.readouterr().out
+
+
+def test_all_pixels_are_told_as_the_command_line_takes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    _tell([Choice(0, "", 40.0, 1.0), Choice(0.5, "score", 50.0, 1.0, own=True), Choice(1.0, "score", 60.0, 1.0)])
+    words = capsys.readouterr().out.split()
+    assert n_points(words[words.index("--n-points") + 1]) == 1.0  # "1" would be one pixel
+    assert isinstance(n_points(words[words.index("--n-points") + 1]), float)
 
 
 def test_one_scale_has_nothing_to_tune(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

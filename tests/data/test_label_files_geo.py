@@ -149,7 +149,7 @@ def test_a_pyramid_has_its_resolution_and_levels(tmp_path: Path) -> None:
     write_pyramid(ArrayBlocks(labels), tmp_path / "none.tif", None, COLOURS)
     with rasterio.open(tmp_path / "none.tif") as file:
         assert not [tag for tag in file.tags() if "RESOLUTION" in tag]
-    with pytest.raises(ValueError, match=r"resolution: expected above 0 um or m, got 1 \(height\) and 1 mm"):
+    with pytest.raises(ValueError, match=r"resolution: expected above 0 um or m, got 1 x 1 mm \(height x width\)"):
         write_pyramid(ArrayBlocks(labels), tmp_path / "y.tif", Resolution(1, "mm"), COLOURS)
 
 

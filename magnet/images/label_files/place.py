@@ -83,7 +83,7 @@ def pixel_area(
         height, width, unit = resolution.sides
         if unit not in ("um", "m") or not (height > 0 and width > 0):
             raise ValueError(
-                f"resolution: expected above 0 um or m, got {height} (height) and {width} {unit}; convert it"
+                f"resolution: expected above 0 um or m, got {height} x {width} {unit} (height x width); convert it"
             )
         return PixelArea(height * width, f"{unit}2")
     return PixelArea(1.0, "pixels")

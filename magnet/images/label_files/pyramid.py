@@ -25,7 +25,9 @@ def pyramid_tags(resolution: Resolution | Sides | None) -> dict[str, str]:
         return {}
     height, width, unit = resolution.sides
     if unit not in _CENTIMETRE or not (height > 0 and width > 0):
-        raise ValueError(f"resolution: expected above 0 um or m, got {height} (height) and {width} {unit}; convert it")
+        raise ValueError(
+            f"resolution: expected above 0 um or m, got {height} x {width} {unit} (height x width); convert it"
+        )
     across, down = (repr(_CENTIMETRE[unit] / side) for side in (width, height))
     return {"TIFFTAG_XRESOLUTION": across, "TIFFTAG_YRESOLUTION": down, "TIFFTAG_RESOLUTIONUNIT": "3"}  # centimetre
 

@@ -27,11 +27,11 @@ _UNIT = "\u00b5m"  # where none is named, as the schema says
 
 
 class _Pixels(NamedTuple):
-    """(H, W) of one image of the file, and what its pixels span."""
+    """One image of the file: (H, W), what its pixels span, and the numbers of its pages, where that is said."""
 
     size: Size
     sides: Sides | None
-    pages: list[range]  # whose planes are those of the image; empty where that is not said
+    pages: list[range]
 
 
 class _Refused(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import shutil
 import subprocess
 import tempfile
@@ -115,13 +116,18 @@ def start_browser(program: str) -> Iterator[Browser]:
     """Start a browser, and end it."""
     to_read, to_write = os.pipe()
     back_read, back_write = os.pipe()
-    with tempfile.TemporaryDirectory() as folder:
+    # the last of the browser's processes may still write its profile, which no test is of, while it is removed
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         words = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"]
         words += ["--remote-debugging-pipe", f"--user-data-dir={folder}", "--window-size=1200,900"]
         # the browser reads from 3 and writes to 4
         shell = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{back_write}', "browser", *words]
         process = subprocess.Popen(
-            shell, pass_fds=(to_read, back_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            shell,
+            pass_fds=(to_read, back_write),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         os.close(to_read)
         os.close(back_write)
@@ -131,3 +137,5 @@ def start_browser(program: str) -> Iterator[Browser]:
         finally:
             process.terminate()
             process.wait(20)
+            with contextlib.suppress(ProcessLookupError):  # those that it started
+                os.killpg(process.pid, signal.SIGKILL)

@@ -115,7 +115,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str], config: TrainConfig | No
         report=(lambda choice: print(_line(choice), flush=True)) if main_process else None,
     )
     if main_process:
-        _tell(found)
+        _tell(found, args.n_patches)
         if out is not None:
             best = best_of(found)
             chosen = model.with_settings(n_points=best.n_points, points_by=best.points_by)
@@ -130,14 +130,19 @@ def _line(choice: Choice) -> str:
     return f"{name:>10}  {by:<12} {choice.mean_iou:>8.2f} {choice.seconds:>8.3f}{note}"
 
 
-def _tell(found: Sequence[Choice]) -> None:
+def _tell(found: Sequence[Choice], n_patches: int | Sequence[int] | None = None) -> None:
+    """Print what is best, and the options that give it; ``n_patches`` as it was given."""
     coarse, best, own = found[0], best_of(found), next(one for one in found if one.own)
+    options = f"--n-points {best.n_points!r} --points-by {best.points_by}"
+    if n_patches is not None:
+        counts = [n_patches] if isinstance(n_patches, int) else n_patches
+        options += f" --n-patches {','.join(map(str, counts))}"
     if best.own:
         print("best: the model's own choice")
     else:
         print(
             f"best: {best.mean_iou:.2f}, {best.mean_iou - own.mean_iou:+.2f} against the model's own; "
-            f"--n-points {best.n_points!r} --points-by {best.points_by} with magnet predict and magnet eval"
+            f"{options} with magnet predict and magnet eval{' (there the mode fast)' if n_patches is not None else ''}"
         )
     if best.mean_iou <= coarse.mean_iou:
         print(

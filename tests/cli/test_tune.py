@@ -168,6 +168,9 @@ def test_all_pixels_are_told_as_the_command_line_takes_them(capsys: pytest.Captu
     words = capsys.readouterr().out.split()
     assert n_points(words[words.index("--n-points") + 1]) == 1.0  # "1" would be one pixel
     assert isinstance(n_points(words[words.index("--n-points") + 1]), float)
+    assert "--n-patches" not in words
+    _tell([Choice(0, "", 40.0, 1.0), Choice(5, "score", 50.0, 1.0, own=True), Choice(0.1, "score", 60.0, 1.0)], [4, 6])
+    assert "--n-points 0.1 --points-by score --n-patches 4,6 with" in capsys.readouterr().out
 
 
 def test_one_scale_has_nothing_to_tune(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

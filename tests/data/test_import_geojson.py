@@ -65,6 +65,11 @@ def test_features_without_a_class_are_counted_and_may_be_left_out(
     content = {"type": "FeatureCollection", "features": [feature("hut", box(1, 1, 10, 8)), unclassified]}
     (tmp_path / "a.geojson").write_text(json.dumps(content))
     words = ("geojson", tmp_path, "--images", tmp_path / "images", "--out", tmp_path / "out", "--split", "train")
+    blank = {**unclassified, "properties": {"kind": {"name": " "}}}
+    (tmp_path / "a.geojson").write_text(json.dumps({**content, "features": [content["features"][0], blank]}))
+    assert run(*words, "--property", "kind.name") == 1
+    assert "1 of 2 features have none, as feature 1 of" in capsys.readouterr().err
+    (tmp_path / "a.geojson").write_text(json.dumps(content))
     assert run(*words, "--property", "kind.name") == 1
     told = capsys.readouterr().err
     assert "1 of 2 features have none, as feature 1 of" in told and "--skip-incomplete" in told

@@ -146,7 +146,7 @@ def _features(content: Any, path: Path, key: str) -> Iterator[_Feature]:
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         held = feature.get("properties") if isinstance(feature, dict) else feature
-        name = None if value is None or isinstance(value, dict | list) else str(value)
+        name = None if value is None or isinstance(value, dict | list) else str(value).strip() or None
         told = f"feature {number} of '{path}', which has {shown(held)}" if name is None else ""
         yield _Feature(name, polygons, told)
 

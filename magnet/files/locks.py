@@ -98,32 +98,51 @@ def folder_lock(
         MagNetError: another process holds the folder; the message says which one.
     """
     path, owner, deadline = folder / name, os.getpid(), time.monotonic() + wait
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
-        with lock_descriptor(descriptor, shared=shared) as locked:
-            if locked is False:
-                if time.monotonic() < deadline:
-                    time.sleep(_PAUSE)
-                    continue
-                raise MagNetError(
-                    f"{argument}: '{folder}' is being written to by {holder(descriptor)}; wait until it has ended, or "
-                    "choose another folder"
-                )
-            if not _is_at(descriptor, path):
-                continue  # its last holder removed the file while we opened it
-            if locked is None:
-                _warn(folder)
-            with contextlib.suppress(OSError):  # only a help to others: a full disk shows at the first result
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps({**_about_us(), **(about or {})}).encode(), 0)
-                os.fsync(descriptor)  # or other machines would not see it
-            try:
-                yield
-            finally:
-                # the last one to share it removes it, before it is unlocked: nobody else can have taken it
-                if os.getpid() == owner and not (shared and _try_lock(descriptor) is False):
-                    path.unlink(missing_ok=True)
-            return
+    try:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+            with lock_descriptor(descriptor, shared=shared) as locked:
+                if locked is False:
+                    if time.monotonic() < deadline:
+                        time.sleep(_PAUSE)
+                        continue
+                    raise MagNetError(
+                        f"{argument}: '{folder}' is being written to by {holder(descriptor)}; wait until it has ended, "
+                        "or choose another folder"
+                    )
+                if not _is_at(descriptor, path):
+                    continue  # its last holder removed the file while we opened it
+                try:
+                    if locked is None:
+                        _warn(folder)
+                    _tell(descriptor, about or {})
+                    yield
+                finally:
+                    # the last one to share it removes it, before it is unlocked: nobody else can have taken it
+                    if os.getpid() == owner and not (shared and _try_lock(descriptor) is False):
+                        path.unlink(missing_ok=True)
+                return
+    except BaseException:
+        if os.getpid() == owner:
+            _remove_unheld(path)  # an interrupt may come between any two steps of the above
+        raise
+
+
+def _tell(descriptor: int, about: Mapping[str, str]) -> None:
+    """Write what the lock file tells of this process."""
+    with contextlib.suppress(OSError):  # only a help to others: a full disk shows at the first result
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({**_about_us(), **about}).encode(), 0)
+        os.fsync(descriptor)  # or other machines would not see it
+
+
+def _remove_unheld(path: Path) -> None:
+    """Remove a lock file that no process holds."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | _NO_FOLLOW)
+        with lock_descriptor(descriptor) as locked:
+            if locked and _is_at(descriptor, path):
+                path.unlink()
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -35,6 +35,7 @@ IN_FUNCTIONS = {
     ("magnet.__main__", "magnet.cli.main"),
     ("magnet.cli.main", "magnet_kernels._version"),
     ("magnet.cli.arguments", "magnet.walk.points_by"),
+    ("magnet.cli.arguments", "magnet.walk.settings"),
 }
 
 BY_NAME = {

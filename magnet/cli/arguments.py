@@ -144,6 +144,7 @@ def wrong_values() -> Iterator[None]:
 def add_walk_options(parser: argparse.ArgumentParser) -> None:
     """Options of the walk: for images that differ from those trained on, and how points are chosen."""
     from magnet.walk.points_by import CHOICES  # needs torch, which takes seconds to import
+    from magnet.walk.settings import FLIPS
 
     parser.add_argument(
         "--follow-image",
@@ -161,9 +162,15 @@ def add_walk_options(parser: argparse.ArgumentParser) -> None:
         help="how pixels to replace are chosen: score = unsure before and sure now, as the paper; uncertainty = unsure "
         "before; random (default: the model's)",
     )
+    parser.add_argument(
+        "--flips",
+        choices=tuple(FLIPS),
+        help="average the segmenter's answers over mirrored images: left and right (horizontal), upside down, too "
+        "(both) (default: the model's)",
+    )
 
 
 def walk_options(args: argparse.Namespace) -> dict[str, Any]:
     """What was given of ``add_walk_options``, as arguments of MagNet."""
-    given = {"follow_image": args.follow_image, "match_colours": args.match_colours, "points_by": args.points_by}
-    return {name: value for name, value in given.items() if value is not None}
+    names = ("follow_image", "match_colours", "points_by", "flips")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

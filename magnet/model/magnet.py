@@ -43,7 +43,7 @@ from magnet.walk.networks import Networks, check_refiners, check_seen_channels
 from magnet.walk.official import official_walk
 from magnet.walk.paper import paper_walk
 from magnet.walk.plan import Plan, count_patches, plan_walk
-from magnet.walk.settings import FIELDS, Precision, SettingsGiven, WalkSettings, check_names, check_needed
+from magnet.walk.settings import FIELDS, Inference, SettingsGiven, WalkSettings, check_names, check_needed
 from magnet.walk.stage import WalkStage
 from magnet.walk.traced import traced_walk
 from magnet.walk.views import JoinedViews, Views
@@ -91,6 +91,8 @@ class MagNet(Networks):
             ((3), (3)), kept with the model.
         match_colours: bring the mean and deviation of each image's channels to ``colour_statistics`` first, for images
             of another camera, lighting or staining than those trained on.
+        flips: "horizontal" averages the segmenter's answers over each image and its mirror image, "both" over these two
+            upside down, too, which takes the segmenter twice or four times as long; "none" does not.
         class_names: one name for each class, kept with the model; None: those that a :class:`magnet.Segmenter` has.
         colours: one RGB triple (0..255) for each class, kept with the model.
         channels: of the images that the networks see, 1 to 16. This and the four below say how a file becomes that, see
@@ -226,9 +228,9 @@ class MagNet(Networks):
         mean, std = settings.colour_statistics
         return match_channels(images, mean, std, seen)
 
-    def segment(self, images: Tensor, precision: Precision | None = None) -> Tensor:
+    def segment(self, images: Tensor, inference: Inference | None = None) -> Tensor:
         """Class probabilities (N, C, h, w), float32, of normalised images (N, channels, h, w), without refinement."""
-        probabilities = super().segment(images, precision or self.settings.precision)
+        probabilities = super().segment(images, inference or self.settings.inference)
         for argument in _LOOKS:
             given = getattr(self, argument)
             if given is not None and len(given) != probabilities.shape[1]:
@@ -239,10 +241,10 @@ class MagNet(Networks):
         return probabilities
 
     def merge(
-        self, fine: Tensor, coarse: Tensor, image: Tensor, scale: int, precision: Precision | None = None
+        self, fine: Tensor, coarse: Tensor, image: Tensor, scale: int, inference: Inference | None = None
     ) -> Tensor:
         """What the refiner of ``scale`` makes of two probability maps (N, C, h, w); ``fine`` where there is none."""
-        return super().merge(fine, coarse, image, scale, precision or self.settings.precision)
+        return super().merge(fine, coarse, image, scale, inference or self.settings.inference)
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
@@ -576,7 +578,16 @@ class MagNet(Networks):
 
     def extra_repr(self) -> str:
         sizes = ("scales", "patch_size", "input_size")
-        choices = ("n_points", "n_patches", "kernel_size", "follow_image", "points_by", "match_colours", "compat")
+        choices = (
+            "n_points",
+            "n_patches",
+            "kernel_size",
+            "follow_image",
+            "points_by",
+            "match_colours",
+            "flips",
+            "compat",
+        )
         seen = [f"{name}={value!r}" for name, value in self.inputs.changed().items()]
         return ", ".join([*(f"{name}={getattr(self.settings, name)!r}" for name in (*sizes, *choices)), *seen])
 

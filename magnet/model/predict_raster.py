@@ -207,7 +207,7 @@ def segment_raster(
     start = time.perf_counter()
     _check_roi(options.roi, raster)
     assert settings.input_size is not None
-    num_classes = model.count_classes(settings.input_size, model.inputs.channels, settings.precision)
+    num_classes = model.count_classes(settings.input_size, model.inputs.channels, settings.inference)
     _check_classes(options.classes, num_classes)
     check_packages(raster, options.save)
     ids = _ids(options, model.info, num_classes)

@@ -92,7 +92,7 @@ class RasterWalk:
         fields_per_pass: int | None = None,
     ) -> None:
         assert settings.input_size is not None
-        classes = model.count_classes(settings.input_size, model.inputs.channels, settings.precision)
+        classes = model.count_classes(settings.input_size, model.inputs.channels, settings.inference)
         if classes > NO_ANSWER:
             raise MagNetError(
                 f"model: expected at most {NO_ANSWER} classes to segment a raster, whose labels are bytes, got "

@@ -14,7 +14,7 @@ from magnet.bounds import Size
 from magnet.images.match_colours import OwnStatistics
 from magnet.images.rasters.input_settings import InputSettings
 from magnet.walk.plan import Plan
-from magnet.walk.settings import Precision, WalkSettings
+from magnet.walk.settings import Inference, WalkSettings
 from magnet.walk.stage import WalkStage
 from magnet.walk.views import Views
 
@@ -33,7 +33,7 @@ class Walker(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def count_classes(self, size: Size, channels: int, precision: Precision | None = None) -> int: ...
+    def count_classes(self, size: Size, channels: int, inference: Inference | None = None) -> int: ...
 
     def evaluating(self) -> contextlib.AbstractContextManager[None]: ...
 

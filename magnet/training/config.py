@@ -68,6 +68,7 @@ class WalkConfig:
         points_by: how the finished model chooses them: "score" (the paper's), "uncertainty" or "random".
         follow_image: let the finished model's scales follow each image's aspect and size.
         match_colours: let it bring each image's colours to those of the training images first.
+        flips: let it average the segmenter's answers over mirrored images: "horizontal", or "both" directions.
     """
 
     scales: Annotated[
@@ -92,6 +93,7 @@ class WalkConfig:
     points_by: Literal["score", "uncertainty", "random"] = "score"
     follow_image: Flag = False
     match_colours: Flag = False
+    flips: Literal["none", "horizontal", "both"] = "none"
 
     def settings(self, **others: Any) -> WalkSettings:
         """What the section says as the settings of a walk, with ``others`` beside or in place of its own.

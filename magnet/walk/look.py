@@ -23,13 +23,13 @@ __all__ = ["choose_boxes", "look", "look_at_whole"]
 def look_at_whole(networks: Networks, settings: WalkSettings, plan: Plan, views: Views) -> Tensor:
     """Images -> probabilities (N, C, h, w) of the first scale, at the size that is seen or its own if smaller."""
     (h, w), (height, width) = plan.whole, plan.scales[0]
-    seen, precision = views.whole(plan), settings.precision
+    seen, inference = views.whole(plan), settings.inference
     if torch.compiler.is_compiling():  # N may be symbolic
-        maps = networks.segment(seen, precision)
+        maps = networks.segment(seen, inference)
     else:
         parts = seen.split(settings.patches_per_pass(seen.device))
         maps = torch.cat(
-            [in_passes(networks, plan.whole, lambda some: networks.segment(some, precision), part) for part in parts]
+            [in_passes(networks, plan.whole, lambda some: networks.segment(some, inference), part) for part in parts]
         )
     return resize(maps, (min(h, height), min(w, width))).contiguous()
 
@@ -86,10 +86,10 @@ def look(
 
     def maps_of(crops: Tensor, in_coarse: Tensor) -> Tensor:
         seen = resize(crops, plan.input_size)
-        fine = networks.segment(seen, settings.precision)
+        fine = networks.segment(seen, settings.inference)
         if refines:
             coarse_part = crop_patches(coarse, in_coarse.float(), plan.input_size)
-            fine = networks.merge(fine, coarse_part, seen, scale, settings.precision)
+            fine = networks.merge(fine, coarse_part, seen, scale, settings.inference)
         return resize(fine, smaller)  # shrunk with antialiasing; enlarged when stitched
 
     both = torch.stack([boxes, there])

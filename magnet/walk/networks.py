@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from magnet.bounds import Size
 from magnet.checks import is_int
 from magnet.conventions import can_look, check_logits
-from magnet.walk.settings import Precision
+from magnet.walk.settings import Inference
 
 __all__ = ["Networks", "sees_image"]
 
@@ -50,18 +50,26 @@ class Networks(nn.Module):
         """The refiner of ``scale``; None where there is none."""
         return self.refiners[min(scale, len(self.refiners)) - 1] if len(self.refiners) else None
 
-    def segment(self, images: Tensor, precision: Precision | None = None) -> Tensor:
+    def segment(self, images: Tensor, inference: Inference | None = None) -> Tensor:
         """Class probabilities (N, C, h, w), float32, of normalised images (N, channels, h, w), without refinement."""
-        precision = precision or Precision()
-        with self._autocast(precision):
-            logits = self.segmenter(images.contiguous(memory_format=precision.memory_format))
-        self._check_logits("segmenter", logits, (images.shape[0], *images.shape[2:]))
-        if self._is_first("segmenter", logits):
-            check_logits("segmenter", logits)
-        return logits.float().softmax(dim=1)
+        inference = inference or Inference()
+
+        def run(images: Tensor) -> Tensor:
+            with self._autocast(inference):
+                logits = self.segmenter(images.contiguous(memory_format=inference.memory_format))
+            self._check_logits("segmenter", logits, (images.shape[0], *images.shape[2:]))
+            if self._is_first("segmenter", logits):
+                check_logits("segmenter", logits)
+            return logits.float().softmax(dim=1)
+
+        # the refiners' answers need no mean of their own: on scenes it gave nothing, for two thirds more time
+        total = run(images)
+        for axes in inference.flips:
+            total = total + run(images.flip(axes)).flip(axes)
+        return total / (1 + len(inference.flips)) if inference.flips else total
 
     def merge(
-        self, fine: Tensor, coarse: Tensor, image: Tensor, scale: int, precision: Precision | None = None
+        self, fine: Tensor, coarse: Tensor, image: Tensor, scale: int, inference: Inference | None = None
     ) -> Tensor:
         """What the refiner of ``scale`` makes of two probability maps (N, C, h, w); ``fine`` where there is none.
 
@@ -70,22 +78,22 @@ class Networks(nn.Module):
         refiner = self.refiner_at(scale)
         if refiner is None:
             return fine
-        precision = precision or Precision()
+        inference = inference or Inference()
         seen = (fine, coarse, image) if sees_image(refiner) else (fine, coarse)
-        with self._autocast(precision):
-            logits = refiner(*(one.contiguous(memory_format=precision.memory_format) for one in seen))
+        with self._autocast(inference):
+            logits = refiner(*(one.contiguous(memory_format=inference.memory_format) for one in seen))
         self._check_logits("refiner", logits, (fine.shape[0], *fine.shape[2:]), fine.shape[1])
         if self._is_first(f"refiner {min(scale, len(self.refiners))}", logits):
             check_logits("refiner", logits)
         return logits.float().softmax(dim=1)
 
-    def count_classes(self, size: Size, channels: int, precision: Precision | None = None) -> int:
+    def count_classes(self, size: Size, channels: int, inference: Inference | None = None) -> int:
         """``num_classes``; where the networks do not say it, found by a pass over noise of ``size`` (h, w)."""
         if self.num_classes is None:
             noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0)).to(self.device)
             looked_at = self._looked_at
             with self.evaluating(), torch.inference_mode():
-                self.num_classes = self.segment(noise, precision).shape[1]
+                self.num_classes = self.segment(noise, inference).shape[1]
             self._looked_at = looked_at  # it is images that tell whether outputs are logits
         return self.num_classes
 
@@ -107,8 +115,8 @@ class Networks(nn.Module):
         self._looked_at |= {what}
         return True
 
-    def _autocast(self, precision: Precision) -> contextlib.AbstractContextManager[Any]:
-        if precision.amp == "none":
+    def _autocast(self, inference: Inference) -> contextlib.AbstractContextManager[Any]:
+        if inference.amp == "none":
             return contextlib.nullcontext()  # an autocast around the call stays in force
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 

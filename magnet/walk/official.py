@@ -57,7 +57,7 @@ def official_walk(
     first = patch_grid(plan.scales[0], plan.patch_size, flush=False)[:1]
     finite = Finite(networks)
     seen = _network_input(networks, plan, _resize(image, plan.scales[0]), first)
-    coarse = in_passes(networks, plan.input_size, lambda some: networks.segment(some, settings.precision), seen)
+    coarse = in_passes(networks, plan.input_size, lambda some: networks.segment(some, settings.inference), seen)
     finite.look(coarse, "scales[0]", plan.scales[0])
     check_memory(settings, plan, coarse)
     if _ends(settings, plan, 0):
@@ -100,7 +100,7 @@ def _step(
     def refined(batch: Tensor) -> Tensor:
         seen = _network_input(networks, plan, image, [grid[i] for i in batch.tolist()])
         crops = crop_patches(coarse, boxes[batch.to(boxes.device)], plan.input_size, aligned=False)
-        return networks.merge(networks.segment(seen, settings.precision), crops, seen, scale, settings.precision)
+        return networks.merge(networks.segment(seen, settings.inference), crops, seen, scale, settings.inference)
 
     passes = torch.tensor(order).split(per_pass)
     patches = [in_passes(networks, plan.input_size, refined, batch) for batch in passes]

@@ -16,7 +16,7 @@ from magnet.walk.grid import count_grid
 from magnet.walk.points_by import CHOICES
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
-__all__ = ["FIELDS", "KEPT", "Precision", "SettingsGiven", "WalkSettings", "check_names", "check_needed"]
+__all__ = ["FIELDS", "FLIPS", "KEPT", "Inference", "SettingsGiven", "WalkSettings", "check_names", "check_needed"]
 
 _PIXELS_PER_PASS = 1 << 18  # 128 channels of so many pixels take 128 MB in float32
 
@@ -36,15 +36,24 @@ class SettingsGiven(TypedDict, total=False):
     points_by: str
     colour_statistics: Sequence[Sequence[float]] | None
     match_colours: bool
+    flips: str
     amp: str
     progress: bool | None
 
 
-class Precision(NamedTuple):
-    """How the networks are run: under bfloat16 autocast with amp "bf16", and in which memory format."""
+class Inference(NamedTuple):
+    """How the networks are run.
+
+    amp: "bf16" is under bfloat16 autocast; memory_format: of what they see; flips: axes of (N, C, H, W) along which
+    images are mirrored, whose answers are averaged with that of the image as it is.
+    """
 
     amp: str = "none"
     memory_format: torch.memory_format = torch.channels_last
+    flips: tuple[tuple[int, ...], ...] = ()
+
+
+FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": (), "horizontal": ((3,),), "both": ((3,), (2,), (2, 3))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +71,7 @@ class WalkSettings:
         points_by: "score", "uncertainty" or "random".
         match_colours: whether images are brought to ``colour_statistics``.
         colour_statistics: mean and deviation of each channel, as R, G and B, in [0, 1].
+        flips: "none", "horizontal" or "both".
         compat: "paper" or "official".
         batch_size: patches in one pass of the networks; None: as many as keep memory in bounds.
         amp: "none" or "bf16".
@@ -83,6 +93,7 @@ class WalkSettings:
     points_by: str = "score"
     colour_statistics: Sequence[Sequence[float]] | None = None
     match_colours: bool = False
+    flips: str = "none"
     amp: str = "none"
     progress: bool | None = None
 
@@ -104,6 +115,7 @@ class WalkSettings:
             "points_by": check_paper_only("points_by", self.points_by, "score", CHOICES, compat),
             "colour_statistics": check_colour_statistics(self.colour_statistics),
             "match_colours": check_paper_only("match_colours", self.match_colours, False, (False, True), compat),
+            "flips": check_paper_only("flips", self.flips, "none", tuple(FLIPS), compat),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -139,9 +151,11 @@ class WalkSettings:
         return min(max(pixels // (self.input_size[0] * self.input_size[1]), 1), 16)
 
     @property
-    def precision(self) -> Precision:
+    def inference(self) -> Inference:
+        """How the networks are run."""
         # channels_last convolutions are faster; the release's numbers were made without them
-        return Precision(self.amp, torch.contiguous_format if self.compat == "official" else torch.channels_last)
+        memory_format = torch.contiguous_format if self.compat == "official" else torch.channels_last
+        return Inference(self.amp, memory_format, FLIPS[self.flips])
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WalkSettings))

@@ -51,6 +51,7 @@ WRONG: dict[str, dict[str, list[str | None]]] = {
         "--n-points": [*_POINTS],
         "--kernel-size": [*_KERNELS],
         "--points-by": ["x", ""],
+        "--flips": ["x", "vertical", ""],
         "--corrupt": ["x"],
         "--device": [*_DEVICES],
         "--model": [NO_VALUE],

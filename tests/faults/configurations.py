@@ -39,7 +39,7 @@ KEYS = (
 OPTIONS = (
     "--model", "--out", "--save", "--n-patches", "--n-points", "--kernel-size", "--corrupt", "--amp", "--device",
     "--follow-image", "--points-by", "--data", "--config", "--stage", "--json", "--count", "--size", "--seed",
-    "--resume",    "--debug", "--overwrite", "--help", "--nothing", "-x", "--",
+    "--resume", "--flips", "--debug", "--overwrite", "--help", "--nothing", "-x", "--",
 )  # fmt: skip
 COMMANDS = ("doctor", "demo", "predict", "train", "eval", "data", "convert", "export", "scenes", "nothing", "")
 

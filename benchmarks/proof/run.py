@@ -34,7 +34,8 @@ from ways import rival_ways, segment_by
 
 import magnet
 from magnet.cli.config import parse_config
-from magnet.data import DataFolder
+from magnet.data.dataset import Dataset
+from magnet.data.open import open_split
 from magnet.evaluation.meter import peak_memory, reset_peak_memory
 from magnet.evaluation.modes import walk
 from magnet.evaluation.scores import Scorer, figures
@@ -67,6 +68,9 @@ def main() -> None:
         name = stem(rival.name)
         took[rival.name] = train([*common, *start, "--name", name, *rival.arguments()], folder / name)
     for ours in chosen.ours:
+        if ours.shipped and not args.seed:
+            took[ours.name] = ours.took
+            continue
         name, begin = stem(ours.name), start
         if ours.finished:
             best = args.work / f"{args.set}_0" / stem(ours.finished) / "segmenter" / "best.safetensors"
@@ -80,10 +84,13 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = Rows(args.out, args.set, args.seed, took)
     for split in ("val", "test"):
-        images = DataFolder(str(Path(args.data) / chosen.folder), split)
+        images = open_split(parse_config(common).data, split)[0]
         for ours in chosen.ours:
-            model = magnet.MagNet.from_pretrained(str(folder / stem(ours.name) / "model"), amp="bf16", trust=True)
+            trained = ours.shipped if ours.shipped and not args.seed else str(folder / stem(ours.name) / "model")
+            model = magnet.MagNet.from_pretrained(trained, amp="bf16", trust=True)
             for variant, built in walk_variants(model, ours.fast):
+                if chosen.ways and variant not in chosen.ways:
+                    continue
                 if ours.finished and args.seed and (variant == "coarse" or not len(built.refiners)):
                     continue  # the network is that of seed 0
                 rows.add(ours.name, variant, split, images, chosen, walker(built))
@@ -164,7 +171,7 @@ class Rows:
             self.content = json.loads(path.read_text(encoding="utf-8"))
         self._done = {(r["network"], r["way"], r["split"], r["seed"]) for r in self.content["rows"]}
 
-    def add(self, network: str, way: str, split: str, images: DataFolder, chosen: ProofSet, predict: Predict) -> None:
+    def add(self, network: str, way: str, split: str, images: Dataset, chosen: ProofSet, predict: Predict) -> None:
         """Measure one row, unless the file has it."""
         if (network, way, split, self._seed) in self._done:
             return
@@ -197,7 +204,7 @@ class Rows:
         print(split, network, way, row["mean_iou"], row["boundary_iou"], row["seconds_median"], flush=True)
 
 
-def _indices(images: DataFolder, split: str, chosen: ProofSet) -> Iterator[int]:
+def _indices(images: Dataset, split: str, chosen: ProofSet) -> Iterator[int]:
     return iter(range(0, len(images), chosen.every if split == "test" else 1))
 
 

@@ -14,13 +14,17 @@ class Ours:
     """A MagNet, both stages of the recipe.
 
     name: of the rows; fast: patches of MagNet-Fast; arguments: of ``magnet train``, after those of the recipe;
-    finished: name of the rival whose network of seed 0 it takes as it is, training refiners alone.
+    finished: name of the rival whose network of seed 0 it takes as it is, training refiners alone; shipped: name of the
+    weights that come with the library, which are those of seed 0; took: seconds of the processor of their training, by
+    the pace of the same steps.
     """
 
     name: str
     fast: tuple[int, ...]
     arguments: tuple[str, ...] = ()
     finished: str = ""
+    shipped: str = ""
+    took: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,26 +59,31 @@ class Rival:
 class ProofSet:
     """One recipe, its data and its rivals.
 
-    recipe: name of the recipe, or its file beside this one; folder: of the data in the root of all; sizes: of the whole
-    image that rivals are tested at; every: every so-manieth test image; ours, rivals: what is trained; weights: file in
-    the folder of the trained networks that the segmenters of the recipe begin with; refiner: arguments of the second
-    stage alone.
+    recipe: name of the recipe, or its file beside this one; sizes: of the whole image that rivals are tested at; every:
+    every so-manieth test image; ours, rivals: what is trained; weights: file in the folder of the trained networks that
+    the segmenters of the recipe begin with; refiner: arguments of the second stage alone; ways: of
+    MagNet, which are compared; none: all.
     """
 
     recipe: str
-    folder: str
     sizes: tuple[Size, ...]
     ours: tuple[Ours, ...]
     rivals: tuple[Rival, ...]
     every: int = 1
     weights: str = ""
     refiner: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
 
+
+# how points are chosen is compared by the ablations
+_WALKS = (
+    *("coarse", "MagNet", "MagNet, flips", "MagNet-Fast", "MagNet-Fast, flips"),
+    *("no refiner, score, 0.1", "no refiner, uncertainty, 0.1", "no refiner, all pixels", "no refiner, MagNet-Fast"),
+)
 
 SETS = {
     "camvid": ProofSet(
         "camvid",
-        "camvid_960x720",
         ((90, 120), (180, 240), (360, 480), (720, 960)),
         ours=(
             Ours("MagNet, input 90x120", (4, 6)),
@@ -110,7 +119,6 @@ SETS = {
     ),
     "camvid_smp": ProofSet(
         "camvid_smp.yaml",
-        "camvid_960x720",
         ((180, 240), (360, 480), (720, 960)),
         ours=(
             Ours("MagNet, input 180x240", (4, 6)),
@@ -130,5 +138,26 @@ SETS = {
         ),
         weights="camvid_smp.safetensors",
         refiner=("--amp", "bf16"),
+    ),
+    "hrf": ProofSet(
+        "hrf",
+        ((584, 876), (1168, 1752), (2336, 3504)),
+        ours=(Ours("MagNet, input 292x438", (4, 16, 12), shipped="hrf", took=0),),
+        rivals=(
+            Rival("windows of 292x438", (292, 438), ((584, 876), (1168, 1752), (2336, 3504)), 6, 1800),
+            Rival("windows of 584x876", (584, 876), ((1168, 1752), (2336, 3504)), 2, 1400),
+        ),
+        every=3,
+        ways=_WALKS,
+    ),
+    "scenes": ProofSet(
+        "scenes",
+        ((256, 512), (512, 1024), (1024, 2048)),
+        ours=(Ours("MagNet, input 128x256", (4, 8, 16), shipped="scenes", took=0),),
+        rivals=(
+            Rival("windows of 128x256", (128, 256), ((256, 512), (512, 1024), (1024, 2048)), 12, 2800),
+            Rival("windows of 256x512", (256, 512), ((512, 1024), (1024, 2048)), 4, 2200),
+        ),
+        ways=_WALKS,
     ),
 }

@@ -1,4 +1,4 @@
-"""The walks of one trained MagNet that are compared: its own, MagNet-Fast, other points, and none of its refiners."""
+"""The walks of one trained MagNet that are compared: its own, MagNet-Fast, flips, other points, and no refiners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def walk_variants(model: magnet.MagNet, fast: Sequence[int]) -> Iterator[tuple[s
     """
     yield "coarse", _variant(model, n_patches=0)
     yield "MagNet", _variant(model)
+    yield "MagNet, flips", _variant(model, flips="horizontal")
     yield "MagNet-Fast", _variant(model, n_patches=list(fast))
+    yield "MagNet-Fast, flips", _variant(model, n_patches=list(fast), flips="horizontal")
     for refined in (True, False):
         for by in ("score", "uncertainty"):
             for fraction in FRACTIONS:

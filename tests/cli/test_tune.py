@@ -61,6 +61,13 @@ def test_one_pixel_is_not_all_of_them(model: Path, data: Path) -> None:
     assert [one.own for one in tune(all_pixels, images, fractions=(0.5, 1.0), limit=1)] == [False] * 3 + [True]
 
 
+def test_other_names_of_classes_are_told_once(model: Path, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    loaded, images = MagNet.from_pretrained(model), DataFolder(data, "val")
+    loaded.class_names = ["what", "ever"]
+    assert len(tune(loaded, images, fractions=(0.2, 1.0), limit=1)) > 2
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["classes"]
+
+
 class Fooled(nn.Module):
     """Right on the whole image, and of the other opinion, less surely, on what it sees close."""
 

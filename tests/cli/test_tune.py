@@ -185,3 +185,17 @@ def test_one_scale_has_nothing_to_tune(data: Path, tmp_path: Path, capsys: pytes
     MagNet(magnet.build_segmenter("compact", 2), None, **one).save_pretrained(tmp_path / "one")  # type: ignore[arg-type]
     assert main(["tune", "--model", str(tmp_path / "one"), "--data", str(data)]) != 0
     assert "has one scale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["eval", "tune"])
+def test_a_model_that_was_trained_elsewhere_is_asked_for(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run.yaml"
+    walk = "{scales: [[32, 48], [64, 96]], patch_size: [32, 48]}"
+    run.write_text(f"name: tiny\nwalk: {walk}\ndata: {{folders: [{data}]}}\n")
+    assert main([command, "--config", str(run), "--out", "report"]) == 2
+    told = capsys.readouterr().err
+    assert "--config: expected the trained model of 'tiny' in 'runs/tiny/model', where there is none" in told
+    assert "give --model OUT/tiny/model" in told and told.count("\n") == 1

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from torch import nn
 
 import magnet
 from magnet.walk.points_by import CHOICES
@@ -15,8 +13,6 @@ __all__ = ["Variant", "build", "variants"]
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 KERNELS = (1, 3, 5, 11)
-# settings of the model that its variants share
-KEPT = ("n_points", "kernel_size", "points_by", "follow_image", "colour_statistics", "match_colours", "amp")
 
 
 @dataclass(frozen=True)
@@ -62,17 +58,10 @@ def variants(n_scales: int, fast: Sequence[int]) -> Iterator[Variant]:
 
 
 def build(model: magnet.MagNet, variant: Variant) -> magnet.MagNet:
-    """The model of a variant; networks are shared with ``model``."""
-    chosen = variant.scales or tuple(range(len(model.scales)))
-    refiners: list[nn.Module] | None = [r for i in chosen[1:] if (r := model.refiner_at(i)) is not None] or None
-    options: dict[str, Any] = {name: getattr(model, name) for name in KEPT}
-    options.update(variant.settings)
-    return magnet.MagNet(
-        model.segmenter,
-        refiners,
-        scales=[model.scales[i] for i in chosen],
-        patch_size=model.patch_size,
-        input_size=model.input_size,
-        class_names=model.class_names,
-        **options,
-    ).eval()
+    """The model of a variant, which looks at all patches unless told otherwise; networks are shared with ``model``."""
+    settings: dict[str, Any] = {"n_patches": None, **variant.settings}
+    if variant.scales is None:
+        return model.with_settings(**settings)
+    refiners = [refiner for i in variant.scales[1:] if (refiner := model.refiner_at(i)) is not None]
+    settings = {**asdict(model.settings), "scales": [model.scales[i] for i in variant.scales], **settings}
+    return magnet.MagNet(model.segmenter, refiners or None, class_names=model.class_names, **settings).eval()

@@ -58,9 +58,13 @@ class ConfigParser:
             if option.name not in ("config", "print_config"):
                 layers.lay_word(option)
         layers.one_length()
+        layers.one_network()
         config = validated(layers.values, layers.sources)
         if any(option.name == "print_config" for option in given):
-            print(dump_yaml(dataclasses.asdict(config)), end="")
+            content = dataclasses.asdict(config)
+            if config.segmenter.factory:  # or the file that is printed would say both
+                del content["segmenter"]["network"]
+            print(dump_yaml(content), end="")
             raise SystemExit(0)
         return config
 
@@ -185,6 +189,19 @@ class _Layers:
             own = [key for key in keys if self.sources.get(key) == ""]
             if len(own) == 1:
                 self.lay({key.rpartition(".")[2]: 0 for key in keys if key not in own}, "", f"{stage}.")
+
+    def one_network(self) -> None:
+        """A factory takes the place of a bundled recipe's network; beside one that the user names it is an error."""
+        source = self.sources.get("segmenter.network")
+        if source is None or not self.values["segmenter"].get("factory"):
+            return
+        segmenter = self.values["segmenter"]
+        if not source or Path(source).parent != RECIPES:
+            raise ArgumentError(
+                f"segmenter.network: expected none beside segmenter.factory, {told_value(segmenter['factory'])}, got "
+                f"{told_value(segmenter['network'])}{in_file(source)}; leave one out"
+            )
+        del segmenter["network"], self.sources["segmenter.network"]
 
 
 def _recipes() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from magnet.cli.arguments import Parser, count_between, kernel_size, n_patches, n_points, size
 from magnet.cli.config import parse_config
 from magnet.errors import ArgumentError, printable
-from magnet.files.atomic import atomic_path
+from magnet.files.atomic import atomic_path, no_empty_folders
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target, check_targets
 from magnet.model.convert import convert, count_keys
 from magnet.networks import SEGMENTERS
@@ -97,6 +97,14 @@ def main(argv: Sequence[str]) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     settings = _settings(args, parser)
+    with no_empty_folders(args.report):
+        _convert(args, settings)
+    print(f"written: {args.out}; use it with --model {args.out}, or MagNet.from_pretrained({args.out!r})")
+    return 0
+
+
+def _convert(args: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Write the model, and the report, whether all checkpoints fit or not."""
     reports: list[Any] = []
 
     def tell(keys: Any) -> None:
@@ -132,5 +140,3 @@ def main(argv: Sequence[str]) -> int:
         if args.report and reports:
             with atomic_path(args.report) as temporary:
                 temporary.write_text(json.dumps([asdict(keys) for keys in reports], indent=2) + "\n", encoding="utf-8")
-    print(f"written: {args.out}; use it with --model {args.out}, or MagNet.from_pretrained({args.out!r})")
-    return 0

@@ -20,7 +20,7 @@ from magnet.data.open import open_files
 from magnet.data.overlap import shared_images
 from magnet.data.sheet import label_sheet
 from magnet.errors import ArgumentError, MagNetError
-from magnet.files.atomic import atomic_path, check_output_dir, save_image
+from magnet.files.atomic import atomic_path, check_output_dir, no_empty_folders, save_image
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target, check_targets
 
 __all__ = ["SHEET_QUALITY", "check_folder", "main"]
@@ -36,6 +36,11 @@ def main(argv: Sequence[str]) -> int:
     config = _config(args, rest)
     if config.generated.train > 0:
         raise MagNetError("data.generated: these scenes are made by the program; there are no files to check")
+    with no_empty_folders(args.json, args.sheet):
+        return _run(args, config)
+
+
+def _run(args: argparse.Namespace, config: DataConfig) -> int:
     out, sheet = (Path(path) if path else None for path in (args.json, args.sheet))
     datasets, missing, notes = _open(config, args.split)
     named = [Path(path) for path in (args.config, args.folder) if path]

@@ -16,6 +16,7 @@ from magnet.data.config import DataConfig
 from magnet.data.open import data_root, detect_format, open_split
 from magnet.data.yaml_file import lists_of
 from magnet.errors import ArgumentError
+from magnet.model.pretrained import shipped_models
 from magnet.training.config import TrainConfig
 
 __all__ = ["add_model_and_data", "data_config", "files_of", "model_of", "open_data", "parse_given"]
@@ -76,10 +77,22 @@ def data_config(path: str, words: Sequence[str], prog: str) -> DataConfig:
 
 
 def model_of(config: TrainConfig | None) -> str:
-    """The folder of the model that a run made, or the name of the run: a model of that name may be shipped."""
+    """The folder of the model that a run made, or the name of the run, where a model of that name is shipped.
+
+    Raises:
+        ArgumentError: there is neither.
+    """
     assert config is not None
     trained = Path(config.out) / config.name / "model"
-    return str(trained) if trained.is_dir() else config.name
+    if trained.is_dir():
+        return str(trained)
+    if Path(config.name).is_dir() or config.name in shipped_models():
+        return config.name
+    raise ArgumentError(
+        f"--config: expected the trained model of '{config.name}' in '{trained}', where there is none, nor is one of "
+        f"that name shipped; train it, or, where it was trained with another --out, give --model "
+        f"OUT/{config.name}/model"
+    )
 
 
 def open_data(

@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image
 
 from magnet.cli.arguments import Parser, count, device_name
-from magnet.cli.predict import load_model
+from magnet.cli.models import load_model
 from magnet.data.scenes import SCENE_CLASSES, generate_scene
 from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
 from magnet.files.atomic import save_image

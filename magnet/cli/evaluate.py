@@ -22,7 +22,7 @@ from magnet.errors import ArgumentError
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
 from magnet.evaluation.seen import seen_by
-from magnet.files.atomic import atomic_path, check_output_dir
+from magnet.files.atomic import atomic_path, check_output_dir, no_empty_folders
 from magnet.files.outputs import OVERWRITE_HELP, check_json_target
 from magnet.images.draw import default_colours
 from magnet.images.read import IMAGE_SUFFIXES
@@ -107,7 +107,7 @@ def main(argv: Sequence[str]) -> int:
     """``magnet eval``: returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
     parser = build_eval_parser()
     args, rest, config = parse_given(parser, argv)
-    with distributed.session(args.device):
+    with distributed.session(args.device), no_empty_folders(args.out if distributed.is_main() else None):
         return _run(args, rest, config, parser.prog)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magnet.cli.arguments import TRUST_HELP, Parser, device_name, n_patches, n_points, size, wrong_values
-from magnet.cli.predict import load_model
+from magnet.cli.models import load_model
 from magnet.errors import ArgumentError, printable
 from magnet.export import FORMATS, export_model
 from magnet.files.outputs import OVERWRITE_HELP

@@ -96,6 +96,11 @@ class _Stops:
             signal.signal(number, handler)
         sys.unraisablehook = self._hook
 
+    def check(self) -> None:
+        """Raise for a signal that came and that a module of C, as it was loaded, went on in spite of."""
+        if self.number:
+            self._stop(self.number, None)
+
     def _stop(self, number: int, _: object) -> NoReturn:
         self.number = number
         if number == signal.SIGINT:
@@ -203,7 +208,9 @@ def _run(words: list[str], debug: bool) -> int:
         command = _parser().parse_args(words[: at + 1]).command
         with stops:
             try:
-                return int(importlib.import_module(_COMMANDS[command].module).main(words[at + 1 :]) or 0)
+                module = importlib.import_module(_COMMANDS[command].module)
+                stops.check()
+                return int(module.main(words[at + 1 :]) or 0)
             finally:  # before an error, which is the last that is said
                 sum_up()
     except SystemExit as stop:  # argparse: 0 after --help, 2 for wrong arguments

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from magnet.cli.arguments import Parser, wrong_values
+from magnet.cli.arguments import Parser
 from magnet.errors import ArgumentError
 from magnet.images.rasters.channels import Channels
 from magnet.images.rasters.open import check_page, open_placed, open_raster
@@ -154,7 +154,7 @@ def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
 
     Raises:
         ArgumentError: an option of rasters is given for a scene; an array is to be a scene.
-        MagNetError: it is a raster, or called one, and cannot be opened.
+        MagNetError: it is a raster, or called one, and cannot be opened; it has no page of that number, or no pages.
     """
     is_zarr = is_zarr_folder(path)
     if (is_zarr and args.extent == "scene") or (path.suffix.lower() == ".npy" and args.extent != "ground"):
@@ -176,8 +176,7 @@ def open_ground(path: Path, args: argparse.Namespace) -> Raster | None:
                 "place on earth and no pixel size; give --extent ground"
             )
     if path.is_file():  # else it is told when its turn comes
-        with wrong_values():
-            check_page(path, args.page)
+        check_page(path, args.page)
     return None
 
 

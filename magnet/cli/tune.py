@@ -16,7 +16,7 @@ from magnet.devices import pick_device, to_device
 from magnet.errors import ArgumentError
 from magnet.evaluation.seen import seen_by
 from magnet.evaluation.tuning import FRACTIONS, Choice, best_of, tune
-from magnet.files.atomic import check_output_dir
+from magnet.files.atomic import check_output_dir, no_empty_folders
 from magnet.files.outputs import OVERWRITE_HELP
 from magnet.files.reading import sha256
 from magnet.model.magnet import MagNet
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     """``magnet tune``: returns 0, or raises MagNetError, or exits with 2 on wrong arguments."""
     parser = build_parser()
     args, rest, config = parse_given(parser, argv)
-    with distributed.session(args.device):
+    with distributed.session(args.device), no_empty_folders(args.out if distributed.is_main() else None):
         return _run(args, rest, config, parser.prog)
 
 

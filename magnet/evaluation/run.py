@@ -126,16 +126,18 @@ def run_evaluation(
     boundary_width: float = 0.02,
     per_scale: bool = True,
     extremes: int = 0,
+    tell_names: bool = True,
 ) -> Evaluation:
     """As ``evaluate``, with all that a report needs.
 
     Args:
         extremes: number of images to keep, each with its coarse and refined labels, where refinement gained most, and
             where it lost most. "refined" is "magnet", or "fast" where that is not evaluated.
+        tell_names: warn where the data name classes otherwise than the model; who evaluates both again has done so.
     """
     check_boundary_width(boundary_width)
     count = min(limit, len(dataset)) if limit else len(dataset)
-    _check(model, dataset, modes, count)
+    _check(model, dataset, modes, count, tell_names)
     dataset = seen_by(model, dataset)
     refined = next((mode for mode in WALKS if mode in modes and "coarse" in modes), None)
     keep = ("coarse", refined) if refined and extremes else ()
@@ -163,7 +165,7 @@ def run_evaluation(
     return Evaluation(results, [_public(r) for r in records], confusion, refined, gained, lost)
 
 
-def _check(model: MagNet, dataset: Dataset, modes: Sequence[str], count: int) -> None:
+def _check(model: MagNet, dataset: Dataset, modes: Sequence[str], count: int, tell_names: bool) -> None:
     unknown = [m for m in modes if m not in ALL_MODES]
     if unknown or not modes:
         raise MagNetError(f"modes: expected some of {', '.join(ALL_MODES)}, got {', '.join(unknown) or 'none'}")
@@ -174,7 +176,7 @@ def _check(model: MagNet, dataset: Dataset, modes: Sequence[str], count: int) ->
             "evaluate on data with the model's classes"
         )
     told = compare_names(model.class_names, dataset.class_names, "the model", "the data")
-    if told and distributed.is_main():
+    if told and tell_names and distributed.is_main():
         _LOG.warning(told)
     if count == 0:
         raise MagNetError("data: expected labelled images, got none; check the split")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from magnet.data import Dataset
 from magnet.errors import MagNetError
-from magnet.evaluation.run import evaluate
+from magnet.evaluation.run import run_evaluation
 from magnet.model.magnet import MagNet
 
 __all__ = ["FRACTIONS", "Choice", "best_of", "tune"]
@@ -60,10 +60,10 @@ def tune(
     own = _plain(model.n_points, model.points_by)
     tried = list(dict.fromkeys(_plain(float(n), by) for n in fractions for by in _BY))
     tried += [] if _is_among(own, tried) else [own]
-    found = []
+    found: list[Choice] = []
     for n_points, by in [(0, ""), *tried]:
         mode = "coarse" if not by else "magnet" if model.n_patches is None else "fast"
-        figures = evaluate(
+        figures = run_evaluation(
             model.with_settings(n_points=n_points, points_by=by) if by else model,
             dataset,
             modes=[mode],
@@ -71,7 +71,8 @@ def tune(
             limit=limit,
             boundary_width=0,
             per_scale=False,
-        )[mode]
+            tell_names=not found,  # once is enough
+        ).results[mode]
         if figures["mean_iou"] is None:
             raise MagNetError("data: expected labels that count, got none in these images; check the split")
         is_own = _is_among(own, [(n_points, by)])

@@ -19,7 +19,7 @@ from magnet.files.reading import check_path
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["atomic_path", "check_output_dir", "errors_name", "remove_leftovers", "save_image"]
+__all__ = ["atomic_path", "check_output_dir", "errors_name", "no_empty_folders", "remove_leftovers", "save_image"]
 
 
 @contextlib.contextmanager
@@ -123,6 +123,23 @@ def check_output_dir(path: str | os.PathLike[str], argument: str = "--out") -> P
             f"{argument}: expected a folder that can be written to, got '{folder}' ({reason}); choose another folder"
         ) from error
     return folder
+
+
+@contextlib.contextmanager
+def no_empty_folders(*folders: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Remove at the end those of ``folders``, and of the folders above them, that were made inside and hold nothing.
+
+    So a command that failed leaves the place as it was. What was there before stays, and what holds anything; a file
+    may stand for its folder, and None for nothing.
+    """
+    named = [Path(folder) for folder in folders if folder is not None]
+    made = dict.fromkeys(path for one in named for path in (one, *one.parents) if not os.path.lexists(path))
+    try:
+        yield
+    finally:
+        for path in sorted(made, key=lambda one: len(one.parts), reverse=True):  # the innermost first
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def save_image(image: Image.Image, path: Path, **options: object) -> None:

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from magnet.errors import ArgumentError, MagNetError
-from magnet.files.atomic import atomic_path, check_output_dir, errors_name, remove_leftovers
+from magnet.files.atomic import atomic_path, check_output_dir, errors_name, no_empty_folders, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.files.parts import Part, file_of, files_of, part_lock
 from magnet.files.reading import check_path
@@ -36,6 +36,8 @@ _NAMED = 3
 
 class Outputs:
     """A folder that a command writes results into: locked while it is entered, with its record.
+
+    Folders that it made and that got no result are removed at the end, but not by one of several parts of a job.
 
     Args:
         folder: made if it is not there.
@@ -70,9 +72,11 @@ class Outputs:
         self._whole = True  # whether the record ends with a whole line
 
     def __enter__(self) -> Outputs:
+        part = self._part
         with contextlib.ExitStack() as stack:
+            if part is None:  # another part may be about to write there
+                stack.enter_context(no_empty_folders(self.folder, *self._inside))
             check_output_dir(self.folder, self._argument)
-            part = self._part
             lock = part_lock(self.folder, part, self._argument) if part else folder_lock(self.folder, self._argument)
             stack.enter_context(lock)
             for folder in (self.folder, *self._inside):

@@ -10,7 +10,7 @@ import torch
 
 from magnet.checkpoints.fit import KeyReport, load_state, match_official
 from magnet.errors import MagNetError
-from magnet.files.atomic import check_output_dir
+from magnet.files.atomic import check_output_dir, no_empty_folders
 from magnet.files.outputs import check_targets
 from magnet.files.reading import sha256
 from magnet.model.magnet import MagNet
@@ -66,23 +66,24 @@ def convert(
         overwrite=overwrite,
         is_same=lambda config: (config.get("info") or {}).get("converted_from") == origin,
     )
-    out = check_output_dir(out)
-    misfits: list[KeyReport] = []
-    for path, module in zip([backbone, *refiners], [segmenter, *modules], strict=True):
-        state, keys = match_official(path, module)
-        if report is not None:
-            report(keys)
-        if keys.fits:
-            load_state(module.to_empty(device="cpu"), state, source=path)
-        else:
-            misfits.append(keys)
-    if misfits:
-        told = "; ".join(f"'{keys.source}': {count_keys(keys)}" for keys in misfits)
-        raise MagNetError(
-            f"convert: {len(misfits)} of {1 + len(refiners)} checkpoints do not fit ({told}), so no model was written; "
-            "check --network, --num-classes and which file is which"
-        )
-    model.save_pretrained(out, half=half, info={"converted_from": origin}, overwrite=overwrite)
+    with no_empty_folders(out):
+        check_output_dir(out)
+        misfits: list[KeyReport] = []
+        for path, module in zip([backbone, *refiners], [segmenter, *modules], strict=True):
+            state, keys = match_official(path, module)
+            if report is not None:
+                report(keys)
+            if keys.fits:
+                load_state(module.to_empty(device="cpu"), state, source=path)
+            else:
+                misfits.append(keys)
+        if misfits:
+            told = "; ".join(f"'{keys.source}': {count_keys(keys)}" for keys in misfits)
+            raise MagNetError(
+                f"convert: {len(misfits)} of {1 + len(refiners)} checkpoints do not fit ({told}), so no model was "
+                "written; check --network, --num-classes and which file is which"
+            )
+        model.save_pretrained(out, half=half, info={"converted_from": origin}, overwrite=overwrite)
     return model.eval()
 
 

@@ -16,9 +16,9 @@ from magnet.bounds import MAX_SCALES
 from magnet.checkpoints.fit import load_state
 from magnet.checkpoints.safetensors_files import load_safetensors, save_safetensors
 from magnet.errors import ArgumentError, MagNetError, shown
-from magnet.files.atomic import atomic_path, check_output_dir, remove_leftovers
+from magnet.files.atomic import atomic_path, check_output_dir, no_empty_folders, remove_leftovers
 from magnet.files.locks import folder_lock
-from magnet.files.reading import read_json, sha256
+from magnet.files.reading import check_path, read_json, sha256
 from magnet.images.rasters.input_settings import INPUTS, InputSettings
 from magnet.networks import ON_ENCODERS, REFINERS, SEGMENTERS, build_refiner, build_segmenter
 from magnet.networks.factory import check_trust
@@ -106,19 +106,21 @@ def save_parts(
         raise TypeError(
             f"info: expected values that JSON can hold ({error}); pass texts, numbers, lists and dicts"
         ) from error
-    path = check_output_dir(folder, "folder")
-    check_model_folder(path, overwrite=overwrite)
-    try:
-        with folder_lock(path, "folder"):
-            remove_leftovers(path)
-            with atomic_path(path / CONFIG) as temporary:
-                save_safetensors(path / WEIGHTS, networks.state_dict(), _METADATA, half=half)
-                lines.append(_line(_HASH, sha256(path / WEIGHTS)))
-                temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    except OSError as error:
-        raise MagNetError(
-            f"folder: '{path}' could not be written to ({error.strerror or error}); choose a folder with room"
-        ) from error
+    path = check_path("folder", folder)
+    with no_empty_folders(path):
+        check_output_dir(path, "folder")
+        check_model_folder(path, overwrite=overwrite)
+        try:
+            with folder_lock(path, "folder"):
+                remove_leftovers(path)
+                with atomic_path(path / CONFIG) as temporary:
+                    save_safetensors(path / WEIGHTS, networks.state_dict(), _METADATA, half=half)
+                    lines.append(_line(_HASH, sha256(path / WEIGHTS)))
+                    temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        except OSError as error:
+            raise MagNetError(
+                f"folder: '{path}' could not be written to ({error.strerror or error}); choose a folder with room"
+            ) from error
 
 
 def check_model_folder(

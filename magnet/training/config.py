@@ -205,7 +205,7 @@ class SegmenterConfig:
     """The first stage: one network, trained on the whole image and on patches of every later scale.
 
     Args:
-        network: name for ``magnet.build_segmenter``.
+        network: name for ``magnet.build_segmenter``. That of a bundled recipe gives way to ``factory``.
         encoder: a network of timm that gives the features of "fpn", "psp" or "fpn-lite", as "timm:resnet34", with
             random weights or those of ``weights``; empty = the network's own.
         factory: what makes a network of another library, instead of ``network``, as

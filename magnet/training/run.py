@@ -13,7 +13,7 @@ from magnet.data.open import open_split
 from magnet.devices import check_amp, pick_device
 from magnet.distributed import check_same, check_shared, is_main
 from magnet.errors import ArgumentError, MagNetError
-from magnet.files.atomic import check_output_dir, remove_leftovers
+from magnet.files.atomic import check_output_dir, no_empty_folders, remove_leftovers
 from magnet.files.locks import folder_lock
 from magnet.notices import sum_up
 from magnet.training.assemble import save_model
@@ -66,16 +66,10 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
     if config.tensorboard:
         check_tensorboard()
     folder = Path(config.out) / config.name
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
+    with no_empty_folders(folder):
         check_output_dir(folder, "--out")
         with folder_lock(folder) if is_main() else contextlib.nullcontext():
             return _train(config, stage, device, folder)
-    except Exception:
-        with contextlib.suppress(OSError):  # as soon as one holds something: then there was work
-            for path in made:
-                path.rmdir()
-        raise
 
 
 def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) -> Path:

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from magnet_kernels import _library
+from magnet_kernels._dispatcher import NAMESPACE
 from magnet_kernels.reference import checked_input as reference
 
 
 def _fake(x: Tensor, shape: Sequence[int], device: str) -> Tensor:
-    return x.new_empty(shape)
+    """The result without its values.
+
+    It comes here too where a compiled program is given a tensor without memory, which it would read from address 0: one
+    of the device "meta" is refused, and of a fake one, which a tracer's cannot be told from, so is reading the result.
+    """
+    if x.device.type == "meta":
+        reference.check_input(x, shape, device)
+    result = x.new_empty(shape)
+    torch._C._set_throw_on_mutable_data_ptr(result)
+    return result
 
 
 checked_input = _library.define(
@@ -23,3 +34,5 @@ checked_input = _library.define(
     reference=reference.checked_input,
     fake=_fake,
 )
+# nested tensors have kernels of their own alone: without one, torch's error does not say what was expected
+_library.implement(NAMESPACE, "checked_input", reference.checked_input, "CompositeImplicitAutogradNestedTensor")

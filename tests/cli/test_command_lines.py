@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from magnet.cli import main as cli
-from magnet.cli.predict import load_model
+from magnet.cli.models import load_model
 from magnet.data.scenes import generate_scene
 from magnet.devices import pick_device
 from magnet.errors import ArgumentError

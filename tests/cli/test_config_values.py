@@ -323,6 +323,31 @@ def test_kinds_in_words() -> None:
     assert not re.search(r"\d{11}", expected(config_keys()["data.workers"])) and list(RECIPES.glob("*.yaml"))
 
 
+def test_a_factory_beside_a_network_of_the_users_is_an_error(tmp_path: Path) -> None:
+    factory = ["--segmenter.factory", "a:b"]
+    for name in ("custom", "cityscapes"):  # whose networks nobody has asked for
+        config = ConfigParser().parse(["--config", name, *factory])
+        assert (config.segmenter.factory, config.segmenter.network) == ("a:b", SegmenterConfig().network)
+    file = tmp_path / "mine.yaml"
+    told = r"^segmenter\.network: expected none beside segmenter\.factory, 'a:b', got 'compact'"
+    file.write_text("segmenter: {network: compact}\n")
+    with pytest.raises(ArgumentError, match=f"{told}, in .*mine.yaml.*; leave one out$"):
+        ConfigParser().parse(["--config", "custom", "--config", str(file), *factory])
+    file.write_text("segmenter: {factory: 'a:b'}\n")
+    with pytest.raises(ArgumentError, match=f"{told}; leave one out$"):
+        ConfigParser().parse(["--config", "custom", "--config", str(file), "--segmenter.network", "compact"])
+    assert ConfigParser().parse(["--config", "custom", "--config", str(file)]).segmenter.factory == "a:b"
+    assert ConfigParser().parse(["--config", "custom", "--segmenter.factory", ""]).segmenter.network == "compact"
+
+
+def test_a_printed_configuration_of_a_factory_is_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", "custom", "--segmenter.factory", "a:b"]
+    with pytest.raises(SystemExit):
+        ConfigParser().parse([*words, "--print_config"])
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    assert ConfigParser().parse(["--config", str(tmp_path / "printed.yaml")]) == ConfigParser().parse(words)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -17,7 +17,7 @@ from output_files import contents, names, picture, run
 from raster_files import noise, write_tiff
 from tiny_model import save_tiny_model
 
-from magnet.cli import predict
+from magnet.cli import predict_scenes
 from magnet.cli.predict_inputs import find_inputs
 from magnet.files.manifest import MANIFEST, read_manifests
 from magnet.files.outputs import RECORD
@@ -107,15 +107,15 @@ def test_what_is_done_is_not_done_again(
 
 _KILLED = """
 import os, signal, sys
-from magnet.cli import main as cli, predict
-real, count = predict.save_image, 0
+from magnet.cli import main as cli, predict_scenes
+real, count = predict_scenes.save_image, 0
 def save_image(*given, **options):
     global count
     count += 1
     real(*given, **options)
     if count == 6:  # of the third input the first result is in its place, the second is not
         os.kill(os.getpid(), signal.SIGKILL)
-predict.save_image = save_image
+predict_scenes.save_image = save_image
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -183,7 +183,7 @@ def test_a_job_with_other_options_that_is_broken_off(
     assert run(*words(model, data, out)) == 0
     before = times(out)
     assert run(*words(model, data, out, "--n-patches", "1,2,3")) == 2  # the model has two scales
-    real, done = predict.save_prediction, []
+    real, done = predict_scenes.save_prediction, []
 
     def save(*given: object) -> None:
         if len(done) == 2:
@@ -191,7 +191,7 @@ def test_a_job_with_other_options_that_is_broken_off(
         done.append(given)
         real(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(predict, "save_prediction", save)
+    monkeypatch.setattr(predict_scenes, "save_prediction", save)
     assert run(*words(model, data, out, "--n-points", 10)) == 130
     monkeypatch.undo()
     between = times(out)

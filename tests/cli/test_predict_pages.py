@@ -100,6 +100,34 @@ def test_a_job_that_stopped_in_one_page_is_not_gone_on_with_in_another(model: Pa
     assert made.predict_raster(stack, tmp_path / "out", workers=1, page=1, name="x").resumed == 0
 
 
+@pytest.mark.parametrize("extent", ["scene", "ground"])
+def test_a_file_without_pages_fails_alone(
+    model: Path, tmp_path: Path, extent: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    _stack(folder / "b.tif")
+    Image.fromarray(noise(30, 40)).save(folder / "a.png")
+    words = ["predict", folder, "--model", model, "--out", out, "--save", "labels", "--extent", extent]
+    assert run(*words, "--page", 1) == 1
+    told = capsys.readouterr().err
+    assert "magnet: error: page: expected None, as " in told and "a.png' is no TIFF and has no pages, got 1" in told
+    assert "1 of 2 images could not be read" in told
+    assert [one.name for one in out.glob("*_labels.png")] == ["b_page1_labels.png"]
+
+
+def test_in_python_a_file_without_pages_is_skipped_as_others(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.fromarray(noise(30, 40)).save(tmp_path / "a.png")
+    images, made = [tmp_path / "a.png", _stack(tmp_path / "b.tif")], MagNet.from_pretrained(model)
+    found = list(made.predict_many(images, page=1, on_error="skip"))
+    assert [one is None for one in found] == [True, False]
+    assert "sources[0]: skipped: " in caplog.text and "is no TIFF and has no pages" in caplog.text
+    with pytest.raises(ValueError, match=r"^sources\[0\]: page: expected None"):
+        list(made.predict_many(images, page=1))
+
+
 def _two_sizes(path: Path, first: tuple[int, int], second: tuple[int, int]) -> Path:
     pages = [Image.fromarray(noise(*size)) for size in (first, second)]
     pages[0].save(path, save_all=True, append_images=pages[1:])

@@ -61,6 +61,13 @@ def test_one_pixel_is_not_all_of_them(model: Path, data: Path) -> None:
     assert [one.own for one in tune(all_pixels, images, fractions=(0.5, 1.0), limit=1)] == [False] * 3 + [True]
 
 
+def test_other_names_of_classes_are_told_once(model: Path, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    loaded, images = MagNet.from_pretrained(model), DataFolder(data, "val")
+    loaded.class_names = ["what", "ever"]
+    assert len(tune(loaded, images, fractions=(0.2, 1.0), limit=1)) > 2
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["classes"]
+
+
 class Fooled(nn.Module):
     """Right on the whole image, and of the other opinion, less surely, on what it sees close."""
 
@@ -178,3 +185,17 @@ def test_one_scale_has_nothing_to_tune(data: Path, tmp_path: Path, capsys: pytes
     MagNet(magnet.build_segmenter("compact", 2), None, **one).save_pretrained(tmp_path / "one")  # type: ignore[arg-type]
     assert main(["tune", "--model", str(tmp_path / "one"), "--data", str(data)]) != 0
     assert "has one scale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["eval", "tune"])
+def test_a_model_that_was_trained_elsewhere_is_asked_for(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run.yaml"
+    walk = "{scales: [[32, 48], [64, 96]], patch_size: [32, 48]}"
+    run.write_text(f"name: tiny\nwalk: {walk}\ndata: {{folders: [{data}]}}\n")
+    assert main([command, "--config", str(run), "--out", "report"]) == 2
+    told = capsys.readouterr().err
+    assert "--config: expected the trained model of 'tiny' in 'runs/tiny/model', where there is none" in told
+    assert "give --model OUT/tiny/model" in told and told.count("\n") == 1

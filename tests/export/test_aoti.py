@@ -17,6 +17,7 @@ from code_blocks import ROOT
 from PIL import Image
 from tiny_model import one_layer_model
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import magnet
 import magnet_kernels
@@ -43,6 +44,11 @@ def refuses_another_input(package: Callable[[Tensor], list[Tensor]]) -> None:
     for wrong in (image[..., :-9], image[..., ::2, :], image.double(), image.mul(255).byte(), image[0]):
         with pytest.raises(RuntimeError, match=r"^input: expected float32 of shape \(1, 3, 48, 80\) on cpu, got "):
             package(wrong)
+    for wrong in (image.to("meta"), image.to_sparse(), image.to_mkldnn()):  # there is nothing at their address
+        with pytest.raises(RuntimeError, match=r"input: expected float32 of shape \(1, 3, 48, 80\) on cpu, got "):
+            package(wrong)
+    with pytest.raises(RuntimeError, match="FakeTensor"):
+        package(FakeTensorMode().from_tensor(image))
 
 
 def test_a_program_to_be_compiled_looks_at_its_input_first() -> None:

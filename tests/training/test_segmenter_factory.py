@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,6 @@ def test_weights_to_go_on_from(data: Path, tmp_path: Path, finished: Path, caplo
         ({"segmenter.factory": "wrapped"}, r"^segmenter\.factory: expected a module and a callable in it"),
         ({"segmenter.factory": "wrapped:nothing"}, r"^segmenter\.factory: expected 'nothing' to be a callable"),
         ({"segmenter.factory": "no_such:Net"}, r"^segmenter\.factory: 'no_such' cannot be imported"),
-        ({"segmenter.network": "fpn"}, r"^segmenter\.network: expected none beside segmenter\.factory, 'wrapped:Net'"),
         ({"segmenter.factory": ""}, r"^segmenter\.factory: expected the factory that segmenter\.args and"),
         (
             {"segmenter.args": "{classes: 3}"},
@@ -221,6 +221,19 @@ def test_weights_to_go_on_from(data: Path, tmp_path: Path, finished: Path, caplo
 def test_mistakes_end_the_run_before_any_work(keys: dict[str, str], message: str, data: Path, tmp_path: Path) -> None:
     config = parse_config(words(data, tmp_path / "out", "--trust", **keys)[1:])
     with pytest.raises(ArgumentError, match=message):
+        run_training(config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_beside_a_factory_is_told_on_the_command_line_and_in_python(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "segmenter.network: expected none beside segmenter.factory, 'wrapped:Net', got 'fpn'; leave one out"
+    assert cli.main(words(data, tmp_path / "out", "--trust", **{"segmenter.network": "fpn"})) == 2
+    assert told in capsys.readouterr().err
+    config = parse_config(words(data, tmp_path / "out", "--trust")[1:])
+    config.segmenter.network = "fpn"
+    with pytest.raises(ArgumentError, match=f"^{re.escape(told)}"):
         run_training(config)
     assert not (tmp_path / "out").exists()
 

@@ -152,9 +152,13 @@ def page_number(page: Any) -> int | None:
     return None if page is None else int(page)
 
 
+class NoPagesError(MagNetError, ValueError):
+    """A page of what has none: a wrong value for one image, and of several images a fault of that one alone."""
+
+
 def _no_page(page: int | None, what: str) -> None:
     if page is not None:
-        raise ValueError(f"page: expected None, as {what} is no TIFF and has no pages, got {page}; leave it out")
+        raise NoPagesError(f"page: expected None, as {what} is no TIFF and has no pages, got {page}; leave it out")
 
 
 def _open_tiff(path: Path, page: int | None) -> Raster:

@@ -142,7 +142,7 @@ SETS = {
     "hrf": ProofSet(
         "hrf",
         ((584, 876), (1168, 1752), (2336, 3504)),
-        ours=(Ours("MagNet, input 292x438", (4, 16, 12), shipped="hrf", took=0),),
+        ours=(Ours("MagNet, input 292x438", (4, 16, 0), shipped="hrf", took=0),),
         rivals=(
             Rival("windows of 292x438", (292, 438), ((584, 876), (1168, 1752), (2336, 3504)), 6, 1800),
             Rival("windows of 584x876", (584, 876), ((1168, 1752), (2336, 3504)), 2, 1400),

@@ -39,6 +39,6 @@ def test_folders_are_read(name):
 def test_shipped_vessel_weights_gain_on_an_unseen_image():
     data = DataFolder(folder("hrf"), "test")
     model = MagNet.from_pretrained("hrf", amp="bf16")
-    result = evaluate(model, data, modes=("coarse", "fast"), n_patches=[4, 16, 12], limit=1)
+    result = evaluate(model, data, modes=("coarse", "fast"), n_patches=[4, 16, 0], limit=1)
     assert result["coarse"]["mean_iou"] > 65
     assert result["fast"]["mean_iou"] > result["coarse"]["mean_iou"] + 4

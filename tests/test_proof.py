@@ -6,14 +6,16 @@ import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from magnet.images.tensors import normalize, resize
+import magnet
+from magnet.images.tensors import normalize, resize, to_tensor
 from magnet.walk.sliding import sliding_window
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "proof"
@@ -98,10 +100,10 @@ def test_rows_of_the_page_are_those_of_the_results(proof: Callable[[str], Module
     section = page.split("## Against rivals")[1].split("## Other")[0]
     shown = [line for line in section.splitlines() if line.startswith("| ")]
     found: set[str] = set()
-    for name in ("camvid", "camvid_smp"):
+    for name in ("camvid", "camvid_smp", "hrf", "scenes"):
         content = json.loads((root / "benchmarks" / "results" / f"proof_{name}.json").read_text(encoding="utf-8"))
         found |= {*proof("table").table(content).splitlines()}
-    assert len(shown) > 24
+    assert len(shown) > 44
     assert {*shown} <= found
 
 
@@ -110,3 +112,36 @@ def test_the_best_of_each_kind_is_chosen_by_validation(proof: Callable[[str], Mo
     rows += [row("a", "window at 16x24", "val", 0, 40.0, 0.1), row("b", "whole at 8x12", "val", 0, 60.0, 0.1)]
     rows += [row("a", "whole at 8x12", "test", 0, 99.0, 0.1)]
     assert proof("table").best_of_kinds({"rows": rows}, "a") == {"whole at 16x24", "window at 16x24"}
+
+
+def test_rivals_may_match_colours_where_magnet_does(
+    proof: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = proof("run")
+    generator = np.random.default_rng(0)
+    dark, bright = (generator.integers(low, low + 60, (12, 18, 3), np.uint8) for low in (10, 180))
+
+    class One:
+        def __len__(self) -> int:
+            return 1
+
+        def load(self, _: int) -> tuple[np.ndarray, np.ndarray]:
+            return dark, np.zeros((12, 18), np.uint8)
+
+    monkeypatch.setattr(run, "open_split", lambda *_: [One()])
+    config = SimpleNamespace(walk=SimpleNamespace(match_colours=True), data=None, input_size=(8, 12))
+    chosen = SimpleNamespace(sizes=((8, 12),))
+    torch.manual_seed(0)
+    alone = magnet.MagNet(torch.nn.Conv2d(3, 3, 1), None, scales=[(8, 12)], patch_size=(8, 12), n_points=1.0).eval()
+    walks = dict(run.rival_walks(alone, config, chosen))
+    assert [*walks] == [
+        f"whole at 8x12{flips}{more}" for flips in ("", ", flips") for more in ("", ", colours matched")
+    ]
+    statistics = magnet.images.channel_statistics([dark])
+    matched = alone.with_settings(colour_statistics=statistics, match_colours=True).matched(to_tensor(bright)[None])
+    way = proof("ways").Way("whole", (8, 12), (8, 12))
+    expected = proof("ways").segment_by(way, alone.segment, matched, (12, 18))
+    assert torch.equal(walks["whole at 8x12, colours matched"](bright), expected)
+    assert not torch.equal(walks["whole at 8x12"](bright), expected)
+    config.walk.match_colours = False
+    assert [*dict(run.rival_walks(alone, config, chosen))] == ["whole at 8x12", "whole at 8x12, flips"]

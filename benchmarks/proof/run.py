@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from sets import SETS, ProofSet
 from table import best_of_kinds
 from torch import Tensor
 from walks import walk_variants
-from ways import rival_ways, segment_by
+from ways import Way, rival_ways, segment_by
 
 import magnet
 from magnet.cli.config import parse_config
@@ -39,7 +40,9 @@ from magnet.data.open import open_split
 from magnet.evaluation.meter import peak_memory, reset_peak_memory
 from magnet.evaluation.modes import walk
 from magnet.evaluation.scores import Scorer, figures
+from magnet.images.match_colours import channel_statistics
 from magnet.images.tensors import to_tensor
+from magnet.training.config import TrainConfig
 from magnet.training.refiner import load_segmenter
 
 Predict = Callable[[np.ndarray], Tensor]
@@ -102,13 +105,24 @@ def main() -> None:
             alone = magnet.MagNet(
                 segmenter, None, scales=[rival.input_size], patch_size=rival.input_size, n_points=1.0, amp="bf16"
             ).eval()
-            for way in rival_ways(rival.input_size, chosen.sizes):
+            for way, predict in rival_walks(alone, config, chosen):
+                if split == "val" or way in best_of_kinds(rows.content, rival.name):
+                    rows.add(rival.name, way, split, images, chosen, predict)
 
-                def predict(image: np.ndarray, way=way, alone=alone) -> Tensor:  # type: ignore[no-untyped-def]
-                    return segment_by(way, alone.segment, to_tensor(image)[None], image.shape[:2])
 
-                if split == "val" or way.name in best_of_kinds(rows.content, rival.name):
-                    rows.add(rival.name, way.name, split, images, chosen, predict)
+def rival_walks(alone: magnet.MagNet, config: TrainConfig, chosen: ProofSet) -> Iterator[tuple[str, Predict]]:
+    """Name and function of each way of a rival; with colours matched, too, where MagNet has that."""
+    if config.walk.match_colours:
+        images = open_split(config.data, "train")[0]
+        statistics = channel_statistics(images.load(index)[0] for index in range(len(images)))
+        alone = alone.with_settings(colour_statistics=statistics, match_colours=True)
+    for way, matched in product(rival_ways(config.input_size, chosen.sizes), sorted({False, alone.match_colours})):
+
+        def predict(image: np.ndarray, way: Way = way, matched: bool = matched) -> Tensor:
+            pixels = to_tensor(image)[None]
+            return segment_by(way, alone.segment, alone.matched(pixels) if matched else pixels, image.shape[:2])
+
+        yield f"{way.name}, colours matched" if matched else way.name, predict
 
 
 def only(chosen: ProofSet, names: Sequence[str]) -> ProofSet:

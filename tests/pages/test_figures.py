@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import runpy
@@ -41,6 +42,25 @@ def test_the_table_of_the_readme() -> None:
     for name, (score, seconds) in rows.items():
         assert is_rounded(score.strip("*"), found[modes[name]]["mean_iou"]), name
         assert is_rounded(seconds, found[modes[name]]["seconds_median"]), name
+
+
+def test_the_rivals_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "proof"))
+    table = importlib.import_module("table")
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    shown = re.search(
+        r"has ([\d.]+) in its best way where MagNet has ([\d.]+) \(a third of these images\), "
+        r"and ([\d.]+) where MagNet has ([\d.]+) \(generated",
+        text,
+    )
+    assert shown
+    expected = []
+    for name in ("hrf", "scenes"):
+        content = json.loads((RESULTS / f"proof_{name}.json").read_text(encoding="utf-8"))
+        tested = table.mean_rows(content, "test")
+        rivals = [tested[key].iou for key in table.best_ways(table.mean_rows(content, "val"))]
+        expected += [max(rivals), *(mean.iou for (_, way), mean in tested.items() if way == "MagNet")]
+    assert all(is_rounded(text, value) for text, value in zip(shown.groups(), expected, strict=True))
 
 
 def test_the_table_of_what_was_measured() -> None:

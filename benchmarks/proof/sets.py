@@ -15,8 +15,8 @@ class Ours:
 
     name: of the rows; fast: patches of MagNet-Fast; arguments: of ``magnet train``, after those of the recipe;
     finished: name of the rival whose network of seed 0 it takes as it is, training refiners alone; shipped: name of the
-    weights that come with the library, which are those of seed 0; took: seconds of the processor of their training, by
-    the pace of the same steps.
+    weights that come with the library, which are those of seed 0; took: an estimate of the seconds of the processor of
+    their training, by the pace of the same steps, as that was not counted.
     """
 
     name: str

@@ -61,10 +61,7 @@ class ConfigParser:
         layers.one_network()
         config = validated(layers.values, layers.sources)
         if any(option.name == "print_config" for option in given):
-            content = dataclasses.asdict(config)
-            if config.segmenter.factory:  # or the file that is printed would say both
-                del content["segmenter"]["network"]
-            print(dump_yaml(content), end="")
+            print(dump_yaml(config.as_file()), end="")
             raise SystemExit(0)
         return config
 

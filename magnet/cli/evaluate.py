@@ -29,13 +29,9 @@ from magnet.images.read import IMAGE_SUFFIXES
 from magnet.model.magnet import MagNet
 from magnet.model.pretrained import CONFIG, WEIGHTS
 from magnet.training.config import TrainConfig
-from magnet.walk.settings import KEPT, check_n_patches
+from magnet.walk.settings import SHOWN, check_n_patches
 
 __all__ = ["MODES", "add_eval_arguments", "build_eval_parser", "evaluate", "main"]
-
-
-# of the walk, as metrics.json has them: what its results depend on
-_SETTINGS = tuple(name for name in KEPT if name not in ("batch_size", "colour_statistics"))
 
 
 def build_eval_parser(prog: str = "magnet eval") -> Parser:
@@ -193,7 +189,7 @@ def _evaluate(
             "amp": amp,
             "device": str(model.device),
             "processes": distributed.world_size(),
-            **{name: getattr(model.settings, name) for name in _SETTINGS},
+            **{name: getattr(model.settings, name) for name in SHOWN},
             "n_patches": n_patches,
             "boundary_width": args.boundary_width,
         }

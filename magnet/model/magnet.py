@@ -43,7 +43,7 @@ from magnet.walk.networks import Networks, check_refiners, check_seen_channels
 from magnet.walk.official import official_walk
 from magnet.walk.paper import paper_walk
 from magnet.walk.plan import Plan, count_patches, plan_walk
-from magnet.walk.settings import FIELDS, Inference, SettingsGiven, WalkSettings, check_names, check_needed
+from magnet.walk.settings import FIELDS, SHOWN, Inference, SettingsGiven, WalkSettings, check_names, check_needed
 from magnet.walk.stage import WalkStage
 from magnet.walk.traced import traced_walk
 from magnet.walk.views import JoinedViews, Views
@@ -577,19 +577,8 @@ class MagNet(Networks):
         return model.eval()
 
     def extra_repr(self) -> str:
-        sizes = ("scales", "patch_size", "input_size")
-        choices = (
-            "n_points",
-            "n_patches",
-            "kernel_size",
-            "follow_image",
-            "points_by",
-            "match_colours",
-            "flips",
-            "compat",
-        )
         seen = [f"{name}={value!r}" for name, value in self.inputs.changed().items()]
-        return ", ".join([*(f"{name}={getattr(self.settings, name)!r}" for name in (*sizes, *choices)), *seen])
+        return ", ".join([*(f"{name}={getattr(self.settings, name)!r}" for name in SHOWN), *seen])
 
 
 def _signature() -> inspect.Signature:

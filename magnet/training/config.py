@@ -7,7 +7,7 @@ The fields' types are checked where a configuration is read (``magnet.cli.config
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -357,6 +357,13 @@ class TrainConfig:
     info: dict[Note, Note] = field(default_factory=dict)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
+
+    def as_file(self) -> dict[str, Any]:
+        """The values as a file for ``--config`` has them: without the network that a factory stands in place of."""
+        values = asdict(self)
+        if self.segmenter.factory:
+            del values["segmenter"]["network"]
+        return values
 
     @property
     def input_size(self) -> tuple[int, int]:

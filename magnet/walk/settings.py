@@ -16,7 +16,17 @@ from magnet.walk.grid import count_grid
 from magnet.walk.points_by import CHOICES
 from magnet_kernels._checks import check_kernel_size as check_kernel_size
 
-__all__ = ["FIELDS", "FLIPS", "KEPT", "Inference", "SettingsGiven", "WalkSettings", "check_names", "check_needed"]
+__all__ = [
+    "FIELDS",
+    "FLIPS",
+    "KEPT",
+    "SHOWN",
+    "Inference",
+    "SettingsGiven",
+    "WalkSettings",
+    "check_names",
+    "check_needed",
+]
 
 _PIXELS_PER_PASS = 1 << 18  # 128 channels of so many pixels take 128 MB in float32
 
@@ -160,6 +170,7 @@ class WalkSettings:
 
 FIELDS = tuple(field.name for field in dataclasses.fields(WalkSettings))
 KEPT = tuple(name for name in FIELDS if name not in ("amp", "progress"))  # with a model: those are of a machine, a run
+SHOWN = tuple(name for name in KEPT if name not in ("batch_size", "colour_statistics"))  # results depend on
 _NEEDED = tuple(field.name for field in dataclasses.fields(WalkSettings) if field.default is dataclasses.MISSING)
 
 

@@ -18,6 +18,7 @@ from magnet.errors import ArgumentError
 from magnet.training.checks import check_config
 from magnet.training.config import OptimConfig, SegmenterConfig, TrainConfig
 from magnet.training.keys import config_keys, expected, explanations, is_flag, is_section, is_text
+from magnet.training.run_folder import write_config
 from magnet.training.values import check_values
 
 BASE = """
@@ -346,6 +347,12 @@ def test_a_printed_configuration_of_a_factory_is_read_again(tmp_path: Path, caps
         ConfigParser().parse([*words, "--print_config"])
     (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
     assert ConfigParser().parse(["--config", str(tmp_path / "printed.yaml")]) == ConfigParser().parse(words)
+
+
+def test_the_configuration_of_a_run_of_a_factory_is_read_again(tmp_path: Path) -> None:
+    config = ConfigParser().parse(["--config", "custom", "--segmenter.factory", "a:b"])
+    write_config(config, tmp_path)
+    assert ConfigParser().parse(["--config", str(tmp_path / "config.json")]) == config
 
 
 @pytest.mark.parametrize(

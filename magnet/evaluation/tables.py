@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from magnet.evaluation.extremes import Extreme
+from magnet.walk.settings import WalkSettings
 
 __all__ = ["COLUMNS", "about", "cell", "fewer_note"]
 
@@ -18,6 +20,14 @@ COLUMNS = (  # heading, key, digits
     ("s/image", "seconds_median", 3),
     ("MiB", "peak_memory_mib", 0),
 )
+
+
+# what is told of where it is not as usual
+_CHOICES = {
+    field.name: field.default
+    for field in fields(WalkSettings)
+    if field.name in ("points_by", "follow_image", "match_colours", "flips", "compat")
+}
 
 
 def cell(value: float | None, digits: int) -> str:
@@ -35,6 +45,7 @@ def about(content: dict[str, Any]) -> tuple[str, list[str]]:
     width = content["boundary_width"]
     boundary = f"{width} pixels" if isinstance(width, int) else f"{100 * width:g}% of the diagonal"
     settings = [f"{key} {content[key]}" for key in ("images", "n_points", "n_patches", "kernel_size", "amp", "threads")]
+    settings += [f"{key} {content[key]}" for key, usual in _CHOICES.items() if content.get(key, usual) != usual]
     scales = ", ".join(f"{h}x{w}" for h, w in content["scales"])
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
     return f"{content['model']} on {data}, {content['split']}", [

@@ -12,6 +12,7 @@ from magnet.bounds import Size
 from magnet.export.program import INPUT, OUTPUTS
 from magnet.images.tensors import normalization
 from magnet.model.magnet import MagNet
+from magnet.walk.settings import SHOWN
 from magnet_kernels import __version__
 
 __all__ = ["METADATA", "describe"]
@@ -52,7 +53,7 @@ def describe(model: MagNet, size: Size, format: str) -> str:
         "class_names": model.class_names,
         "colours": model.colours,
         "inputs": model.inputs.changed(),
-        "settings": {name: settings[name] for name in ("scales", "patch_size", "input_size", "n_points", "n_patches")},
+        "settings": {name: settings[name] for name in SHOWN},
         "info": model.info or {},
     }
     return json.dumps(content, default=str)

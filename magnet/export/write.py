@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -102,7 +103,11 @@ def export_model(
     wanted = wanted or (size_of(pixels) if pixels is not None else model.settings.scales[-1])
     seen = generated(model.inputs.channels, wanted) if pixels is None else fitted(pixels, wanted)
     height, width = wanted
-    source = f"the model '{name}' with the weights {weights_digest(model)[:16]} for images of {height}x{width}"
+    others = (model.settings.changed(progress=None), model.inputs, model.class_names, model.colours)
+    digests = weights_digest(model)[:16], hashlib.sha256(repr(others).encode()).hexdigest()[:16]
+    source = (
+        f"the model '{name}' with the weights {digests[0]} and settings {digests[1]} for images of {height}x{width}"
+    )
     with Outputs(out, "magnet export", overwrite=overwrite, argument="out") as outputs:
         target = outputs.folder / f"{name}_{height}x{width}{FORMATS[format]}"
         outputs.check([(target, source)])

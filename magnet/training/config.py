@@ -359,8 +359,9 @@ class TrainConfig:
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
 
     def as_file(self) -> dict[str, Any]:
-        """The values as a file for ``--config`` has them: without the network that a factory stands in place of."""
-        values = asdict(self)
+        """The values as a file for ``--config`` has them: without the network that a factory stands in place of, and
+        without trust, which is given on the command line alone."""
+        values = asdict(replace(self, trust=False))
         if self.segmenter.factory:
             del values["segmenter"]["network"]
         return values

@@ -81,7 +81,7 @@ def _goes_on(config: TrainConfig, stage: str, folder: Path) -> bool:
 
 
 def _values(config: TrainConfig) -> dict[str, Any]:
-    values = dataclasses.replace(config, resume=False, overwrite=False, trust=False).as_file()
+    values = dataclasses.replace(config, resume=False, overwrite=False).as_file()
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 

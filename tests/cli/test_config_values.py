@@ -344,7 +344,7 @@ def test_a_factory_beside_a_network_of_the_users_is_an_error(tmp_path: Path) -> 
 def test_a_printed_configuration_of_a_factory_is_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--config", "custom", "--segmenter.factory", "a:b"]
     with pytest.raises(SystemExit):
-        ConfigParser().parse([*words, "--print_config"])
+        ConfigParser().parse([*words, "--trust", "--print_config"])
     (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
     assert ConfigParser().parse(["--config", str(tmp_path / "printed.yaml")]) == ConfigParser().parse(words)
 

@@ -42,6 +42,7 @@ def test_the_command_writes_a_program_that_describes_itself(tmp_path: Path, caps
     assert described["class_names"][:2] == ["class 0", "class 1"] and described["colours"][1] == [20, 235, 10]
     assert described["version"] == magnet.__version__ and "import" in described["needs"]
     assert described["settings"]["scales"] == [[32, 64], [64, 128]]
+    assert described["settings"]["flips"] == "none"
 
     image = torch.rand(3, 80, 160, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -95,6 +96,8 @@ def test_only_its_own_file_is_replaced(exported: Path, monkeypatch: pytest.Monke
     with pytest.raises(RuntimeError, match="begun"):
         export(model, exported.parent, name="other", overwrite=True)
     assert other.read_bytes() == b"mine"
+    with pytest.raises(magnet.MagNetError, match=r"^out: .*model_40x70.pt2' is there already, and was made from"):
+        export(model.with_settings(flips="both"), exported.parent)
     with torch.no_grad():  # all folders of trained models are called "model"
         next(model.parameters()).add_(1)
     with pytest.raises(magnet.MagNetError, match=r"^out: .*model_40x70.pt2' is there already, and was made from"):

@@ -43,7 +43,7 @@ def listed(items: Sequence[str]) -> str:
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> MagNetError:
     reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])
-    if isinstance(error, pickle.UnpicklingError):
+    if isinstance(error, pickle.UnpicklingError | KeyError):  # whose text is a number
         reason = "no state dict could be unpickled"  # torch's own text advises to load it unsafely
     if isinstance(error, FileNotFoundError):
         return MagNetError(f"weights: expected a file, but '{path}' does not exist; check the path")

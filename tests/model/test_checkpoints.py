@@ -323,3 +323,10 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path, suffix):
     link.symlink_to(Path("none"))
     with pytest.raises(MagNetError, match="does not exist"):
         read_state_dict(link)
+
+
+def test_a_pickle_that_refers_to_nothing(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"\x80\x02h\x05.")  # number 5 of what was put aside, which nothing was
+    with pytest.raises(MagNetError, match=r"not a checkpoint \(no state dict could be unpickled\)"):
+        read_state_dict(path)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
 import pytest
 import torch
 from harness import forget_inputs
+from processor import cpu_name
 from report import Report
 from targets import MOST_SCORE_MAPS
 
@@ -31,7 +31,7 @@ def environment(pytestconfig: pytest.Config, report: Report) -> None:
     torch.set_num_threads(pytestconfig.getoption("--benchmark-threads"))
     build = build_info()
     report.environment.update(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         threads=torch.get_num_threads(),
         cores=os.cpu_count(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else "unknown",
@@ -54,17 +54,6 @@ def load(request: pytest.FixtureRequest) -> None:
     """The load of the machine goes with each result: times taken on a busy one say little."""
     if "benchmark" in request.fixturenames and hasattr(os, "getloadavg"):
         request.getfixturevalue("benchmark").extra_info["load_average"] = os.getloadavg()[0]
-
-
-def _cpu_name() -> str:
-    """As in "AMD EPYC, family 26, model 2": names of virtual machines do not tell generations apart."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    numbers = [f"{key.split()[-1]} {told[key]}" for key in ("cpu family", "model") if key in told]
-    return ", ".join([told.get("model name", platform.machine()), *numbers])
 
 
 def _allocator() -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from magnet.networks import RefinementModule, build_refiner, build_segmenter
     from magnet.networks.segmenter import Segmenter
     from magnet.networks.wrap import wrap
-    from magnet_kernels import __version__, refine_step, refine_step_
+    from magnet_kernels import __version__, keep_freed_memory, refine_step, refine_step_
 
 # Loaded on first use, torch included, so that the command line answers at once.
 _LAZY = {
@@ -28,6 +28,7 @@ _LAZY = {
     "build_refiner": "magnet.networks",
     "build_segmenter": "magnet.networks",
     "export_model": "magnet.export",
+    "keep_freed_memory": "magnet_kernels",
     "load_official": "magnet.checkpoints",
     "open_raster": "magnet.images.rasters",
     "refine_step": "magnet_kernels",
@@ -45,6 +46,7 @@ __all__ = [
     "build_refiner",
     "build_segmenter",
     "export_model",
+    "keep_freed_memory",
     "load_official",
     "open_raster",
     "refine_step",

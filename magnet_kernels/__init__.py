@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from magnet_kernels import _backends
 from magnet_kernels._backends import available_backends
+from magnet_kernels._freed_memory import keep_freed_memory
 from magnet_kernels._loader import build_info
 from magnet_kernels._version import __version__
 from magnet_kernels.ops.checked_input import checked_input as _checked_input  # noqa: F401  for exported programs
@@ -30,6 +31,7 @@ __all__ = [
     "build_info",
     "confidence",
     "crop_patches",
+    "keep_freed_memory",
     "median_blur",
     "patch_uncertainty",
     "refine_stage",

@@ -76,7 +76,8 @@ def main() -> None:
             continue
         name, begin = stem(ours.name), start
         if ours.finished:
-            best = args.work / f"{args.set}_0" / stem(ours.finished) / "segmenter" / "best.safetensors"
+            network = args.work / f"{args.set}_{0 if ours.one_network else args.seed}" / stem(ours.finished)
+            best = network / "segmenter" / "best.safetensors"
             begin = ["--segmenter.train", "false", "--segmenter.weights", str(best)]
         stages = [["--stage", "refiner", *chosen.refiner]]
         if not ours.finished:
@@ -94,7 +95,7 @@ def main() -> None:
             for variant, built in walk_variants(model, ours.fast):
                 if chosen.ways and variant not in chosen.ways:
                     continue
-                if ours.finished and args.seed and (variant == "coarse" or not len(built.refiners)):
+                if ours.one_network and args.seed and (variant == "coarse" or not len(built.refiners)):
                     continue  # the network is that of seed 0
                 rows.add(ours.name, variant, split, images, chosen, walker(built))
         for rival in chosen.rivals:

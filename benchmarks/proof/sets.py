@@ -14,7 +14,8 @@ class Ours:
     """A MagNet, both stages of the recipe.
 
     name: of the rows; fast: patches of MagNet-Fast; arguments: of ``magnet train``, after those of the recipe;
-    finished: name of the rival whose network of seed 0 it takes as it is, training refiners alone; shipped: name of the
+    finished: name of the rival whose network it takes as it is, training refiners alone; one_network: that of seed 0,
+    whatever seed the refiners have, in place of the network of the same seed; shipped: name of the
     weights that come with the library, which are those of seed 0; took: an estimate of the seconds of the processor of
     their training, by the pace of the same steps, as that was not counted.
     """
@@ -23,6 +24,7 @@ class Ours:
     fast: tuple[int, ...]
     arguments: tuple[str, ...] = ()
     finished: str = ""
+    one_network: bool = False
     shipped: str = ""
     took: float = 0.0
 
@@ -130,6 +132,16 @@ SETS = {
                     *("--walk.n_patches", "2", "--refiner.crop", "[180,240]"),
                 ),
                 finished="finished network, trained whole at 360x480",
+                one_network=True,
+            ),
+            Ours(
+                "MagNet on the network of both scales",
+                (2,),
+                (
+                    *("--walk.scales", "[[360,480],[720,960]]", "--walk.patch_size", "[360,480]"),
+                    *("--walk.n_patches", "2", "--refiner.crop", "[180,240]"),
+                ),
+                finished="trained at 360x480 and 720x960",
             ),
         ),
         rivals=(
@@ -142,7 +154,19 @@ SETS = {
     "hrf": ProofSet(
         "hrf",
         ((584, 876), (1168, 1752), (2336, 3504)),
-        ours=(Ours("MagNet, input 292x438", (4, 16, 0), shipped="hrf", took=2150),),
+        ours=(
+            Ours("MagNet, input 292x438", (4, 16, 0), shipped="hrf", took=2150),
+            Ours(
+                "MagNet on the network of windows of 584x876",
+                (4, 0),
+                (
+                    *("--walk.scales", "[[584,876],[1168,1752],[2336,3504]]", "--walk.patch_size", "[584,876]"),
+                    *("--walk.n_patches", "[4,0]", "--segmenter.scale_weights", "[]"),
+                    *("--refiner.crop", "[224,336]", "--refiner.iterations", "200"),
+                ),
+                finished="windows of 584x876",
+            ),
+        ),
         rivals=(
             Rival("windows of 292x438", (292, 438), ((584, 876), (1168, 1752), (2336, 3504)), 6, 1800),
             Rival("windows of 584x876", (584, 876), ((1168, 1752), (2336, 3504)), 2, 1400),

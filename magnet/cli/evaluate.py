@@ -30,6 +30,7 @@ from magnet.model.magnet import MagNet
 from magnet.model.pretrained import CONFIG, WEIGHTS
 from magnet.training.config import TrainConfig
 from magnet.walk.settings import SHOWN, check_n_patches
+from magnet_kernels import keep_freed_memory
 
 __all__ = ["MODES", "add_eval_arguments", "build_eval_parser", "evaluate", "main"]
 
@@ -166,7 +167,7 @@ def _evaluate(
     with arguments.wrong_values():
         model = MagNet.from_pretrained(subject["model"], trust=args.trust, amp=amp, **changes)
         check_n_patches(n_patches, len(model.scales))
-    to_device(model, pick_device(args.device))
+    keep_freed_memory(to_device(model, pick_device(args.device)).device)
     dataset = seen_by(model, dataset)  # pictures show what was evaluated
     if n_patches is None:  # 0 is a number of patches
         n_patches = 4 if model.n_patches is None else model.n_patches

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from magnet.cli.arguments import wrong_values
-from magnet.devices import check_device
+from magnet.devices import check_device, to_device
 from magnet.errors import MagNetError
 from magnet.model.magnet import MagNet
 
@@ -14,8 +16,6 @@ __all__ = ["load_model"]
 
 def load_model(name: str, *, device: str | None = None, amp: str = "none", **changes: Any) -> MagNet:
     """A model by folder or name, on the device that was asked for or the best there is; None changes nothing."""
-    import torch
-
     if device in (None, "auto"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
     check_device("--device", device)
@@ -28,4 +28,4 @@ def load_model(name: str, *, device: str | None = None, amp: str = "none", **cha
     wanted = {key: value for key, value in changes.items() if value is not None}
     with wrong_values():
         model = MagNet.from_pretrained(name, amp=amp, **wanted)
-    return model.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return to_device(model, place)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from magnet.cli.config import parse_config
 from magnet.devices import pick_device
 from magnet.distributed import session
-from magnet.training.memory import keep_freed_memory
 from magnet.training.run import run_training
+from magnet_kernels import keep_freed_memory
 
 __all__ = ["main"]
 

@@ -22,6 +22,7 @@ from magnet.files.reading import sha256
 from magnet.model.magnet import MagNet
 from magnet.model.pretrained import WEIGHTS, check_model_folder, find_model
 from magnet.training.config import TrainConfig
+from magnet_kernels import keep_freed_memory
 
 __all__ = ["build_parser", "main"]
 
@@ -103,7 +104,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str], config: TrainConfig | No
         model = MagNet.from_pretrained(name, trust=args.trust, amp=amp, **changes)
     if len(model.scales) == 1:
         raise ArgumentError(f"--model: '{name}' has one scale, so that nothing is replaced; choose another")
-    to_device(model, pick_device(args.device))
+    keep_freed_memory(to_device(model, pick_device(args.device)).device)
     main_process = distributed.is_main()
     if main_process:
         print(f"{'n_points':>10}  {'points_by':<12} {'mean IoU':>8} {'seconds':>8}")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from magnet_kernels._freed_memory import return_freed_memory
+
 __all__ = ["Meter", "free_memory", "peak_memory", "reset_peak_memory"]
 
 
@@ -18,6 +20,7 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
+    return_freed_memory()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -36,6 +36,7 @@ from magnet.walk.field_walk import WORKERS
 from magnet.walk.fields import OVERLAP
 from magnet.walk.grid import Box
 from magnet.walk.settings import WalkSettings
+from magnet_kernels._freed_memory import return_freed_memory
 
 __all__ = ["RasterOptions", "RasterRecord", "predict_raster", "segment_raster"]
 
@@ -237,7 +238,7 @@ def segment_raster(
         for _ in progress_of(
             walk, shown=settings.progress, desc=stem[:40], unit="field", total=len(walk.fields), initial=done
         ):
-            pass
+            return_freed_memory()  # where it is kept, for scenes: its pieces would add up from field to field
         labels, sure = walk.labels, walk.confidence
         chosen: Any = labels
         if options.min_confidence > 0:

@@ -1,0 +1,46 @@
+"""Memory of the process on the CPU: what one call, prediction or training step frees is kept for the next."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+import torch
+
+__all__ = ["SAID", "keep_freed_memory", "return_freed_memory"]
+
+SAID = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # variables by which users handle memory themselves
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_MOST = 2**31 - 1
+
+_kept = False
+
+
+def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
+    """Let the C library keep the blocks of up to 2 GiB that this process frees; returns whether it does so now.
+
+    Networks on the CPU allocate what the layer before has freed. As glibc comes, large blocks go back to the system
+    each time, which clears every page anew: a tenth to four tenths of the time of a prediction, 4 to 15% of a training.
+    It holds for the whole process and to its end, so that the library does it for its commands alone; scripts that
+    predict call it once, before the first prediction. The process then holds what it once needed at the most, and up
+    to a third more, as kept blocks lie in pieces.
+
+    Args:
+        device: of the networks. Nothing is changed where that is not a CPU, where the C library is not glibc, and where
+            the user speaks by glibc's own variables (MALLOC_..., GLIBC_TUNABLES) or another allocator (LD_PRELOAD).
+    """
+    global _kept
+    if torch.device(device).type != "cpu" or platform.libc_ver()[0] != "glibc":
+        return False
+    if any(name.startswith(SAID) for name in os.environ):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    _kept = bool(mallopt(_M_MMAP_THRESHOLD, _MOST) and mallopt(_M_TRIM_THRESHOLD, _MOST))
+    return _kept
+
+
+def return_freed_memory() -> None:
+    """Give back to the system what is kept by ``keep_freed_memory``, where that would be measured or would add up."""
+    if _kept:
+        ctypes.CDLL(None).malloc_trim(0)

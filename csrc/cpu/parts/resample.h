@@ -92,4 +92,13 @@ struct RowPair {
         taps(tap.weight == 0 ? 1 : 2) {}
 };
 
+// How many of the two rows of output row `y` the row before it has already read, from the first on: they are in cache
+// where a thread makes consecutive rows.
+template <class A>
+int rows_seen(int64_t y, int64_t in_size, int64_t out_size) {
+  if (y == 0) return 0;
+  const BilinearTap<A> before = bilinear_tap<A>(y - 1, in_size, out_size), tap = bilinear_tap<A>(y, in_size, out_size);
+  return (tap.low <= before.high) + (tap.high <= before.high);
+}
+
 }  // namespace magnet

@@ -9,6 +9,8 @@
 namespace magnet {
 namespace {
 
+constexpr int64_t kBand = 8;  // rows that a thread makes one after the other: what it read for one is in cache
+
 // Rows of planes: a block of every class is made in scratch memory, whose margins are taken while it is copied out.
 template <class T>
 void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float* confidence) {
@@ -18,25 +20,26 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
   const int64_t block = std::min(kMarginBlock, (tile_pixels(out) + 15) / 16 * 16);
   const int64_t stride = block + 16;  // not a power of two: planes do not evict each other
   const int64_t row_bytes = (coarse.w + kRowPadding) * sizeof(A), block_bytes = stride * sizeof(A);
-  const int64_t items = out.n * out.h;
-  const bool streams = outgrows_caches(items * out.c * out.w * out.item());
-  Workspace space(worker_count(items), row_bytes + block_bytes + out.c * stride * sizeof(T));
-  for_each_item(items, [&](int64_t worker, int64_t item) {
+  const int64_t rows = out.n * out.h, bands = (rows + kBand - 1) / kBand;
+  const bool streams = outgrows_caches(rows * out.c * out.w * out.item());
+  Workspace space(worker_count(bands), row_bytes + block_bytes + out.c * stride * sizeof(T));
+  const auto make_row = [&](int64_t worker, int64_t item) {
     const int64_t image = item / out.h, y = item % out.h;
     A* row = reinterpret_cast<A*>(space.of(worker));
     A* resampled = reinterpret_cast<A*>(space.of(worker) + row_bytes);
     T* tile = reinterpret_cast<T*>(space.of(worker) + row_bytes + block_bytes);
     const RowPair<T> pair(reinterpret_cast<const T*>(coarse.at(image, 0, 0)), coarse.sh,
                           bilinear_tap<A>(y, coarse.h, out.h));
+    const int seen = item % kBand == 0 ? 0 : rows_seen<A>(y, coarse.h, out.h);
     for (int64_t x = 0; x < out.w; x += block) {
       const int64_t n = std::min(block, out.w - x);
       const int64_t begin = plan.input_begin(x), width = plan.input_end(x + n - 1) - begin;
       for (int64_t c = 0; c < out.c; ++c) {
-        const T* rows[2] = {pair.rows[0] + c * coarse.sc + begin, pair.rows[1] + c * coarse.sc + begin};
+        const T* sources[2] = {pair.rows[0] + c * coarse.sc + begin, pair.rows[1] + c * coarse.sc + begin};
         if (c + kPlanesAhead < out.c) {
-          for (int k = 0; k < pair.taps; ++k) prefetch(rows[k] + kPlanesAhead * coarse.sc, width * sizeof(T));
+          for (int k = seen; k < pair.taps; ++k) prefetch(sources[k] + kPlanesAhead * coarse.sc, width * sizeof(T));
         }
-        run.combine(rows, pair.weights, pair.taps, width, row);
+        run.combine(sources, pair.weights, pair.taps, width, row);
         if constexpr (std::is_same_v<A, T>) {
           run.columns(row, begin, plan, x, n, 1, tile + c * stride);
         } else {
@@ -47,6 +50,9 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
       margin_planes(out.type, tile, stride, out.c, n, from_logits, confidence + item * out.w + x, out.at(image, y, x),
                     out.sc, streams);
     }
+  };
+  for_each_item(bands, [&](int64_t worker, int64_t band) {
+    for (int64_t i = band * kBand; i < std::min(rows, (band + 1) * kBand); ++i) make_row(worker, i);
   });
 }
 

@@ -110,6 +110,29 @@ def test_large_enough_for_every_code_path(backend, layout, size):
         assert_same(margin + 0, confidence(upsampled, backend="reference") + 0)
 
 
+def blended(x: torch.Tensor, size: int) -> torch.Tensor:
+    """The last axis resized in float32, products rounded one by one; what has no weight is not read."""
+    source = (x.shape[-1] / size * (torch.arange(size) + 0.5) - 0.5).clamp(min=0)
+    low = source.long()
+    weight = source - low
+    blend = x[..., low] * (1 - weight) + x[..., (low + 1).clamp(max=x.shape[-1] - 1)] * weight
+    return torch.where(weight == 0, x[..., low], blend)
+
+
+@pytest.mark.skipif("cpu" not in live("upsample_confidence"), reason="of the CPU kernels: others may fuse the sum")
+@pytest.mark.parametrize("width", [23, 24, 25, 40, 129, 600])
+@pytest.mark.parametrize("factor", [0.5, 2, 4, 8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_columns_that_come_again_are_exact(dtype, factor, width):
+    """Sizes whose weights repeat, and with them their edges, where nothing beyond the map may be read."""
+    x = MapSpec((1, 6, 5, 2 * width), dtype, "normal", "contiguous", 3).make()
+    x[:, 0, :, 0], x[:, 1, :, -1], x[:, 2, :, width], x[:, 3] = torch.inf, -torch.inf, torch.nan, -0.0
+    upsampled, margin = upsample_confidence(x, (10, int(2 * width * factor)), backend="cpu")
+    rows = blended(x.float().transpose(2, 3), 10).transpose(2, 3)
+    assert_same(upsampled, blended(rows, upsampled.shape[3]).to(dtype))
+    assert_same(margin + 0, confidence(upsampled, backend="reference") + 0)
+
+
 @each_backend
 def test_does_not_depend_on_the_number_of_threads(backend, restore_threads):
     x = MapSpec((2, 5, 31, 67), torch.float32, "probabilities", "contiguous", 5).make(DEVICES[backend])

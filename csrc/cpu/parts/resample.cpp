@@ -21,6 +21,23 @@ ColumnPlan<A> empty_plan(int64_t n, int taps) {
   return plan;
 }
 
+// Where the weights and the distances of the inputs come again every 8 outputs.
+template <class A>
+void find_steady(ColumnPlan<A>& plan) {
+  constexpr int64_t begin = ColumnPlan<A>::kSteadyBegin;
+  if (plan.taps != 2 || plan.n < begin + 2 * kGroup) return;
+  plan.step = plan.index[begin + 8] - plan.index[begin];
+  for (int64_t i = begin; i < plan.n; ++i) {
+    for (int k = 0; k < 2; ++k) {
+      const int32_t* index = plan.index.data() + k * plan.stride + i;
+      const A* weight = plan.weight.data() + k * plan.stride + i;
+      if (*weight == A(0)) return;
+      if (i >= begin + 8 && (index[0] != index[-8] + plan.step || weight[0] != weight[-8])) return;
+    }
+    plan.steady_end = i + 1;
+  }
+}
+
 // Fills what lies beyond n, and finds out what the kernels may assume.
 template <class A>
 void finish(ColumnPlan<A>& plan) {
@@ -42,6 +59,7 @@ void finish(ColumnPlan<A>& plan) {
     const int64_t even = group / kGroup * kGroup;
     plan.span16 = std::max(plan.span16, last - plan.index[even] + 1);
   }
+  find_steady(plan);
 }
 
 }  // namespace

@@ -37,6 +37,10 @@ struct ColumnPlan {
   std::vector<int32_t> index;  // grows with i, and from the first tap on with k
   std::vector<A> weight;
   int64_t span8 = 0, span16 = 0;  // the most inputs that a group of 8 or 16 outputs reaches over
+  // Outputs [kSteadyBegin, steady_end) have the weights, none zero, of those 8 before, and inputs `step` further: sizes
+  // that a power of two divides. What lies before reaches over the edge of the map.
+  static constexpr int64_t kSteadyBegin = 16;
+  int64_t steady_end = 0, step = 0;
 
   int64_t input_begin(int64_t output) const { return index[output]; }
   int64_t input_end(int64_t output) const {
@@ -87,5 +91,14 @@ struct RowPair {
         weights{Wide<T>(1) - tap.weight, tap.weight},
         taps(tap.weight == 0 ? 1 : 2) {}
 };
+
+// How many of the two rows of output row `y` the row before it has already read, from the first on: they are in cache
+// where a thread makes consecutive rows.
+template <class A>
+int rows_seen(int64_t y, int64_t in_size, int64_t out_size) {
+  if (y == 0) return 0;
+  const BilinearTap<A> before = bilinear_tap<A>(y - 1, in_size, out_size), tap = bilinear_tap<A>(y, in_size, out_size);
+  return (tap.low <= before.high) + (tap.high <= before.high);
+}
 
 }  // namespace magnet

@@ -44,10 +44,11 @@ class UpsamplerOf : public Upsampler {
         rows[k] = gathered;
       }
     }
+    const int seen = rows_seen<A>(y, coarse_.h, out_h_);
     for (int64_t c = 0; c < coarse_.c; ++c, to += stride) {
       const T* planes[2] = {rows[0] + c * plane, rows[1] + c * plane};
       if (c + kPlanesAhead < coarse_.c) {
-        for (int k = 0; k < taps; ++k) prefetch(planes[k] + kPlanesAhead * plane, width * sizeof(T));
+        for (int k = seen; k < taps; ++k) prefetch(planes[k] + kPlanesAhead * plane, width * sizeof(T));
       }
       run_.combine(planes, weights, taps, width, row);
       if constexpr (std::is_same_v<A, T>) {

@@ -89,15 +89,41 @@ MAGNET_INLINE F32 resampled(const float* row, const int32_t* index, const float*
   return sum;
 }
 
+// Whole vectors of outputs from `i` on that are alike but for where their inputs lie; returns where they end.
 template <int kReach>
-MAGNET_INLINE void resample_floats(const float* row, const int32_t* index, const float* weight, int64_t stride,
-                                   int taps, int64_t begin, int64_t n, float* out) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    store(out + i, resampled<kReach>(row, index, weight, stride, taps, begin + i));
+MAGNET_INLINE int64_t resample_steady(const float* row, const ColumnPlan<float>& plan, int64_t i, int64_t end,
+                                      float* out) {
+  const int32_t* index = plan.index.data() + plan.kSteadyBegin;
+  const float* weight = plan.weight.data() + plan.kSteadyBegin;
+  const I32 low = load(index) - index[0], high = load(index + plan.stride) - index[0];
+  const F32 low_weight = load(weight), high_weight = load(weight + plan.stride);
+  const int64_t step = plan.step * kLanes / 8;
+  const float* base = row + plan.index[i];
+  for (; i + kLanes <= end; i += kLanes, base += step, out += kLanes) {
+    store(out, lookup<kReach>(base, low) * low_weight + lookup<kReach>(base, high) * high_weight);
   }
-  if (i < n)
-    store_first(out + i, resampled<kReach>(row, index, weight, stride, taps, begin + i), static_cast<int>(n - i));
+  return i;
+}
+
+template <int kReach>
+MAGNET_INLINE void resample_floats(const float* row, const ColumnPlan<float>& plan, int64_t begin, int64_t n,
+                                   float* out) {
+  const int32_t* index = plan.index.data();
+  const float* weight = plan.weight.data();
+  const int64_t end = begin + n, steady_end = end < plan.steady_end ? end : plan.steady_end;
+  int64_t i = begin;
+  const auto one = [&]() __attribute__((always_inline)) {
+    return resampled<kReach>(row, index, weight, plan.stride, plan.taps, i);
+  };
+  const auto up_to = [&](int64_t last) __attribute__((always_inline)) {
+    for (; i + kLanes <= last; i += kLanes) store(out + i - begin, one());
+  };
+  if (kLanes >= 8 && steady_end > plan.kSteadyBegin) {
+    up_to(plan.kSteadyBegin);
+    i = resample_steady<kReach>(row, plan, i, steady_end, out + i - begin);
+  }
+  up_to(end);
+  if (i < end) store_first(out + i - begin, one(), static_cast<int>(end - i));
 }
 
 template <class A>
@@ -130,14 +156,9 @@ static void resample_columns(const A* row, int64_t origin, const ColumnPlan<A>& 
   if constexpr (sizeof(A) == 4) {
     if (inner == 1) {
       const int64_t span = kLanes == 16 ? plan.span16 : plan.span8;
-      if (span <= kLanes) {
-        resample_floats<1>(row, index, weight, plan.stride, plan.taps, begin, n, out);
-      } else if (span <= 2 * kLanes) {
-        resample_floats<2>(row, index, weight, plan.stride, plan.taps, begin, n, out);
-      } else {
-        resample_floats<0>(row, index, weight, plan.stride, plan.taps, begin, n, out);
-      }
-      return;
+      if (span <= kLanes) return resample_floats<1>(row, plan, begin, n, out);
+      if (span <= 2 * kLanes) return resample_floats<2>(row, plan, begin, n, out);
+      return resample_floats<0>(row, plan, begin, n, out);
     }
   }
   resample_pixels(row, index, weight, plan.stride, plan.taps, begin, n, inner, out);

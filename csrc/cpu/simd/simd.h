@@ -135,6 +135,8 @@ MAGNET_INLINE uint32_t mask_bits(Mask m) {
 MAGNET_INLINE F32 select(Mask m, F32 a, F32 b) {
 #if MAGNET_AVX512
   return (F32)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a);
+#elif MAGNET_AVX2  // of a mask that is not a comparison itself the operator makes another one, with zero
+  return (F32)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m);
 #else
   return m ? a : b;
 #endif
@@ -143,6 +145,8 @@ MAGNET_INLINE F32 select(Mask m, F32 a, F32 b) {
 MAGNET_INLINE I32 select(Mask m, I32 a, I32 b) {
 #if MAGNET_AVX512
   return (I32)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a);
+#elif MAGNET_AVX2
+  return (I32)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m);
 #else
   return m ? a : b;
 #endif

@@ -21,7 +21,7 @@ def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
     """Let the C library keep the blocks of up to 2 GiB that this process frees; returns whether it does so now.
 
     Networks on the CPU allocate what the layer before has freed. As glibc comes, large blocks go back to the system
-    each time, which clears every page anew: a tenth to four tenths of the time of a prediction, 4 to 15% of a training.
+    each time, which clears every page anew: a quarter of the time of a prediction, 4 to 15% of a training.
     It holds for the whole process and to its end, so that the library does it for its commands alone; scripts that
     predict call it once, before the first prediction. The process then holds what it once needed at the most, and up
     to a third more, as kept blocks lie in pieces.

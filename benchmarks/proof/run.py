@@ -34,6 +34,7 @@ from walks import walk_variants
 from ways import Way, rival_ways, segment_by
 
 import magnet
+from magnet.bounds import Size
 from magnet.cli.config import parse_config
 from magnet.data.dataset import Dataset
 from magnet.data.open import open_split
@@ -77,8 +78,7 @@ def main() -> None:
         name, begin = stem(ours.name), start
         if ours.finished:
             network = args.work / f"{args.set}_{0 if ours.one_network else args.seed}" / stem(ours.finished)
-            best = network / "segmenter" / "best.safetensors"
-            begin = ["--segmenter.train", "false", "--segmenter.weights", str(best)]
+            begin = ["--segmenter.train", "false", *started_from(network)]
         stages = [["--stage", "refiner", *chosen.refiner]]
         if not ours.finished:
             stages.insert(0, ["--stage", "segmenter"])
@@ -99,16 +99,31 @@ def main() -> None:
                     continue  # the network is that of seed 0
                 rows.add(ours.name, variant, split, images, chosen, walker(built))
         for rival in chosen.rivals:
-            name = stem(rival.name)
-            config = parse_config([*common, *start, "--name", name, *rival.arguments()])
-            weights = folder / name / "segmenter" / "best.safetensors"
-            segmenter = load_segmenter(config, images.num_classes, weights, torch.device("cpu"))
-            alone = magnet.MagNet(
-                segmenter, None, scales=[rival.input_size], patch_size=rival.input_size, n_points=1.0, amp="bf16"
-            ).eval()
+            config = parse_config([*common, *start, "--name", stem(rival.name), *rival.arguments()])
+            alone = by_itself(config, images.num_classes, folder / stem(rival.name), rival.input_size)
             for way, predict in rival_walks(alone, config, chosen):
                 if split == "val" or way in best_of_kinds(rows.content, rival.name):
                     rows.add(rival.name, way, split, images, chosen, predict)
+
+
+def by_itself(config: TrainConfig, num_classes: int, network: Path, size: Size) -> magnet.MagNet:
+    """The network that was trained in a folder, as a model of one scale."""
+    weights = network / "segmenter" / "best.safetensors"
+    segmenter = load_segmenter(config, num_classes, weights, torch.device("cpu"))
+    return magnet.MagNet(segmenter, None, scales=[size], patch_size=size, n_points=1.0, amp="bf16").eval()
+
+
+def started_from(network: Path) -> list[str]:
+    """Arguments of ``magnet train`` for the network that was trained in a folder: of a factory its weights."""
+    settings = json.loads((network / "config.json").read_text(encoding="utf-8"))
+    if settings["segmenter"]["factory"]:
+        return ["--segmenter.weights", str(network / "segmenter" / "best.safetensors")]
+    config = parse_config(["--config", str(network / "config.json")])
+    model = network / "model"
+    if not model.is_dir():
+        data = open_split(config.data, "train")[0]
+        by_itself(config, data.num_classes, network, config.input_size).save_pretrained(model)
+    return ["--segmenter.init", str(model)]
 
 
 def rival_walks(alone: magnet.MagNet, config: TrainConfig, chosen: ProofSet) -> Iterator[tuple[str, Predict]]:

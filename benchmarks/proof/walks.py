@@ -32,7 +32,10 @@ def walk_variants(model: magnet.MagNet, fast: Sequence[int]) -> Iterator[tuple[s
                     continue  # all pixels are the same by any choice, and may be MagNet itself
                 name = f"{by}, {fraction:g}" if fraction < 1 else "all pixels"
                 name = name if refined else f"no refiner, {name}"
-                yield name, _variant(model, refined=refined, n_points=fraction, points_by=by)
+                settings = {"n_points": fraction, "points_by": by}
+                yield name, _variant(model, refined=refined, **settings)
+                if by == "score" and fraction < 1:
+                    yield f"{name}, flips", _variant(model, refined=refined, flips="horizontal", **settings)
     yield "no refiner, MagNet-Fast", _variant(model, refined=False, n_patches=list(fast), n_points=0.1)
 
 

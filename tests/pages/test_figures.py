@@ -82,6 +82,19 @@ def test_the_table_of_what_was_measured() -> None:
             assert time == round(100 * found["fast"]["seconds_median"] / found["magnet"]["seconds_median"]), name
 
 
+def test_what_keeping_freed_memory_is_worth() -> None:
+    """As the page says it: seconds of hrf kept and not, of scenes, then of the system, then MiB."""
+    rows = json.loads((RESULTS / "freed_memory.json").read_text(encoding="utf-8"))["rows"]
+    of = {(row["model"], row["kept"]): row for row in rows}
+    text = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    told = text[text.index("Networks gain more than operators") :].partition("Not so for rasters")[0]
+    shown = [float(number) for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\d)", told.replace("bf16", ""))]
+    expected = [of[name, kept]["seconds_median"] for name in ("hrf", "scenes") for kept in (True, False)]
+    expected += [of[name, False]["system_seconds_median"] for name in ("hrf", "scenes")]
+    expected += [of[name, kept]["peak_memory_mib"] for name in ("hrf", "scenes") for kept in (True, False)]
+    assert shown == expected
+
+
 @pytest.mark.parametrize("name", ["hrf", "camvid"])
 def test_the_tables_of_the_ablations(name: str) -> None:
     made = runpy.run_path(str(ROOT / "benchmarks" / "ablations" / "table.py"))

@@ -63,7 +63,7 @@ def main() -> None:
     for name in ("scenes", "hrf"):
         for kept in ((), ("--kept",)):
             command = [sys.executable, __file__, "--one", name, *kept]
-            rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
             print(rows[-1], flush=True)
     if args.out:
         args.out.write_text(json.dumps({"processor": cpu_name(), "rows": rows}, indent=1) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from magnet.bounds import DEVICES
 from magnet.errors import ArgumentError, MagNetError
+from magnet_kernels import keep_freed_memory
 
 __all__ = ["Network", "autocast", "check_amp", "check_device", "pick_device", "predictor", "send", "to_device"]
 
@@ -75,6 +76,12 @@ Network = TypeVar("Network", bound=nn.Module)
 def to_device(network: Network, device: torch.device) -> Network:
     """Move a network, weights in channels_last, which convolutions are fastest in."""
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def keep_memory_on(device: torch.device) -> None:
+    """Let this command keep the memory that its networks free, where they run on the CPU."""
+    if device.type == "cpu":
+        keep_freed_memory()
 
 
 def check_device(argument: str, text: str) -> None:

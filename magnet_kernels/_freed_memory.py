@@ -6,37 +6,34 @@ import ctypes
 import os
 import platform
 
-import torch
-
 __all__ = ["SAID", "keep_freed_memory", "return_freed_memory"]
 
 SAID = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # variables by which users handle memory themselves
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_MOST = 2**31 - 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
+_NEVER, _MOST = -1, 2**31 - 1
 
 _kept = False
 
 
-def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
-    """Let the C library keep the blocks of up to 2 GiB that this process frees; returns whether it does so now.
+def keep_freed_memory() -> bool:
+    """Let the C library keep the memory that this process frees on the CPU; returns whether it does so now.
 
-    Networks on the CPU allocate what the layer before has freed. As glibc comes, large blocks go back to the system
-    each time, which clears every page anew: a quarter of the time of a prediction, 4 to 15% of a training.
-    It holds for the whole process and to its end, so that the library does it for its commands alone; scripts that
-    predict call it once, before the first prediction. The process then holds what it once needed at the most, and up
-    to a third more, as kept blocks lie in pieces.
+    Networks allocate what the layer before has freed. As glibc comes, large blocks go back to the system each time,
+    which clears every page anew: a quarter of the time of a prediction, 4 to 15% of a training. It holds for the whole
+    process and to its end, so that the library does it for its commands alone; scripts that predict on a CPU call it
+    once, before the first prediction. The process then holds what it once needed at the most, and more, as kept blocks
+    lie in pieces: a third more with the bundled models, up to twice as much of a few large tensors.
 
-    Args:
-        device: of the networks. Nothing is changed where that is not a CPU, where the C library is not glibc, and where
-            the user speaks by glibc's own variables (MALLOC_..., GLIBC_TUNABLES) or another allocator (LD_PRELOAD).
+    Nothing is changed where the C library is not glibc, and where the user speaks by glibc's own variables
+    (MALLOC_..., GLIBC_TUNABLES) or another allocator (LD_PRELOAD).
     """
     global _kept
-    if torch.device(device).type != "cpu" or platform.libc_ver()[0] != "glibc":
-        return False
-    if any(name.startswith(SAID) for name in os.environ):
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith(SAID) for name in os.environ):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    _kept = bool(mallopt(_M_MMAP_THRESHOLD, _MOST) and mallopt(_M_TRIM_THRESHOLD, _MOST))
+    # before 2.35 glibc takes no threshold as high: no blocks of their own at all, then
+    in_heap = mallopt(_M_MMAP_THRESHOLD, _MOST) or mallopt(_M_MMAP_MAX, 0)
+    _kept = bool(in_heap and mallopt(_M_TRIM_THRESHOLD, _NEVER))
     return _kept
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from processes import environment
 
+from magnet import devices
+from magnet_kernels import _freed_memory
 from magnet_kernels._freed_memory import SAID, keep_freed_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator alone is told")
@@ -18,7 +22,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc
 FAULTS = """
 import resource, torch
 from magnet_kernels._freed_memory import keep_freed_memory
-kept = keep_freed_memory(torch.device("cpu"))
+kept = keep_freed_memory()
 torch.set_num_threads(1)
 for step in range(24):
     if step == 12:
@@ -75,8 +79,13 @@ def test_steps_find_the_memory_of_the_last_one() -> None:
     assert fresh > 1000 and count < fresh / 4
 
 
-def test_other_devices_are_left_alone() -> None:
-    assert not keep_freed_memory(torch.device("cuda"))
+def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(devices, "keep_freed_memory", lambda: asked.append("cpu"))
+    devices.keep_memory_on(torch.device("cuda"))
+    assert not asked
+    devices.keep_memory_on(torch.device("cpu"))
+    assert asked == ["cpu"]
 
 
 def test_what_is_kept_does_not_count_as_memory_of_what_is_measured_next() -> None:
@@ -85,7 +94,22 @@ def test_what_is_kept_does_not_count_as_memory_of_what_is_measured_next() -> Non
     assert after < before + 60  # the block that is held, not the eight that were freed
 
 
-def test_commands_keep_it(tmp_path: Path) -> None:
+def test_a_glibc_that_takes_no_high_threshold_has_no_blocks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def mallopt(what: int, value: int) -> int:
+        asked.append((what, value))
+        return int(what != _freed_memory._M_MMAP_THRESHOLD)
+
+    for name in [name for name in os.environ if name.startswith(SAID)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(_freed_memory, "_kept", False)
+    monkeypatch.setattr(_freed_memory.ctypes, "CDLL", lambda path: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory()
+    assert asked[1:] == [(_freed_memory._M_MMAP_MAX, 0), (_freed_memory._M_TRIM_THRESHOLD, -1)]
+
+
+def test_predict_keeps_it(tmp_path: Path) -> None:
     assert run(COMMAND, str(tmp_path))[-2:] == ["False", "True"]
     (tmp_path / "again").mkdir()
     told = run(COMMAND, str(tmp_path / "again"), GLIBC_TUNABLES="glibc.malloc.arena_max=2")

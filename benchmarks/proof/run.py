@@ -115,6 +115,8 @@ def by_itself(config: TrainConfig, num_classes: int, network: Path, size: Size) 
 
 def started_from(network: Path) -> list[str]:
     """Arguments of ``magnet train`` for the network that was trained in a folder: of a factory its weights."""
+    if not (network / "config.json").is_file():
+        raise SystemExit(f"--only: the network of '{network.name}' is taken as it is; train it first, with this seed")
     settings = json.loads((network / "config.json").read_text(encoding="utf-8"))
     if settings["segmenter"]["factory"]:
         return ["--segmenter.weights", str(network / "segmenter" / "best.safetensors")]

@@ -9,7 +9,7 @@
 namespace magnet {
 namespace {
 
-constexpr int64_t kBand = 8;  // rows that a thread makes one after the other: what it read for one is in cache
+constexpr int64_t kBand = 8;  // at most, rows that a thread makes one after the other: what it read is in cache
 
 // Rows of planes: a block of every class is made in scratch memory, whose margins are taken while it is copied out.
 template <class T>
@@ -20,7 +20,9 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
   const int64_t block = std::min(kMarginBlock, (tile_pixels(out) + 15) / 16 * 16);
   const int64_t stride = block + 16;  // not a power of two: planes do not evict each other
   const int64_t row_bytes = (coarse.w + kRowPadding) * sizeof(A), block_bytes = stride * sizeof(A);
-  const int64_t rows = out.n * out.h, bands = (rows + kBand - 1) / kBand;
+  const int64_t rows = out.n * out.h;
+  const int64_t band = std::clamp<int64_t>(rows / (4 * worker_count(rows)), 1, kBand);  // enough for every thread
+  const int64_t bands = (rows + band - 1) / band;
   const bool streams = outgrows_caches(rows * out.c * out.w * out.item());
   Workspace space(worker_count(bands), row_bytes + block_bytes + out.c * stride * sizeof(T));
   const auto make_row = [&](int64_t worker, int64_t item) {
@@ -30,7 +32,7 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
     T* tile = reinterpret_cast<T*>(space.of(worker) + row_bytes + block_bytes);
     const RowPair<T> pair(reinterpret_cast<const T*>(coarse.at(image, 0, 0)), coarse.sh,
                           bilinear_tap<A>(y, coarse.h, out.h));
-    const int seen = item % kBand == 0 ? 0 : rows_seen<A>(y, coarse.h, out.h);
+    const int seen = item % band == 0 ? 0 : rows_seen<A>(y, coarse.h, out.h);
     for (int64_t x = 0; x < out.w; x += block) {
       const int64_t n = std::min(block, out.w - x);
       const int64_t begin = plan.input_begin(x), width = plan.input_end(x + n - 1) - begin;
@@ -51,8 +53,8 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
                     out.sc, streams);
     }
   };
-  for_each_item(bands, [&](int64_t worker, int64_t band) {
-    for (int64_t i = band * kBand; i < std::min(rows, (band + 1) * kBand); ++i) make_row(worker, i);
+  for_each_item(bands, [&](int64_t worker, int64_t number) {
+    for (int64_t i = number * band; i < std::min(rows, (number + 1) * band); ++i) make_row(worker, i);
   });
 }
 

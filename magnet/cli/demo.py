@@ -13,11 +13,11 @@ from PIL.Image import Image
 from magnet.cli.arguments import Parser, count, device_name
 from magnet.cli.models import load_model
 from magnet.data.scenes import SCENE_CLASSES, generate_scene
+from magnet.devices import keep_memory_on
 from magnet.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
 from magnet.files.atomic import save_image
 from magnet.files.outputs import OVERWRITE_HELP, Outputs
 from magnet.images.draw import picture_sheet
-from magnet_kernels import keep_freed_memory
 
 __all__ = ["DemoResult", "main", "run_demo"]
 
@@ -88,7 +88,7 @@ def _refine(
 ) -> tuple[DemoResult, Image]:
     """The work of the demo: what it found, and the picture for ``path``."""
     net = load_model(model, device=device, amp=amp, num_classes=len(SCENE_CLASSES))
-    keep_freed_memory(net.device)
+    keep_memory_on(net.device)
     image, truth = generate_scene(size, seed)
     report(f"scene     seed {seed}, {size[0]} x {size[1]} pixels, {len(SCENE_CLASSES)} classes, exact labels")
 

@@ -17,7 +17,7 @@ from magnet.cli.arguments import Parser
 from magnet.cli.data_options import add_model_and_data, model_of, open_data, parse_given
 from magnet.data import Dataset, colours_of
 from magnet.data.counting import check_scored_labels
-from magnet.devices import pick_device, to_device
+from magnet.devices import keep_memory_on, pick_device, to_device
 from magnet.errors import ArgumentError
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
@@ -30,7 +30,6 @@ from magnet.model.magnet import MagNet
 from magnet.model.pretrained import CONFIG, WEIGHTS
 from magnet.training.config import TrainConfig
 from magnet.walk.settings import SHOWN, check_n_patches
-from magnet_kernels import keep_freed_memory
 
 __all__ = ["MODES", "add_eval_arguments", "build_eval_parser", "evaluate", "main"]
 
@@ -167,7 +166,7 @@ def _evaluate(
     with arguments.wrong_values():
         model = MagNet.from_pretrained(subject["model"], trust=args.trust, amp=amp, **changes)
         check_n_patches(n_patches, len(model.scales))
-    keep_freed_memory(to_device(model, pick_device(args.device)).device)
+    keep_memory_on(to_device(model, pick_device(args.device)).device)
     dataset = seen_by(model, dataset)  # pictures show what was evaluated
     if n_patches is None:  # 0 is a number of patches
         n_patches = 4 if model.n_patches is None else model.n_patches

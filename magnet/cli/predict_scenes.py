@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from magnet.cli.predict_inputs import Input
 from magnet.cli.predict_report import summary_of
+from magnet.devices import keep_memory_on
 from magnet.errors import ArgumentError, printable
 from magnet.files.atomic import save_image
 from magnet.files.outputs import Outputs
@@ -26,7 +27,6 @@ from magnet.images.rasters.read_input import InputImage
 from magnet.model.class_ids import class_ids
 from magnet.model.magnet import MagNet
 from magnet.model.prediction import Prediction
-from magnet_kernels import keep_freed_memory
 
 __all__ = ["SAVE", "predict_scene", "save_prediction", "scene_kinds", "targets_of"]
 
@@ -179,7 +179,7 @@ def predict_scene(
     shrunk = (h, w) != (height, width)
     probabilities = bool({"uncertainty", "probabilities"}.intersection(kinds)) or (shrunk and "full_labels" in kinds)
     stages = bool({"coarse", "sheet", "summary"}.intersection(kinds))
-    keep_freed_memory(model.device)  # not for rasters, where its pieces would outgrow what a field takes
+    keep_memory_on(model.device)  # not for rasters, where its pieces would outgrow what a field takes
     prediction = model.predict(scene, return_stages=stages, probabilities=probabilities, progress=progress)
     targets = targets_of(one.stem, outputs.folder / one.folder, kinds)
     save_prediction(model, as_picture(scene.pixels), prediction, targets, outputs, source, args.mapping)

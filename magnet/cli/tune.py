@@ -12,7 +12,7 @@ from magnet.cli import arguments
 from magnet.cli.arguments import Parser
 from magnet.cli.data_options import add_model_and_data, model_of, open_data, parse_given
 from magnet.data.counting import check_scored_labels
-from magnet.devices import pick_device, to_device
+from magnet.devices import keep_memory_on, pick_device, to_device
 from magnet.errors import ArgumentError
 from magnet.evaluation.seen import seen_by
 from magnet.evaluation.tuning import FRACTIONS, Choice, best_of, tune
@@ -22,7 +22,6 @@ from magnet.files.reading import sha256
 from magnet.model.magnet import MagNet
 from magnet.model.pretrained import WEIGHTS, check_model_folder, find_model
 from magnet.training.config import TrainConfig
-from magnet_kernels import keep_freed_memory
 
 __all__ = ["build_parser", "main"]
 
@@ -104,7 +103,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str], config: TrainConfig | No
         model = MagNet.from_pretrained(name, trust=args.trust, amp=amp, **changes)
     if len(model.scales) == 1:
         raise ArgumentError(f"--model: '{name}' has one scale, so that nothing is replaced; choose another")
-    keep_freed_memory(to_device(model, pick_device(args.device)).device)
+    keep_memory_on(to_device(model, pick_device(args.device)).device)
     main_process = distributed.is_main()
     if main_process:
         print(f"{'n_points':>10}  {'points_by':<12} {'mean IoU':>8} {'seconds':>8}")

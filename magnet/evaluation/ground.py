@@ -23,6 +23,7 @@ from magnet.model.progress import progress_of
 from magnet.model.raster_walk import RasterWalk
 from magnet.walk.field_views import first_look, read_box, valid_in
 from magnet.walk.plan import plan_walk
+from magnet_kernels._freed_memory import return_freed_memory
 
 __all__ = ["NO_FULL", "NO_SCALES", "predict_ground"]
 
@@ -62,7 +63,7 @@ def predict_ground(
         fields = iter(walk) if mode in WALKS else _each(model, opened, mode, walk)
         shown = None if is_main() else False
         for _ in progress_of(fields, shown=shown, total=len(walk.fields), desc=mode, unit="field", leave=False):
-            pass
+            return_freed_memory()  # its pieces would add up from field to field
         yield walk.labels
 
 

@@ -20,6 +20,7 @@ from magnet.model.magnet import MagNet
 from magnet.walk.maps import labels_at, whole_image
 from magnet.walk.plan import Plan
 from magnet.walk.sliding import sliding_window
+from magnet_kernels._freed_memory import return_freed_memory
 
 __all__ = [
     "ALL_MODES",
@@ -153,7 +154,9 @@ def foresee_memory(model: MagNet, size: Size) -> None:
     reset_peak_memory(image.device)
     before = peak_memory(image.device)
     model.segment(image)
-    needed, free = (peak_memory(image.device) - before) / share, free_memory()
+    needed = (peak_memory(image.device) - before) / share
+    return_freed_memory()  # of this pass: it is free
+    free = free_memory()
     if needed > free:
         raise NotEnoughMemory(
             f"{_pass((height, width))} needs about {needed / 1024:.1f} GiB, and {free / 1024:.1f} GiB are free"

@@ -215,6 +215,7 @@ def segment_raster(
     place = folder or outputs.folder
     working = place / f".{stem}.fields"
     targets = raster_targets(raster, stem, place, options.save)
+    return_freed_memory()  # of scenes before it
     with (
         open_wanted(raster, options.mask, tissue=options.tissue) as wanted,
         RasterWalk(
@@ -238,7 +239,7 @@ def segment_raster(
         for _ in progress_of(
             walk, shown=settings.progress, desc=stem[:40], unit="field", total=len(walk.fields), initial=done
         ):
-            return_freed_memory()  # where it is kept, for scenes: its pieces would add up from field to field
+            return_freed_memory()  # its pieces would add up from field to field
         labels, sure = walk.labels, walk.confidence
         chosen: Any = labels
         if options.min_confidence > 0:

@@ -37,8 +37,8 @@ struct ColumnPlan {
   std::vector<int32_t> index;  // grows with i, and from the first tap on with k
   std::vector<A> weight;
   int64_t span8 = 0, span16 = 0;  // the most inputs that a group of 8 or 16 outputs reaches over
-  // Outputs [kSteadyBegin, steady_end) have the weights, none zero, of those 8 before, and inputs `step` further: sizes
-  // that a power of two divides. What lies before reaches over the edge of the map.
+  // Outputs [kSteadyBegin, steady_end) have the weights, none zero, of those 8 before, and inputs `step` further, as
+  // where a map is made 2, 4 or 8 times larger. What lies before reaches over the edge of the map.
   static constexpr int64_t kSteadyBegin = 16;
   int64_t steady_end = 0, step = 0;
 

@@ -14,7 +14,17 @@ from magnet.bounds import DEVICES
 from magnet.errors import ArgumentError, MagNetError
 from magnet_kernels import keep_freed_memory
 
-__all__ = ["Network", "autocast", "check_amp", "check_device", "pick_device", "predictor", "send", "to_device"]
+__all__ = [
+    "Network",
+    "autocast",
+    "check_amp",
+    "check_device",
+    "keep_memory_on",
+    "pick_device",
+    "predictor",
+    "send",
+    "to_device",
+]
 
 
 def pick_device(device: str) -> torch.device:

@@ -15,9 +15,9 @@ class Ours:
 
     name: of the rows; fast: patches of MagNet-Fast; arguments: of ``magnet train``, after those of the recipe;
     finished: name of the rival whose network it takes as it is, training refiners alone; one_network: that of seed 0,
-    whatever seed the refiners have, in place of the network of the same seed; shipped: name of the
-    weights that come with the library, which are those of seed 0; took: an estimate of the seconds of the processor of
-    their training, by the pace of the same steps, as that was not counted.
+    whatever seed the refiners have, in place of the network of the same seed; shipped: name of the weights that come
+    with the library, which are those of seed 0; took: an estimate of the seconds of the processor of their training, by
+    the pace of the same steps, as that was not counted.
     """
 
     name: str

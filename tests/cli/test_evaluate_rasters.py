@@ -20,7 +20,7 @@ from magnet.cli.evaluate import main
 from magnet.data import DataFolder
 from magnet.data.labels import ClassIds
 from magnet.errors import MagNetError
-from magnet.evaluation import evaluate, run_evaluation, scores
+from magnet.evaluation import evaluate, ground, run_evaluation, scores
 from magnet.evaluation.boundary import boundary_pixels
 from magnet.evaluation.ground import NO_FULL, NO_SCALES
 from magnet.evaluation.metrics import confusion_matrix
@@ -99,6 +99,14 @@ def test_windows_count_what_the_whole_counts(monkeypatch: pytest.MonkeyPatch, wi
             assert torch.equal(got, expected), (size, window)
             margin = boundary_pixels(width, size) if width else 0
             assert found.most <= (window + 2 * margin) ** 2
+
+
+def test_every_field_gives_kept_memory_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(ground, "return_freed_memory", lambda: given.append(1))
+    model, data = build(**EXACT), DataFolder(folder, "test")
+    run_evaluation(model, data, modes=["magnet"])
+    assert len(given) > len(data)  # whose rasters have several fields
 
 
 def test_figures_are_those_of_the_written_labels_counted_at_once(tmp_path: Path, folder: Path) -> None:

@@ -63,6 +63,32 @@ def check(layout: str, dtype: torch.dtype, content: str) -> None:
         assert_close(stage[0][0], stage[1][0]) if not labels_only else assert_same(stage[0][0], stage[1][0])
 
 
+def check_long_rows(layout: str, dtype: torch.dtype) -> None:
+    """Rows of several blocks, maps of several chunks of points, of which most neighbours are chosen together."""
+    shape = (2, 5, 6, 1100)
+    coarse, fine = maps(shape, dtype, "probabilities", layout)
+    half = MapSpec((2, 5, 3, 550), dtype, "probabilities", layout, 2).make()
+    total = shape[2] * shape[3]
+
+    def both(function, **options):
+        return function(backend="cpu", **options), function(backend="reference", **options)
+
+    upsampled = both(lambda backend: mk.upsample_confidence(half, shape[2:], backend=backend))
+    assert_close(upsampled[0][0], upsampled[1][0])
+    for k in (total // 20, total - 30):
+        for start in (coarse.clone(), half):
+            refined = mk.refine_step(start, fine, n_points=k, return_points=True, backend="cpu")
+            wide = start if start is not half else upsampled[0][0]
+            assert_same(refined[0], mk.replace_points(wide, fine, refined[1], backend="reference"))
+        written = mk.refine_step_(coarse.clone(), fine, n_points=k, backend="cpu")
+        assert_same(written, mk.refine_step(coarse, fine, n_points=k, backend="reference"))
+        runs = (torch.arange(total) // 40 % 3 > 0).nonzero()[:k, 0]
+        runs[::97] = -1
+        for points in (runs, runs.flip(0), runs[torch.randperm(len(runs))], runs.repeat(2)[: total - 1]):
+            points = points.repeat(2, 1)
+            assert_same(*both(lambda backend, p=points: mk.replace_points(coarse, fine, p, backend=backend)))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
     cases = list(
@@ -70,4 +96,6 @@ if __name__ == "__main__":
     )
     for case in cases:
         check(*case)
+    for layout, dtype, _ in cases[::3]:
+        check_long_rows(layout, dtype)
     print(f"{len(cases)} cases equal")

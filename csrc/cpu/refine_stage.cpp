@@ -35,14 +35,14 @@ class StageScorer : public RowScorer {
   ValidMap valid() const override { return {covered, 0, w, 1}; }
 
   int64_t scratch_bytes() const override {
-    const int64_t block = tile_pixels(coarse);
+    const int64_t block = upsampled_pixels(coarse);
     const int64_t coarse_part = upsampler ? upsampler->scratch_bytes(block) : 0;
     const int64_t fine_part = stitcher ? stitcher->scratch_bytes(block) : 0;
     return 2 * padded_tile() + std::max(coarse_part, fine_part);
   }
 
   void rows(int64_t image, int64_t y0, int64_t y1, float* scores, char* scratch) const override {
-    const int64_t block = tile_pixels(coarse);
+    const int64_t block = upsampled_pixels(coarse);
     for (int64_t y = y0; y < y1; ++y) {
       for (int64_t x = 0; x < w; x += block) {
         pixels(image, y, x, std::min(block, w - x), scores ? scores + y * w + x : nullptr, scratch);
@@ -72,12 +72,12 @@ class StageScorer : public RowScorer {
 
  private:
   static int64_t padded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-  int64_t padded_tile() const { return padded(tile_bytes(coarse)); }
+  int64_t padded_tile() const { return padded(upsampled_pixels(coarse) * coarse.c * coarse.item()); }
 
   // Pixels x to x + n of row y, at most a tile. scores: null where none are wanted.
   void pixels(int64_t image, int64_t y, int64_t x, int64_t n, float* scores, char* scratch) const {
     char *tile = scratch, *fine_tile = scratch + padded_tile(), *rest = scratch + 2 * padded_tile();
-    const int64_t block = tile_pixels(coarse);
+    const int64_t block = upsampled_pixels(coarse);
     const char* planes = tile;
     int64_t stride = block;
     if (upsampler) {

@@ -48,7 +48,7 @@ Tensor refine(const Tensor& coarse, const Tensor& fine, const std::optional<Tens
     select_highest(Element::f32, score_plane(filtered, h, w, job.mask, image), n_points, chosen + image * n_points,
                    histograms.data(), static_cast<int64_t>(histograms.size()));
   }
-  replace_pixels(job.fine, given.target, chosen, n_points);
+  replace_pixels(job.fine, given.target, chosen, n_points, true);
   return points;
 }
 

@@ -5,6 +5,7 @@
 #include "cpu/parts/prefetch.h"
 #include "cpu/parts/resample.h"
 #include "cpu/parts/tiles.h"
+#include "cpu/parts/upsample.h"
 
 namespace magnet {
 namespace {
@@ -17,7 +18,7 @@ void upsample_planes(const Map& coarse, const Map& out, bool from_logits, float*
   using A = Wide<T>;
   const Resampler<T> run = resampler<T>();
   const ColumnPlan<A> plan = bilinear_plan<A>(0, out.w, coarse.w, out.w);
-  const int64_t block = std::min(kMarginBlock, (tile_pixels(out) + 15) / 16 * 16);
+  const int64_t block = upsampled_pixels(out);
   const int64_t stride = block + 16;  // not a power of two: planes do not evict each other
   const int64_t row_bytes = (coarse.w + kRowPadding) * sizeof(A), block_bytes = stride * sizeof(A);
   const int64_t rows = out.n * out.h;

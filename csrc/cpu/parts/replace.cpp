@@ -7,12 +7,20 @@
 
 namespace magnet {
 namespace {
+constexpr int64_t kReplaceChunk = 1024;  // points at a time: their offsets stay in cache while the planes go by
+}
+}  // namespace magnet
 
-constexpr int64_t kChunk = 1024;  // points at a time: their offsets stay in cache while the planes go by
-constexpr int64_t kAhead = 16;    // points between the prefetch and the use
+#define MAGNET_KERNEL_FILE "cpu/simd/replace_kernel.h"
+#include "cpu/simd/foreach_isa.h"
+
+namespace magnet {
+namespace {
+
+constexpr int64_t kAhead = 16;  // points between the prefetch and the use
 
 struct Offsets {
-  int64_t from[kChunk], to[kChunk];
+  int64_t from[kReplaceChunk], to[kReplaceChunk];
   int64_t count = 0;
 };
 
@@ -62,17 +70,22 @@ void replace_by_pixel(const Offsets& at, const T* from, T* to, int64_t channels)
 
 }  // namespace
 
-void replace_pixels(const Map& from, const Map& to, const int64_t* points, int64_t k) {
-  const int64_t chunks = (k + kChunk - 1) / kChunk;
+void replace_pixels(const Map& from, const Map& to, const int64_t* points, int64_t k, bool ascending) {
+  const bool in_planes = from.one_row() && to.one_row() && as_one_row(from).planar() && as_one_row(to).planar();
+  const int64_t chunks = (k + kReplaceChunk - 1) / kReplaceChunk;
   for_each_item(from.n * chunks, [&](int64_t, int64_t item) {
-    const int64_t image = item / chunks, begin = item % chunks * kChunk;
+    const int64_t image = item / chunks, begin = item % chunks * kReplaceChunk;
+    const int64_t count = std::min(kReplaceChunk, k - begin);
     Offsets offsets;
-    find_offsets(from, to, points + image * k + begin, std::min(kChunk, k - begin), offsets);
+    if (!in_planes) find_offsets(from, to, points + image * k + begin, count, offsets);
     visit_bits(from.type, [&](auto zero) {
       using T = decltype(zero);
       const T* source = reinterpret_cast<const T*>(from.at(image, 0, 0));
       T* target = reinterpret_cast<T*>(to.at(image, 0, 0));
-      if (from.pixelwise() && to.pixelwise() && from.c > 1) {
+      if (in_planes) {
+        MAGNET_BEST(replace_in_planes<T>)
+        (points + image * k + begin, count, from.h * from.w, ascending, source, from.sc, target, to.sc, from.c);
+      } else if (from.pixelwise() && to.pixelwise() && from.c > 1) {
         replace_by_pixel(offsets, source, target, from.c);
       } else {
         replace_by_plane(offsets, source, from.sc, target, to.sc, from.c);

@@ -18,7 +18,7 @@ void score_block(const ScoreJob& job, const Map& coarse, const Map& fine, const 
   float margins[kMarginBlock];
   margin_pixels(fine, image, y, x, n, job.from_logits, scratch.tile, scores);
   if (job.upsampler) {
-    const int64_t block = tile_pixels(coarse);
+    const int64_t block = upsampled_pixels(coarse);
     for (int64_t i = 0; i < n; i += block) {
       const int64_t count = std::min(block, n - i);
       job.upsampler->pixels(image, y, x + i, count, scratch.upsampling, scratch.tile, block);
@@ -45,14 +45,17 @@ void clear_invalid(float* scores, const bool* valid, int64_t stride, int64_t n) 
 }  // namespace
 
 int64_t ScoreJob::scratch_bytes() const {
-  const int64_t tile = (std::max(tile_bytes(coarse), tile_bytes(fine)) + 63) / 64 * 64;
-  return tile + (upsampler ? upsampler->scratch_bytes(tile_pixels(coarse)) : 0);
+  return upsampling_offset() + (upsampler ? upsampler->scratch_bytes(upsampled_pixels(coarse)) : 0);
+}
+
+int64_t ScoreJob::upsampling_offset() const {
+  const int64_t upsampled = upsampler ? upsampled_pixels(coarse) * coarse.c * coarse.item() : 0;
+  return (std::max({tile_bytes(coarse), tile_bytes(fine), upsampled}) + 63) / 64 * 64;
 }
 
 void ScoreJob::rows(int64_t image, int64_t y0, int64_t y1, float* scores, char* scratch) const {
   const int64_t w = fine.w;
-  const int64_t tile = (std::max(tile_bytes(coarse), tile_bytes(fine)) + 63) / 64 * 64;
-  const Scratch parts{scratch, scratch + tile};
+  const Scratch parts{scratch, scratch + upsampling_offset()};
   if (!upsampler && coarse.one_row() && fine.one_row() && (!copies || copy.one_row())) {
     // All these rows as one: blocks need not end where rows do.
     const Map long_coarse = as_one_row(coarse), long_fine = as_one_row(fine);

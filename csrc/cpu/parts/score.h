@@ -36,6 +36,9 @@ struct ScoreJob : RowScorer {
   int64_t scratch_bytes() const override;
   void rows(int64_t image, int64_t y0, int64_t y1, float* scores, char* scratch) const override;
   ValidMap valid() const override { return mask; }
+
+ private:
+  int64_t upsampling_offset() const;  // in the scratch memory: before it lies a tile
 };
 
 }  // namespace magnet

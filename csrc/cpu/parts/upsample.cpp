@@ -1,6 +1,7 @@
 #include "cpu/parts/upsample.h"
 
 #include "common/bilinear.h"
+#include "cpu/parts/margins.h"
 #include "cpu/parts/prefetch.h"
 #include "cpu/parts/resample.h"
 #include "cpu/parts/tiles.h"
@@ -73,6 +74,12 @@ class UpsamplerOf : public Upsampler {
 };
 
 }  // namespace
+
+int64_t upsampled_pixels(const Map& map) {
+  constexpr int64_t kBytes = 192 * 1024;
+  const int64_t fitting = kBytes / (std::max<int64_t>(map.c, 1) * map.item());
+  return std::clamp<int64_t>(fitting / 16 * 16, 64, kMarginBlock);
+}
 
 std::unique_ptr<Upsampler> make_upsampler(const Map& coarse, int64_t out_h, int64_t out_w) {
   std::unique_ptr<Upsampler> result;

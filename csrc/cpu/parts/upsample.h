@@ -18,6 +18,11 @@ class Upsampler {
                       int64_t stride) const = 0;
 };
 
+// Pixels that are upsampled at a time, a multiple of 16: as many as all classes of fit into L2 with much else, at most
+// the block that margins are taken of. Of each class a longer run of the smaller map is read then, which is worth more
+// than a tile in L1.
+int64_t upsampled_pixels(const Map& map);
+
 std::unique_ptr<Upsampler> make_upsampler(const Map& coarse, int64_t out_h, int64_t out_w);
 
 }  // namespace magnet

@@ -54,31 +54,18 @@ MAGNET_INLINE void take(const F32* x, MarginState& state, int i) {
   store(state.second + i, top.second);
 }
 
-// `next`: the planes that come after these, which the prefetcher cannot guess; they are asked into L2.
-template <int kPlanes, bool kFirst, bool kSoftmax, class T>
-MAGNET_INLINE void sweep(const T* p, int64_t stride, int n, MarginState& state, const T* next) {
-  constexpr int kLine = 64 / sizeof(T);
-  F32 x[kPlanes];
-  int i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int k = 0; k < kPlanes; ++k) x[k] = load(p + k * stride + i);
-    if (kLanes >= kLine || i % kLine == 0) {
-      for (int k = 0; k < 4; ++k) __builtin_prefetch(next + k * stride + i, 0, 2);
-    }
-    take<kPlanes, kFirst, kSoftmax>(x, state, i);
-  }
-  if (i < n) {
-    for (int k = 0; k < kPlanes; ++k) x[k] = load_first(p + k * stride + i, n - i);
-    take<kPlanes, kFirst, kSoftmax>(x, state, i);
-  }
-}
-
 // Where the planes of a block are copied to while they are in L1; `stream`: past the caches.
 template <class T>
 struct Copy {
   T* to;  // null: nowhere
   int64_t stride;
   bool stream;
+
+  // Whether whole vectors of every plane can be streamed out of the registers that they are looked at in: writing goes
+  // on beside the arithmetic, where a copy of its own would wait for memory.
+  MAGNET_INLINE bool from_registers() const {
+    return to && stream && reinterpret_cast<uintptr_t>(to) % kVectorBytes == 0 && stride % kLanes == 0;
+  }
 
   MAGNET_INLINE void planes(const T* from, int64_t from_stride, int64_t first, int count, int n) const {
     if (!to) return;
@@ -94,30 +81,68 @@ struct Copy {
   }
 };
 
-template <bool kSoftmax, class T>
+// `next`: the planes that come after these, which the prefetcher cannot guess; they are asked into L2. kStreams: they
+// are copied to `to`.
+template <int kPlanes, bool kFirst, bool kSoftmax, bool kStreams, class T>
+MAGNET_INLINE void sweep(const T* p, int64_t stride, int n, MarginState& state, const T* next, T* to,
+                         int64_t to_stride) {
+  constexpr int kLine = 64 / sizeof(T);
+  F32 x[kPlanes];
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int k = 0; k < kPlanes; ++k) x[k] = load(p + k * stride + i);
+    if constexpr (kStreams) {
+      for (int k = 0; k < kPlanes; ++k) stream_vector(x[k], to + k * to_stride + i);
+    }
+    if (kLanes >= kLine || i % kLine == 0) {
+      for (int k = 0; k < 4; ++k) __builtin_prefetch(next + k * stride + i, 0, 2);
+    }
+    take<kPlanes, kFirst, kSoftmax>(x, state, i);
+  }
+  if (i < n) {
+    for (int k = 0; k < kPlanes; ++k) x[k] = load_first(p + k * stride + i, n - i);
+    if constexpr (kStreams) {
+      for (int k = 0; k < kPlanes; ++k) store_first(to + k * to_stride + i, x[k], n - i);
+    }
+    take<kPlanes, kFirst, kSoftmax>(x, state, i);
+  }
+}
+
+template <bool kSoftmax, bool kStreams, class T>
 MAGNET_INLINE void sweep_all(const T* p, int64_t stride, int64_t channels, int n, MarginState& state, Copy<T> copy) {
   const int head = static_cast<int>((channels - 1) % 4 + 1);  // the rest is a multiple of four
   const T* next = head < channels ? p + head * stride : p + n;
   switch (head) {
     case 1:
-      sweep<1, true, kSoftmax>(p, stride, n, state, next);
+      sweep<1, true, kSoftmax, kStreams>(p, stride, n, state, next, copy.to, copy.stride);
       break;
     case 2:
-      sweep<2, true, kSoftmax>(p, stride, n, state, next);
+      sweep<2, true, kSoftmax, kStreams>(p, stride, n, state, next, copy.to, copy.stride);
       break;
     case 3:
-      sweep<3, true, kSoftmax>(p, stride, n, state, next);
+      sweep<3, true, kSoftmax, kStreams>(p, stride, n, state, next, copy.to, copy.stride);
       break;
     default:
-      sweep<4, true, kSoftmax>(p, stride, n, state, next);
+      sweep<4, true, kSoftmax, kStreams>(p, stride, n, state, next, copy.to, copy.stride);
   }
-  copy.planes(p, stride, 0, head, n);
+  if constexpr (!kStreams) copy.planes(p, stride, 0, head, n);
   for (int64_t c = head; c < channels; c += 4) {
     next = c + 4 < channels ? p + (c + 4) * stride : p + n;
-    sweep<4, false, kSoftmax>(p + c * stride, stride, n, state, next);
-    copy.planes(p, stride, c, 4, n);
+    sweep<4, false, kSoftmax, kStreams>(p + c * stride, stride, n, state, next, copy.to + c * copy.stride, copy.stride);
+    if constexpr (!kStreams) copy.planes(p, stride, c, 4, n);
   }
   if (copy.to && copy.stream) end_of_stream();
+}
+
+template <bool kSoftmax, class T>
+MAGNET_INLINE void sweep_and_copy(const T* p, int64_t stride, int64_t channels, int n, MarginState& state,
+                                  Copy<T> copy) {
+#if MAGNET_X86
+  if constexpr (sizeof(T) == 4) {
+    if (copy.from_registers()) return sweep_all<kSoftmax, true>(p, stride, channels, n, state, copy);
+  }
+#endif
+  sweep_all<kSoftmax, false>(p, stride, channels, n, state, copy);
 }
 
 // out[0..n) = top-1 minus top-2, n <= kBlock, 0 where not a number, never -0. copy_to: null, or where the planes are
@@ -129,9 +154,9 @@ static void margin_block(const void* planes, int64_t stride, int64_t channels, i
   const T* p = static_cast<const T*>(planes);
   const Copy<T> copy{static_cast<T*>(copy_to), copy_stride, stream};
   if (from_logits) {
-    sweep_all<true>(p, stride, channels, n, state, copy);
+    sweep_and_copy<true>(p, stride, channels, n, state, copy);
   } else {
-    sweep_all<false>(p, stride, channels, n, state, copy);
+    sweep_and_copy<false>(p, stride, channels, n, state, copy);
   }
   for (int i = 0; i < n; i += kLanes) {
     const F32 first = load(state.first + i), second = load(state.second + i);

@@ -14,7 +14,12 @@ MAGNET_INLINE void combine_some(const T* const* rows, const float* weights, int6
     for (int k = 1; k < kTaps; ++k) sum += load(rows[k] + i) * w[k];
     store(out + i, sum);
   }
-  if (i < n) {
+  if (i < n && i > 0 && !more) {  // the last whole vector, some of it once more
+    i = n - kLanes;
+    F32 sum = load(rows[0] + i) * w[0];
+    for (int k = 1; k < kTaps; ++k) sum += load(rows[k] + i) * w[k];
+    store(out + i, sum);
+  } else if (i < n) {
     const int rest = static_cast<int>(n - i);
     F32 sum = load_first(rows[0] + i, rest) * w[0];
     if (more) sum += load_first(out + i, rest);

@@ -214,6 +214,21 @@ MAGNET_INLINE F32 load(const double* p) {
 // The first n (0 < n < kLanes) elements at p, zeros after them; reads nothing beyond.
 template <class T>
 MAGNET_INLINE F32 load_first(const T* p, int n) {
+#if MAGNET_AVX512  // a buffer filled piece by piece would have to be complete before it can be read as one
+  const uint32_t lanes = (1u << n) - 1;
+  if constexpr (sizeof(T) == 4) {
+    return (F32)_mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), p);
+  } else if constexpr (sizeof(T) == 2) {
+    T buffer[kLanes];
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(buffer), _mm256_maskz_loadu_epi16(static_cast<__mmask16>(lanes), p));
+    return load(buffer);
+  }
+#elif MAGNET_AVX2
+  if constexpr (sizeof(T) == 4) {
+    const I32 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (F32)_mm256_maskload_ps(reinterpret_cast<const float*>(p), (__m256i)greater(splat(n), lane));
+  }
+#endif
   T buffer[kLanes] = {};
   __builtin_memcpy(static_cast<void*>(buffer), p, n * sizeof(T));
   return load(buffer);
@@ -264,6 +279,11 @@ MAGNET_INLINE void store(Half* p, F32 v) {
 // The first n (0 < n < kLanes) lanes to p; writes nothing beyond.
 template <class T>
 MAGNET_INLINE void store_first(T* p, F32 v, int n) {
+#if MAGNET_AVX512
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), (__m512)v);
+  }
+#endif
   T buffer[kLanes];
   store(buffer, v);
   __builtin_memcpy(static_cast<void*>(p), buffer, n * sizeof(T));

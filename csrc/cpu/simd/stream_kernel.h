@@ -12,6 +12,16 @@ MAGNET_INLINE void stream_vector(const char* from, char* to) {
   _mm_stream_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 #endif
 }
+
+MAGNET_INLINE void stream_vector(F32 v, float* to) {
+#if MAGNET_AVX512
+  _mm512_stream_ps(to, (__m512)v);
+#elif MAGNET_AVX2
+  _mm256_stream_ps(to, (__m256)v);
+#else
+  _mm_stream_ps(to, (__m128)v);
+#endif
+}
 #endif
 
 // end_of_stream() must follow before other threads may read.
@@ -20,12 +30,12 @@ MAGNET_INLINE void stream_bytes(const char* from, char* to, int64_t bytes) {
   constexpr int kAtOnce = 4;  // vectors: fewer instructions for the loop
   int64_t i = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(to) % kVectorBytes);  // to the first whole vector
   if (i > bytes) i = bytes;
-  __builtin_memcpy(to, from, i);
+  if (i > 0) __builtin_memcpy(to, from, i);
   for (; i + kAtOnce * kVectorBytes <= bytes; i += kAtOnce * kVectorBytes) {
     for (int k = 0; k < kAtOnce; ++k) stream_vector(from + i + k * kVectorBytes, to + i + k * kVectorBytes);
   }
   for (; i + kVectorBytes <= bytes; i += kVectorBytes) stream_vector(from + i, to + i);
-  __builtin_memcpy(to + i, from + i, bytes - i);
+  if (i < bytes) __builtin_memcpy(to + i, from + i, bytes - i);
 #else
   __builtin_memcpy(to, from, bytes);
 #endif

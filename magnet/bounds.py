@@ -4,6 +4,7 @@ in memory or disk that runs out. Each is named by the message that refuses more.
 from __future__ import annotations
 
 __all__ = [
+    "AMP",
     "DEVICES",
     "MAX_CACHE_MB",
     "MAX_CHANNELS",
@@ -26,6 +27,7 @@ __all__ = [
 Size = tuple[int, int]  # (H, W) in pixels
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 
+AMP = ("none", "bf16", "auto")  # of networks that do not learn
 DEVICES = r"auto|cpu|cuda(:[0-9]{1,3})?"  # a pattern: where networks run
 MAX_INT = 2**63 - 1  # what an int64 holds
 MAX_COUNT = 10**9  # steps, images, pixels kept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,14 +19,21 @@ from magnet_kernels import keep_freed_memory
 __all__ = [
     "Network",
     "autocast",
-    "check_amp",
     "check_device",
+    "computes_bf16",
     "keep_memory_on",
+    "pick_amp",
     "pick_device",
     "predictor",
     "send",
+    "tell_slow_bf16",
     "to_device",
 ]
+
+_LOG = logging.getLogger("magnet")
+
+# by oneDNN, which computes the convolutions: AVX-512 or newer. Asked once, as a compiled graph could not ask
+_CPU_BF16 = torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pick_device(device: str) -> torch.device:
@@ -43,14 +52,33 @@ def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.float16 if amp == "fp16" else torch.bfloat16, enabled=amp != "none")
 
 
-def check_amp(device: torch.device, amp: str) -> None:
-    """Try a convolution, forward and backward, in the precision that ``amp`` names.
+def computes_bf16(device: torch.device) -> bool:
+    """Whether convolutions in bfloat16 have a fast way there. A CPU without one is right, but many times slower."""
+    return device.type != "cpu" or _CPU_BF16
+
+
+@functools.cache
+def tell_slow_bf16() -> None:
+    """Tell, once a process, that bfloat16 was asked of a CPU without it."""
+    _LOG.warning(
+        "amp: expected a processor that computes in bfloat16 (AVX-512 or newer), got one on which networks are many "
+        "times slower in it than in float32; use amp='auto' or 'none' (--amp auto)"
+    )
+
+
+def pick_amp(device: torch.device, amp: str) -> str:
+    """The precision of the name: "auto" takes "bf16" where the device computes in it, else "none".
+
+    What is taken is tried by a convolution, forward and backward; a CPU without bfloat16 that is asked for it is warned
+    of.
 
     Raises:
         MagNetError: this torch or this processor cannot do it.
     """
+    if amp == "auto":
+        amp = "bf16" if computes_bf16(device) else "none"
     if amp == "none":
-        return
+        return amp
     layer = nn.Conv2d(3, 4, 3).to(device)
     try:
         with autocast(device, amp):
@@ -61,6 +89,9 @@ def check_amp(device: torch.device, amp: str) -> None:
         raise MagNetError(
             f"amp: torch cannot compute convolutions in {amp} on this {device.type} ({reason}); use --amp none"
         ) from error
+    if amp == "bf16" and not computes_bf16(device):
+        tell_slow_bf16()
+    return amp
 
 
 def predictor(network: nn.Module, device: torch.device, amp: str) -> Callable[[Tensor], Tensor]:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
+from collections.abc import Mapping
 
-__all__ = ["SAID", "keep_freed_memory", "return_freed_memory"]
+__all__ = ["keep_freed_memory", "return_freed_memory", "user_keeps"]
 
-SAID = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # variables by which users handle memory themselves
+_SAID = re.compile(
+    r"(MALLOC_(MMAP|TRIM|TOP_PAD)_\w*|LD_PRELOAD)=."  # an empty variable says nothing
+    r"|GLIBC_TUNABLES=.*glibc\.malloc\.(mmap|trim|top_pad)\w*=."
+)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
 _NEVER, _MOST = -1, 2**31 - 1
 
 _kept = False
+
+
+def user_keeps(environment: Mapping[str, str]) -> bool:
+    """Whether variables say what memory is kept, or load what may be another allocator."""
+    return any(_SAID.match(f"{name}={value}") for name, value in environment.items())
 
 
 def keep_freed_memory() -> bool:
@@ -24,11 +34,12 @@ def keep_freed_memory() -> bool:
     once, before the first prediction. The process then holds what it once needed at the most, and more, as kept blocks
     lie in pieces: a third more with the bundled models, up to twice as much of a few large tensors.
 
-    Nothing is changed where the C library is not glibc, and where the user speaks by glibc's own variables
-    (MALLOC_..., GLIBC_TUNABLES) or another allocator (LD_PRELOAD).
+    Nothing is changed where the C library is not glibc, and where the user says what is kept by glibc's own variables
+    (MALLOC_MMAP_..., MALLOC_TRIM_..., MALLOC_TOP_PAD_, or tunables of these names) or loads libraries ahead of it, as
+    another allocator (LD_PRELOAD).
     """
     global _kept
-    if platform.libc_ver()[0] != "glibc" or any(name.startswith(SAID) for name in os.environ):
+    if platform.libc_ver()[0] != "glibc" or user_keeps(os.environ):
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # before 2.35 glibc takes no threshold as high: no blocks of their own at all, then

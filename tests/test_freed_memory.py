@@ -15,7 +15,7 @@ from processes import environment
 
 from magnet import devices
 from magnet_kernels import _freed_memory
-from magnet_kernels._freed_memory import SAID, keep_freed_memory
+from magnet_kernels._freed_memory import keep_freed_memory, user_keeps
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator alone is told")
 
@@ -61,7 +61,7 @@ print(before, _freed_memory._kept)
 
 
 def run(program: str, *arguments: str, **changes: str) -> list[str]:
-    plain = {name: value for name, value in environment().items() if not name.startswith(SAID)}
+    plain = {name: value for name, value in environment().items() if not user_keeps({name: value})}
     command = [sys.executable, "-P", "-c", program, *arguments]
     return subprocess.run(command, env={**plain, **changes}, capture_output=True, text=True, check=True).stdout.split()
 
@@ -74,9 +74,28 @@ def faults(**changes: str) -> tuple[bool, int]:
 def test_steps_find_the_memory_of_the_last_one() -> None:
     kept, count = faults()
     assert kept
-    asked, fresh = faults(MALLOC_ARENA_MAX="2")  # the user's word: nothing is changed
+    asked, fresh = faults(MALLOC_TRIM_THRESHOLD_="131072", MALLOC_MMAP_THRESHOLD_="131072")  # the user's word
     assert not asked
     assert fresh > 1000 and count < fresh / 4
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"MALLOC_ARENA_MAX": "2", "MALLOC_CHECK_": "0", "GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, False),
+        ({"MALLOC_MMAP_THRESHOLD_": "", "LD_PRELOAD": "", "GLIBC_TUNABLES": ""}, False),
+        ({"MALLOC_MMAP_THRESHOLD_": "65536"}, True),
+        ({"MALLOC_MMAP_MAX_": "0"}, True),
+        ({"MALLOC_TRIM_THRESHOLD_": "131072"}, True),
+        ({"MALLOC_TOP_PAD_": "0"}, True),
+        ({"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}, True),
+        ({"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F:glibc.malloc.mmap_max=0"}, True),
+    ],
+)
+def test_what_the_user_says_of_other_things_is_no_word(variables: dict[str, str], said: bool) -> None:
+    assert user_keeps(variables) is said
+    if not said:
+        assert faults(**variables)[0]
 
 
 def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +120,9 @@ def test_a_glibc_that_takes_no_high_threshold_has_no_blocks_of_their_own(monkeyp
         asked.append((what, value))
         return int(what != _freed_memory._M_MMAP_THRESHOLD)
 
-    for name in [name for name in os.environ if name.startswith(SAID)]:
-        monkeypatch.delenv(name)
+    for name, value in [*os.environ.items()]:
+        if user_keeps({name: value}):
+            monkeypatch.delenv(name)
     monkeypatch.setattr(_freed_memory, "_kept", False)
     monkeypatch.setattr(_freed_memory.ctypes, "CDLL", lambda path: SimpleNamespace(mallopt=mallopt))
     assert keep_freed_memory()
@@ -112,5 +132,5 @@ def test_a_glibc_that_takes_no_high_threshold_has_no_blocks_of_their_own(monkeyp
 def test_predict_keeps_it(tmp_path: Path) -> None:
     assert run(COMMAND, str(tmp_path))[-2:] == ["False", "True"]
     (tmp_path / "again").mkdir()
-    told = run(COMMAND, str(tmp_path / "again"), GLIBC_TUNABLES="glibc.malloc.arena_max=2")
+    told = run(COMMAND, str(tmp_path / "again"), GLIBC_TUNABLES="glibc.malloc.trim_threshold=131072")
     assert told[-2:] == ["False", "False"]

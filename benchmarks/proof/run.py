@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", required=True, type=Path, help="folder of the trained networks")
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--amp", choices=("bf16", "none"), default="bf16", help="none on processors without bfloat16")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--only", action="append", default=[], help="a network: no others; repeatable")
     args = parser.parse_args()
@@ -64,7 +65,7 @@ def main() -> None:
     folder = args.work / f"{args.set}_{args.seed}"
     recipe = Path(__file__).with_name(chosen.recipe)
     common = ["--config", str(recipe if recipe.is_file() else chosen.recipe), "--seed", str(args.seed)]
-    common += ["--out", str(folder), "--trust"]
+    common += ["--out", str(folder), "--trust", *(["--amp", "none"] if args.amp == "none" else [])]
     start = ["--segmenter.weights", str(args.work / chosen.weights)] if chosen.weights else []
     os.environ["MAGNET_DATA"] = args.data
     took = {}
@@ -79,19 +80,19 @@ def main() -> None:
         if ours.finished:
             network = args.work / f"{args.set}_{0 if ours.one_network else args.seed}" / stem(ours.finished)
             begin = ["--segmenter.train", "false", *started_from(network)]
-        stages = [["--stage", "refiner", *chosen.refiner]]
+        stages = [["--stage", "refiner", *(chosen.refiner if args.amp == "bf16" else ())]]
         if not ours.finished:
             stages.insert(0, ["--stage", "segmenter"])
         took[ours.name] = train([*common, *begin, "--name", name, *ours.arguments], folder / name, stages)
     if args.train_only:
         return
     torch.set_num_threads(1)
-    rows = Rows(args.out, args.set, args.seed, took)
+    rows = Rows(args.out, args.set, args.seed, args.amp, took)
     for split in ("val", "test"):
         images = open_split(parse_config(common).data, split)[0]
         for ours in chosen.ours:
             trained = ours.shipped if ours.shipped and not args.seed else str(folder / stem(ours.name) / "model")
-            model = magnet.MagNet.from_pretrained(trained, amp="bf16", trust=True)
+            model = magnet.MagNet.from_pretrained(trained, amp=args.amp, trust=True)
             for variant, built in walk_variants(model, ours.fast):
                 if chosen.ways and variant not in chosen.ways:
                     continue
@@ -100,17 +101,17 @@ def main() -> None:
                 rows.add(ours.name, variant, split, images, chosen, walker(built))
         for rival in chosen.rivals:
             config = parse_config([*common, *start, "--name", stem(rival.name), *rival.arguments()])
-            alone = by_itself(config, images.num_classes, folder / stem(rival.name), rival.input_size)
+            alone = by_itself(config, images.num_classes, folder / stem(rival.name), rival.input_size, args.amp)
             for way, predict in rival_walks(alone, config, chosen):
                 if split == "val" or way in best_of_kinds(rows.content, rival.name):
                     rows.add(rival.name, way, split, images, chosen, predict)
 
 
-def by_itself(config: TrainConfig, num_classes: int, network: Path, size: Size) -> magnet.MagNet:
+def by_itself(config: TrainConfig, num_classes: int, network: Path, size: Size, amp: str = "bf16") -> magnet.MagNet:
     """The network that was trained in a folder, as a model of one scale."""
     weights = network / "segmenter" / "best.safetensors"
     segmenter = load_segmenter(config, num_classes, weights, torch.device("cpu"))
-    return magnet.MagNet(segmenter, None, scales=[size], patch_size=size, n_points=1.0, amp="bf16").eval()
+    return magnet.MagNet(segmenter, None, scales=[size], patch_size=size, n_points=1.0, amp=amp).eval()
 
 
 def started_from(network: Path) -> list[str]:
@@ -196,8 +197,8 @@ class Rows:
         content: of the file.
     """
 
-    def __init__(self, path: Path, name: str, seed: int, took: dict[str, float]) -> None:
-        self._path, self._seed, self._took = path, seed, took
+    def __init__(self, path: Path, name: str, seed: int, amp: str, took: dict[str, float]) -> None:
+        self._path, self._seed, self._amp, self._took = path, seed, amp, took
         self.content: dict[str, Any] = {"set": name, "rows": []}
         if path.is_file():
             self.content = json.loads(path.read_text(encoding="utf-8"))
@@ -225,6 +226,7 @@ class Rows:
             "way": way,
             "split": split,
             "seed": self._seed,
+            **({"amp": self._amp} if self._amp != "bf16" else {}),
             "images": len(seconds),
             **{name: figured[name] for name in KEPT},
             "seconds_median": round(statistics.median(seconds[1:] or seconds), 4),

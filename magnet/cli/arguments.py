@@ -12,6 +12,7 @@ from magnet.bounds import DEVICES, MAX_INT, MAX_SCALE_PIXELS, MAX_SCENE_PIXELS, 
 from magnet.errors import ArgumentError, printable
 
 __all__ = [
+    "AMP_HELP",
     "TRUST_HELP",
     "Parser",
     "add_walk_options",
@@ -26,6 +27,8 @@ __all__ = [
     "walk_options",
     "wrong_values",
 ]
+
+AMP_HELP = "bf16: networks in bfloat16, which is faster on a device that computes in it; auto: on such a device alone"
 
 TRUST_HELP = (
     "let a model be built by code that is not this library's, which it names: it is imported and run, and could do "

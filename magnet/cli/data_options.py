@@ -19,7 +19,7 @@ from magnet.errors import ArgumentError
 from magnet.model.pretrained import shipped_models
 from magnet.training.config import TrainConfig
 
-__all__ = ["add_model_and_data", "data_config", "files_of", "model_of", "open_data", "parse_given"]
+__all__ = ["add_model_and_data", "amp_of", "data_config", "files_of", "model_of", "open_data", "parse_given"]
 
 # a run's required keys have no bearing on its data
 _RUN = ("--name=data", "--walk.scales=[[1,1]]", "--walk.patch_size=[1,1]")
@@ -74,6 +74,11 @@ def data_config(path: str, words: Sequence[str], prog: str) -> DataConfig:
     parse_config([*_RUN, *words], parser)  # wrong words are told first
     where = _where(Path(path), words)
     return parse_config([*_RUN, *(f"--data.{key}={value}" for key, value in where.items()), *words], parser).data
+
+
+def amp_of(config: TrainConfig | None) -> str:
+    """What networks that learnt by a configuration are run in; "fp16" is for learning alone."""
+    return "none" if config is None or config.amp == "fp16" else config.amp
 
 
 def model_of(config: TrainConfig | None) -> str:

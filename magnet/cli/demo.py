@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from PIL.Image import Image
 
-from magnet.cli.arguments import Parser, count, device_name
+from magnet.bounds import AMP
+from magnet.cli.arguments import AMP_HELP, Parser, count, device_name
 from magnet.cli.models import load_model
 from magnet.data.scenes import SCENE_CLASSES, generate_scene
 from magnet.devices import keep_memory_on
@@ -56,7 +57,7 @@ def run_demo(
         seed: the scene.
         model: name or folder of a model for the classes of ``magnet.data.scenes``.
         size: (H, W) of the scene.
-        amp: "bf16" runs the networks in bfloat16.
+        amp: "bf16" runs the networks in bfloat16, "auto" does so where the device computes in it.
         device: "cpu" or "cuda"; None: the best there is.
         overwrite: replace a picture of that name that is not of the same scene, size and model.
         report: called with each line of text.
@@ -148,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", default="magnet_demo", help="folder for the picture (magnet_demo)")
     parser.add_argument("--seed", type=count, default=SEED, help=f"the scene ({SEED})")
     parser.add_argument("--model", default="scenes", help="another model for the classes of the scenes")
-    parser.add_argument("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16 (none)")
+    parser.add_argument("--amp", choices=AMP, default="none", help=f"{AMP_HELP} (none)")
     parser.add_argument("--device", type=device_name, help="cpu or cuda; default: cuda where there is one")
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE_HELP)
     args = parser.parse_args(argv)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import magnet_kernels as mk
 from magnet.cli.arguments import Parser
+from magnet.devices import computes_bf16
 from magnet.model.pretrained import shipped_models
 
 __all__ = ["examine", "main", "self_test"]
@@ -220,6 +221,7 @@ def examine() -> dict[str, Any]:
         "machine": {
             "platform": platform.platform(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "cpu_bfloat16": "fast" if computes_bf16(torch.device("cpu")) else "slow",
             "threads": torch.get_num_threads(),
             "gpus": [_gpu(k) for k in range(torch.cuda.device_count())],
         },

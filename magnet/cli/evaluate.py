@@ -11,13 +11,13 @@ from typing import Any
 from tqdm import tqdm
 
 from magnet import distributed
-from magnet.bounds import MAX_COUNT
+from magnet.bounds import AMP, MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
-from magnet.cli.data_options import add_model_and_data, model_of, open_data, parse_given
+from magnet.cli.data_options import add_model_and_data, amp_of, model_of, open_data, parse_given
 from magnet.data import Dataset, colours_of
 from magnet.data.counting import check_scored_labels
-from magnet.devices import keep_memory_on, pick_device, to_device
+from magnet.devices import keep_memory_on, pick_amp, pick_device, to_device
 from magnet.errors import ArgumentError
 from magnet.evaluation import ALL_MODES, MODES, evaluate, run_evaluation
 from magnet.evaluation.report import EXTREMES, ReportFolder, content_of, table, to_json, write_folder
@@ -72,7 +72,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the boundary IoU: pixels, or a fraction of the image diagonal (default 0.02); 0 leaves it out",
     )
     add("--limit", type=arguments.count_between(1, MAX_COUNT), default=0, help="this many images only, the first ones")
-    add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
+    add("--amp", choices=AMP, help=f"{arguments.AMP_HELP} (default: as in the config, or none)")
     add("--device", type=arguments.device_name, default="auto")
     add(
         "--out",
@@ -108,9 +108,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(args: argparse.Namespace, rest: list[str], config: TrainConfig | None, prog: str) -> int:
-    amp, n_patches = args.amp or "none", args.n_patches
+    amp, n_patches = pick_amp(pick_device(args.device), args.amp or amp_of(config)), args.n_patches
     if config:
-        amp = args.amp or config.amp
         n_patches = config.walk.n_patches if n_patches is None else n_patches
     name = args.model or model_of(config)
     # what an evaluation is of: another one is not replaced by it

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from magnet.cli.arguments import wrong_values
-from magnet.devices import check_device, to_device
+from magnet.devices import check_device, pick_amp, to_device
 from magnet.errors import MagNetError
 from magnet.model.magnet import MagNet
 
@@ -27,5 +27,5 @@ def load_model(name: str, *, device: str | None = None, amp: str = "none", **cha
         raise MagNetError(f"--device: '{device}' cannot be used here ({reason}); leave it out") from error
     wanted = {key: value for key, value in changes.items() if value is not None}
     with wrong_values():
-        model = MagNet.from_pretrained(name, amp=amp, **wanted)
+        model = MagNet.from_pretrained(name, amp=pick_amp(place, amp), **wanted)
     return to_device(model, place)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from magnet.bounds import AMP
 from magnet.cli.arguments import (
+    AMP_HELP,
     TRUST_HELP,
     Parser,
     add_walk_options,
@@ -97,7 +99,7 @@ def build_parser() -> Parser:
     )
     add("--recursive", action="store_true", help="also the images in the folders below; the results mirror the folders")
     add("--part", type=part_of, metavar="I/N", help=PART_HELP)
-    add("--amp", choices=("none", "bf16"), default="none", help="bf16: networks in bfloat16, faster (none)")
+    add("--amp", choices=AMP, default="none", help=f"{AMP_HELP} (none)")
     add("--device", type=device_name, help="cpu or cuda; default: cuda where there is one")
     add("--overwrite", action="store_true", help=OVERWRITE_HELP)
     return parser

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magnet import distributed
-from magnet.bounds import MAX_COUNT
+from magnet.bounds import AMP, MAX_COUNT
 from magnet.cli import arguments
 from magnet.cli.arguments import Parser
-from magnet.cli.data_options import add_model_and_data, model_of, open_data, parse_given
+from magnet.cli.data_options import add_model_and_data, amp_of, model_of, open_data, parse_given
 from magnet.data.counting import check_scored_labels
-from magnet.devices import keep_memory_on, pick_device, to_device
+from magnet.devices import keep_memory_on, pick_amp, pick_device, to_device
 from magnet.errors import ArgumentError
 from magnet.evaluation.seen import seen_by
 from magnet.evaluation.tuning import FRACTIONS, Choice, best_of, tune
@@ -57,7 +57,7 @@ def build_parser() -> Parser:
         help="tune MagNet-Fast: patches, one number or one for each later scale (default: the model's)",
     )
     add("--limit", type=arguments.count_between(1, MAX_COUNT), default=0, help="this many images only, the first ones")
-    add("--amp", choices=("none", "bf16"), help="bf16: convolutions in bfloat16 (default: as in the config, or none)")
+    add("--amp", choices=AMP, help=f"{arguments.AMP_HELP} (default: as in the config, or none)")
     add("--device", type=arguments.device_name, default="auto")
     add("--out", metavar="DIR", help="write the model with the best choice there; weights are as they were")
     add("--overwrite", action="store_true", help=OVERWRITE_HELP)
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(args: argparse.Namespace, rest: Sequence[str], config: TrainConfig | None, prog: str) -> int:
     name = args.model or model_of(config)
-    amp = args.amp or (config.amp if config else "none")
+    amp = pick_amp(pick_device(args.device), args.amp or amp_of(config))
     out = Path(args.out) if args.out else None
     if out is not None and out.is_dir() and Path(name).is_dir() and out.samefile(name):
         raise ArgumentError(f"--out: '{out}' is the model itself, which stays as it is; choose another folder")

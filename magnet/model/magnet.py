@@ -85,7 +85,8 @@ class MagNet(Networks):
             included (see ``magnet.walk.official``).
         batch_size: patches in one forward pass of the networks; None: 1 to 16, fewer the larger they are, which keeps
             memory in bounds.
-        amp: "bf16" runs the networks under bfloat16 autocast; maps and scores stay in float32.
+        amp: "bf16" runs the networks under bfloat16 autocast, "auto" does so where the device computes in it; maps and
+            scores stay in float32.
         progress: show a progress bar; None: on a terminal, once the walk has taken two seconds.
         colour_statistics: mean and standard deviation of each channel in [0, 1] over the training images, of RGB
             ((3), (3)), kept with the model.

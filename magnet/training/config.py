@@ -324,7 +324,8 @@ class TrainConfig:
         stage: "segmenter", "refiner", or "all".
         seed: seed of everything random; the same seed on the CPU gives the same weights.
         device: "auto", "cpu" or "cuda".
-        amp: "bf16" or "fp16" computes convolutions in that type; "fp16" scales the loss to keep small gradients.
+        amp: "bf16" or "fp16" computes convolutions in that type; "fp16" scales the loss to keep small gradients; "auto"
+            is "bf16" on GPUs and on processors that compute in it, "none" elsewhere.
         compile: compile the trained network with torch.compile.
         sync_bn: batch normalisation over the images of all processes, where there are several.
         resume: continue a stage from its last training state in the run's folder, and leave out finished stages.
@@ -345,7 +346,7 @@ class TrainConfig:
     stage: Literal["segmenter", "refiner", "all"] = "all"
     seed: Annotated[int, whole(0, MAX_INT)] = 0
     device: Device = "auto"
-    amp: Literal["none", "bf16", "fp16"] = "none"
+    amp: Literal["none", "bf16", "fp16", "auto"] = "none"
     compile: Flag = False
     sync_bn: Flag = True
     resume: Flag = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from magnet.data import ScaleCache
 from magnet.data.counting import check_labels, keep_counts
 from magnet.data.open import open_split
-from magnet.devices import check_amp, pick_device
+from magnet.devices import pick_amp, pick_device
 from magnet.distributed import check_same, check_shared, is_main
 from magnet.errors import ArgumentError, MagNetError
 from magnet.files.atomic import check_output_dir, no_empty_folders, remove_leftovers
@@ -62,7 +62,7 @@ def run_training(config: TrainConfig, stage: str | None = None) -> Path:
         raise ArgumentError(f"stage: expected segmenter, refiner or all, got '{stage}'")
     check_config(replace(config, stage=stage))  # type: ignore[arg-type]
     device = pick_device(config.device)
-    check_amp(device, config.amp)
+    config = replace(config, amp=pick_amp(device, config.amp))  # type: ignore[arg-type]
     if config.tensorboard:
         check_tensorboard()
     folder = Path(config.out) / config.name
@@ -85,6 +85,7 @@ def _train(config: TrainConfig, stage: str, device: torch.device, folder: Path) 
         check_run_folder(folder, stages, config)
     sizes = config.network_sizes
     trained_on, validated = open_split(config.data, "train", extra=True), open_split(config.data, "val")[0]
+    check_same("amp", config.amp)  # "auto" goes by each process's device
     check_same("data", [len(dataset) for dataset in [*trained_on, validated]])
     go_on = config.resume or stage == "refiner"
     config = declared(config, trained_on, validated, folder, go_on=go_on)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import torch
 
-from magnet.bounds import MAX_CHANNELS, MAX_INPUT_PIXELS, MAX_PATCHES, MAX_SCALES, Size
+from magnet.bounds import AMP, MAX_CHANNELS, MAX_INPUT_PIXELS, MAX_PATCHES, MAX_SCALES, Size
 from magnet.checks import as_number, check_count, check_size, is_int, is_list
 from magnet.errors import shown
 from magnet.walk.grid import count_grid
@@ -54,8 +54,9 @@ class SettingsGiven(TypedDict, total=False):
 class Inference(NamedTuple):
     """How the networks are run.
 
-    amp: "bf16" is under bfloat16 autocast; memory_format: of what they see; flips: axes of (N, C, H, W) along which
-    images are mirrored, whose answers are averaged with that of the image as it is.
+    amp: "bf16" is under bfloat16 autocast, "auto" where the device computes in it; memory_format: of what they see;
+    flips: axes of (N, C, H, W) along which images are mirrored, whose answers are averaged with that of the image as
+    it is.
     """
 
     amp: str = "none"
@@ -84,7 +85,7 @@ class WalkSettings:
         flips: "none", "horizontal" or "both".
         compat: "paper" or "official".
         batch_size: patches in one pass of the networks; None: as many as keep memory in bounds.
-        amp: "none" or "bf16".
+        amp: "none", "bf16" or "auto".
         progress: show a bar; None: on a terminal, once the walk has taken two seconds.
 
     Raises:
@@ -134,8 +135,8 @@ class WalkSettings:
                 "match_colours: expected a model that keeps colour_statistics, got one without; train it again, or "
                 "pass colour_statistics=(mean, deviation) of each channel in [0, 1] over its training images"
             )
-        if self.amp not in ("none", "bf16"):
-            raise ValueError(f"amp: expected 'none' or 'bf16', got {shown(self.amp)}")
+        if self.amp not in AMP:
+            raise ValueError(f"amp: expected 'none', 'bf16' or 'auto', got {shown(self.amp)}")
         if self.progress not in (None, False, True):
             raise ValueError(f"progress: expected True, False or None, got {shown(self.progress)}")
 

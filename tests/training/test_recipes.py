@@ -307,7 +307,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "expected a whole number from 0 to 1000000000 (0 = counted by epochs), got 3.5",
         ),
         ("segmenter: {optim: {lr: fast}}", "segmenter.optim.lr: expected a number above 0, up to 1000, got 'fast'"),
-        ("amp: fp8", "amp: expected one of none, bf16, fp16, got 'fp8'"),
+        ("amp: fp8", "amp: expected one of none, bf16, fp16, auto, got 'fp8'"),
         ("seed: 3\nseed: 4", "line 4: the key 'seed' is given twice"),
         ("- 3", "not YAML that can be used (line 3"),
     ],

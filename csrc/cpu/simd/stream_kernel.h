@@ -13,15 +13,9 @@ MAGNET_INLINE void stream_vector(const char* from, char* to) {
 #endif
 }
 
-MAGNET_INLINE void stream_vector(F32 v, float* to) {
 #if MAGNET_AVX512
-  _mm512_stream_ps(to, (__m512)v);
-#elif MAGNET_AVX2
-  _mm256_stream_ps(to, (__m256)v);
-#else
-  _mm_stream_ps(to, (__m128)v);
+MAGNET_INLINE void stream_vector(F32 v, float* to) { _mm512_stream_ps(to, (__m512)v); }
 #endif
-}
 #endif
 
 // end_of_stream() must follow before other threads may read.

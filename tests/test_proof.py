@@ -94,6 +94,12 @@ def test_the_best_way_is_chosen_by_validation_and_shown_by_test(proof: Callable[
     assert len(lines) == 5
 
 
+def test_seconds_are_those_of_one_precision(proof: Callable[[str], ModuleType]) -> None:
+    rows = [row("a", "whole", "test", 0, 50.0, 0.1), row("a", "whole", "test", 1, 52.0, 0.9) | {"amp": "none"}]
+    (mean,) = proof("table").mean_rows({"rows": rows}, "test").values()
+    assert (mean.seeds, mean.iou, mean.seconds) == (2, 51.0, 0.1)
+
+
 def test_rows_of_the_page_are_those_of_the_results(proof: Callable[[str], ModuleType]) -> None:
     root = FOLDER.parents[1]
     page = (root / "docs" / "results.md").read_text(encoding="utf-8")

@@ -29,7 +29,8 @@ class Mean:
         seeds: how many.
         iou, boundary: means over them, in percent.
         spread: standard deviation of the mean IoU; 0 of one seed.
-        seconds, memory, training: medians; seconds of the processor an image, MiB, seconds of the processor.
+        seconds, memory, training: medians, of the seeds in the precision of the first; seconds of the processor an
+            image, MiB, seconds of the processor.
     """
 
     def __init__(self, key: Key, rows: Sequence[Row]) -> None:
@@ -39,9 +40,10 @@ class Mean:
         self.iou = statistics.mean(values)
         self.spread = statistics.stdev(values) if len(values) > 1 else 0.0
         self.boundary = statistics.mean(row["boundary_iou"] for row in rows)
-        self.seconds = statistics.median(row["seconds_median"] for row in rows)
-        self.memory = statistics.median(row["peak_memory_mib"] for row in rows)
-        self.training = statistics.median(row["training_seconds"] for row in rows)
+        timed = [row for row in rows if row.get("amp") == rows[0].get("amp")]  # float32 takes other times than bf16
+        self.seconds = statistics.median(row["seconds_median"] for row in timed)
+        self.memory = statistics.median(row["peak_memory_mib"] for row in timed)
+        self.training = statistics.median(row["training_seconds"] for row in timed)
 
 
 def mean_rows(content: dict[str, Any], split: str) -> dict[Key, Mean]:

@@ -60,6 +60,9 @@ def main() -> None:
     parser.add_argument("--amp", choices=("bf16", "none"), default="bf16", help="none on processors without bfloat16")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--only", action="append", default=[], help="a network: no others; repeatable")
+    parser.add_argument(
+        "--no-refiner", action="store_true", help="of MagNets on a network that is trained: the ways without"
+    )
     args = parser.parse_args()
     chosen = only(SETS[args.set], args.only)
     folder = args.work / f"{args.set}_{args.seed}"
@@ -75,6 +78,11 @@ def main() -> None:
     for ours in chosen.ours:
         if ours.shipped and not args.seed:
             took[ours.name] = ours.took
+            continue
+        if args.no_refiner:
+            if not ours.finished:
+                raise SystemExit(f"--no-refiner: '{ours.name}' trains its own network; leave it out")
+            took[ours.name] = 0
             continue
         name, begin = stem(ours.name), start
         if ours.finished:
@@ -92,9 +100,16 @@ def main() -> None:
         images = open_split(parse_config(common).data, split)[0]
         for ours in chosen.ours:
             trained = ours.shipped if ours.shipped and not args.seed else str(folder / stem(ours.name) / "model")
-            model = magnet.MagNet.from_pretrained(trained, amp=args.amp, trust=True)
+            if args.no_refiner:
+                model = unrefined(
+                    parse_config([*common, *ours.arguments]), images, folder / stem(ours.finished), args.amp
+                )
+            else:
+                model = magnet.MagNet.from_pretrained(trained, amp=args.amp, trust=True)
             for variant, built in walk_variants(model, ours.fast):
                 if chosen.ways and variant not in chosen.ways:
+                    continue
+                if args.no_refiner and variant != "coarse" and not variant.startswith("no refiner"):
                     continue
                 if ours.one_network and args.seed and (variant == "coarse" or not len(built.refiners)):
                     continue  # the network is that of seed 0
@@ -112,6 +127,14 @@ def by_itself(config: TrainConfig, num_classes: int, network: Path, size: Size, 
     weights = network / "segmenter" / "best.safetensors"
     segmenter = load_segmenter(config, num_classes, weights, torch.device("cpu"))
     return magnet.MagNet(segmenter, None, scales=[size], patch_size=size, n_points=1.0, amp=amp).eval()
+
+
+def unrefined(config: TrainConfig, images: Dataset, network: Path, amp: str) -> magnet.MagNet:
+    """A MagNet of a configuration on the network that was trained in a folder, without refiners."""
+    weights = network / "segmenter" / "best.safetensors"
+    segmenter = load_segmenter(config, images.num_classes, weights, torch.device("cpu"))
+    walk = {"scales": config.walk.scales, "patch_size": config.walk.patch_size, "n_points": config.walk.n_points}
+    return magnet.MagNet(segmenter, None, kernel_size=config.walk.kernel_size, amp=amp, **walk).eval()
 
 
 def started_from(network: Path) -> list[str]:

@@ -175,12 +175,14 @@ def _predict_left(
 
 def _write_report(job: Job, outputs: Outputs, sources: Mapping[Path, str], by: str, model: str) -> Path:
     """Write the page of all images of the job that are done, whichever run did them."""
-    found = {}
+    found, missing = {}, []
     for one in job.inputs:
         (path,) = targets_of(one.stem, outputs.folder / one.folder, ["summary"]).values()
         if outputs.holds(path, sources[one.path]):
             found[printable(one.name)] = path
-    return write_page(outputs, _report_source(by), model, found, len(job.inputs))
+        else:
+            missing.append(printable(one.name))
+    return write_page(outputs, _report_source(by), model, found, missing)
 
 
 def _report_source(by: str) -> str:

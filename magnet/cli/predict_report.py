@@ -65,7 +65,9 @@ def summary_of(
     }
 
 
-def write_page(outputs: Outputs, source: str, model: str, summaries: Mapping[str, Path], inputs: int) -> Path:
+def write_page(
+    outputs: Outputs, source: str, model: str, summaries: Mapping[str, Path], missing: Sequence[str] = ()
+) -> Path:
     """Write the page of a job into the folder of its results.
 
     Args:
@@ -73,13 +75,13 @@ def write_page(outputs: Outputs, source: str, model: str, summaries: Mapping[str
         source: what it records that the page is made from.
         model: what the page calls the model.
         summaries: of images that are done, by the names that the page calls them.
-        inputs: how many the job has.
+        missing: names of the other inputs of the job.
 
     Returns:
         The page.
     """
     path = outputs.folder / PAGE
-    page = _page(model, ((name, _read(file)) for name, file in summaries.items()), inputs)
+    page = _page(model, ((name, _read(file)) for name, file in summaries.items()), missing)
     with outputs.write(path, source) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
     return path
@@ -89,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
-def _page(model: str, summaries: Iterable[tuple[str, dict[str, Any]]], inputs: int) -> Page:
+def _page(model: str, summaries: Iterable[tuple[str, dict[str, Any]]], missing: Sequence[str]) -> Page:
     rows: list[tuple[float, str, dict[str, Any]]] = []
     shown: list[tuple[float, int, str, dict[str, Any]]] = []
     for number, (name, summary) in enumerate(summaries):
@@ -98,21 +100,28 @@ def _page(model: str, summaries: Iterable[tuple[str, dict[str, Any]]], inputs: i
         heapq.heappush(shown, entry) if len(shown) < _IMAGES else heapq.heappushpop(shown, entry)
         rows.append((changed, name, {key: value for key, value in summary.items() if key != "views"}))
     shown.sort(reverse=True)
-    about = []
-    if len(rows) < inputs:
+    inputs, about = len(rows) + len(missing), []
+    if missing:
         about.append(
-            f"{inputs - len(rows)} of {inputs} inputs are not among them: maps and slides, whose labels are files of "
-            "their own, and what could not be read"
+            f"{len(missing)} of {inputs} inputs are not among them (named below): maps and slides, whose labels are "
+            "files of their own, and what could not be read"
         )
-    page = Page(f"{model} on {inputs} {'image' if inputs == 1 else 'images'}", about, [])
+    page = Page(f"{model} on {len(rows)} {'image' if len(rows) == 1 else 'images'}", about, [])
+    absent = [_missing_table(missing)] if missing else []
     if not rows:
+        page.tables = absent
         return page
     classes = rows[0][2]["classes"]
     page.legend = [(one["name"], one["colour"]) for one in classes]
-    page.tables = [_class_table(rows), _image_table(rows)]
+    page.tables = [_class_table(rows), _image_table(rows), *absent]
     note = f"{len(shown)} of {len(rows)} images, those whose pixels refinement changed most"
     page.sections = [Section("Images", note, [_card(name, summary) for _, _, name, summary in shown])]
     return page
+
+
+def _missing_table(names: Sequence[str]) -> Table:
+    note = f"{_ROWS} of {len(names)} inputs." if len(names) > _ROWS else ""
+    return Table("Not on this page", ["input"], [[name] for name in names[:_ROWS]], note=note)
 
 
 def _percents(summary: Mapping[str, Any]) -> list[float]:

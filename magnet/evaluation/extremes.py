@@ -79,20 +79,13 @@ def _rank(kept: Sequence[Extreme], index: int, gain: float, sign: int) -> int:
     return sum((_order(e) < own) if sign > 0 else (_order(e) > own) for e in kept)
 
 
-def pick_extremes(kept: Sequence[Extreme], images: int, count: int) -> tuple[list[Extreme], list[Extreme]]:
-    """Those that gained most and those that lost most (or gained least), most first; no image is in both.
+def pick_extremes(kept: Sequence[Extreme], count: int) -> tuple[list[Extreme], list[Extreme]]:
+    """At most ``count`` images that gained and as many that lost, most first; one that did neither is in none.
 
     Args:
         kept: what ``Extremes`` kept, of every process.
-        images: how many images have a gain.
-        count: at most so many of each; half of the images each if there are fewer than twice as many.
+        count: of each.
     """
     ordered = sorted(kept, key=_order)
-    if images >= 2 * count:
-        gained = lost = count
-    else:
-        gained = lost = images // 2
-        if images % 2:  # the one in the middle
-            more = ordered[images // 2].gain >= 0
-            gained, lost = gained + more, lost + (not more)
-    return ordered[:gained], ordered[::-1][:lost]
+    gained, lost = [e for e in ordered if e.gain > 0], [e for e in ordered[::-1] if e.gain < 0]
+    return gained[:count], lost[:count]

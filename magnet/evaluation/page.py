@@ -10,7 +10,7 @@ import numpy as np
 from magnet.evaluation.extremes import Extreme
 from magnet.evaluation.pictures import changed_windows
 from magnet.evaluation.run import Evaluation
-from magnet.evaluation.tables import COLUMNS, about, cell, fewer_note
+from magnet.evaluation.tables import COLUMNS, about, cell, none_told
 from magnet.images.draw import Colours
 from magnet.pages.page import Card, Matrix, Page, Section, Table
 from magnet.pages.pictures import WINDOW, views_of
@@ -62,18 +62,16 @@ def evaluation_page(
     results = content["results"]
     title, lines = about(content)
     names = list(next(iter(results.values()))["iou"])
-    page = Page(title, lines, list(zip(names, colours, strict=False)))
+    page = Page(title, [*lines, *none_told(evaluation)], list(zip(names, colours, strict=False)))
     rows = [[mode, *(cell(r[key], digits) for _, key, digits in COLUMNS)] for mode, r in results.items()]
     notes = "; ".join(f"{mode}: {r['note']}" for mode, r in results.items() if "note" in r)
     page.tables.append(Table("Modes", ["mode", *(heading for heading, _, _ in COLUMNS)], rows, note=notes))
     page.tables.append(_classes(results, evaluation, names, colours))
     page.matrices = [Matrix(mode, names, _shares(evaluation.confusion[mode])) for mode in shown]
-    for kind, chosen in (("gained", evaluation.gained), ("lost", evaluation.lost)):
-        made, fewer = cards[kind], fewer_note(kind, chosen)
+    for kind, made in cards.items():
         if made:
             note = f"{len(made)} of {content['images']} images; points of mean IoU of the image."
-            section = Section(f"Where {evaluation.refined} {kind} most over coarse", f"{note} {fewer}".strip(), made)
-            page.sections.append(section)
+            page.sections.append(Section(f"Where {evaluation.refined} {kind} most over coarse", note, made))
     return page
 
 

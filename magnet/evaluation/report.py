@@ -16,7 +16,7 @@ from magnet.evaluation.extremes import Extreme
 from magnet.evaluation.page import evaluation_page, extreme_card
 from magnet.evaluation.pictures import change_sheet, confusion_picture
 from magnet.evaluation.run import Evaluation
-from magnet.evaluation.tables import COLUMNS, about, cell, fewer_note
+from magnet.evaluation.tables import COLUMNS, about, cell, none_told
 from magnet.files.atomic import save_image
 from magnet.files.outputs import Outputs
 from magnet.images.picture import as_picture
@@ -209,12 +209,12 @@ def write_folder(
     for name, chosen in (("gained", evaluation.gained), ("lost", evaluation.lost)):
         if chosen:
             extra += [f"## Where {evaluation.refined} {name} most over coarse (points of mean IoU of the image)", ""]
-            extra += [told, ""] if (told := fewer_note(name, chosen)) else []
         for rank, extreme in enumerate(chosen, start=1):
             file, card = _draw(folder, name, rank, extreme, dataset, colours)
             cards[name].append(card)
             extra.append(f"{rank}. [{dataset.name(extreme.index)}]({name}/{file.name}): {100 * extreme.gain:+.2f}")
         extra += [""] if chosen else []
+    extra += [line for told in none_told(evaluation) for line in (f"{told}.", "")]
     page = evaluation_page(content, evaluation, shown, cards, colours)
     texts = {"metrics.json": to_json(content), "report.md": markdown(content, extra), "report.html": render(page)}
     for file_name, text in texts.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -160,8 +159,7 @@ def run_evaluation(
     gained: list[Extreme] = []
     lost: list[Extreme] = []
     if keep:
-        with_gain = sum(not math.isnan(record["gain"]) for record in records if record["index"] not in ground)
-        gained, lost = pick_extremes(distributed.gather_objects(kept.kept), with_gain, extremes)
+        gained, lost = pick_extremes(distributed.gather_objects(kept.kept), extremes)
     return Evaluation(results, [_public(r) for r in records], confusion, refined, gained, lost)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from magnet.evaluation.extremes import Extreme
+from magnet.evaluation.run import Evaluation
 from magnet.walk.settings import WalkSettings
 
-__all__ = ["COLUMNS", "about", "cell", "fewer_note"]
+__all__ = ["COLUMNS", "about", "cell", "none_told"]
 
 COLUMNS = (  # heading, key, digits
     ("mean IoU", "mean_iou", 2),
@@ -54,7 +53,9 @@ def about(content: dict[str, Any]) -> tuple[str, list[str]]:
     ]
 
 
-def fewer_note(kind: str, chosen: Sequence[Extreme]) -> str:
-    """What to say below images that "gained" or "lost" most where not all of them did; "" where all did."""
-    last = chosen[-1].gain if chosen else 0.0
-    return f"It {kind} on fewer images than are shown, or on none." if (last < 0) == (kind == "gained") and last else ""
+def none_told(evaluation: Evaluation) -> list[str]:
+    """Which of the two no image did, to gain or to lose; nothing where some did each, or none did either."""
+    told = {"gained": evaluation.gained, "lost": evaluation.lost}
+    if not any(told.values()):
+        return []
+    return [f"{evaluation.refined} {kind} over coarse on no image" for kind, images in told.items() if not images]

@@ -19,7 +19,7 @@ try:
     import triton
 except ImportError as error:
     _import_error = (
-        "triton is not installed; pip install triton"
+        "triton is not installed; pip install triton, where there is a GPU"
         if error.name == "triton"
         else f"triton cannot be imported: {error}"
     )

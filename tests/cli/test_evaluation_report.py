@@ -37,7 +37,7 @@ def test_the_extremes_of_many_images() -> None:
     gains[7] = math.nan
     kept = offer(gains, 4).kept
     assert len(kept) == 8
-    gained, lost = pick_extremes(kept, 59, 4)
+    gained, lost = pick_extremes(kept, 4)
     known = sorted((i for i in range(60) if i != 7), key=lambda i: (-gains[i], i))
     assert [e.index for e in gained] == known[:4]
     assert [e.index for e in lost] == known[::-1][:4]
@@ -49,8 +49,8 @@ def test_the_extremes_of_several_processes_are_those_of_all() -> None:
     parts = [Extremes(3), Extremes(3)]
     for index, gain in enumerate(gains):
         parts[index % 2].add(index, gain, BLANK, BLANK)
-    together = pick_extremes([*parts[0].kept, *parts[1].kept], 40, 3)
-    assert together == pick_extremes(offer_blank(gains), 40, 3)
+    together = pick_extremes([*parts[0].kept, *parts[1].kept], 3)
+    assert together == pick_extremes(offer_blank(gains), 3)
 
 
 def offer_blank(gains: list[float]) -> list:
@@ -66,12 +66,13 @@ def offer_blank(gains: list[float]) -> list:
         ([0.1], [0], []),
         ([-0.1], [], [0]),
         ([-0.2, 0.3], [1], [0]),
-        ([0.2, 0.3, 0.1], [1, 0], [2]),
-        ([-0.2, 0.3, -0.1], [1], [0, 2]),
+        ([0.2, 0.3, 0.1], [1, 0, 2], []),
+        ([-0.2, 0.3, 0.0, -0.1], [1], [0, 3]),
+        ([math.nan, 0.0], [], []),
     ],
 )
-def test_few_images_are_shared_between_both(gains: list[float], gained: list[int], lost: list[int]) -> None:
-    picked = pick_extremes(offer(gains, 10).kept, len(gains), 10)
+def test_an_image_is_where_its_gain_belongs(gains: list[float], gained: list[int], lost: list[int]) -> None:
+    picked = pick_extremes(offer(gains, 10).kept, 10)
     assert [[e.index for e in part] for part in picked] == [gained, lost]
 
 
@@ -154,6 +155,7 @@ def test_the_folder_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
     shown = sorted(out.glob("gained/*.jpg")) + sorted(out.glob("lost/*.jpg"))
     assert len(shown) == 3
     gains = {record["name"]: record["gain"] for record in content["per_image"]}
+    assert all((float(path.stem.rsplit("_", 1)[1]) > 0) == (path.parent.name == "gained") for path in shown)
     for path in shown:
         rank, stem, gain = re.fullmatch(r"(\d\d)_(p\d)_([+-]\d+\.\d\d)\.jpg", path.name).groups()  # type: ignore[union-attr]
         assert float(gain) == pytest.approx(gains.pop(stem), abs=0.01) and int(rank) >= 1
@@ -162,7 +164,10 @@ def test_the_folder_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
             assert picture.width == 2400
     assert not gains
 
-    (out / "gained" / "mine.txt").write_text("kept")
+    kind = shown[0].parent.name
+    other = "lost" if kind == "gained" else "gained"
+    assert (f"magnet {other} over coarse on no image." in text) is not (out / other).is_dir()
+    (out / kind / "mine.txt").write_text("kept")
     assert main([*arguments, "--modes", "coarse", "--limit", "1", "--boundary-width", "0"]) == 0
     assert [p.name for p in out.glob("*/*")] == ["mine.txt"]  # pictures of the run before are gone
     content = json.loads((out / "metrics.json").read_text())

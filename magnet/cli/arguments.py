@@ -28,7 +28,7 @@ __all__ = [
     "wrong_values",
 ]
 
-AMP_HELP = "bf16: networks in bfloat16, which is faster on a device that computes in it; auto: on such a device alone"
+AMP_HELP = "networks in bfloat16 (bf16), on devices that compute in it (auto), where it is faster, or not (none)"
 
 TRUST_HELP = (
     "let a model be built by code that is not this library's, which it names: it is imported and run, and could do "

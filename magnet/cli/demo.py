@@ -149,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", default="magnet_demo", help="folder for the picture (magnet_demo)")
     parser.add_argument("--seed", type=count, default=SEED, help=f"the scene ({SEED})")
     parser.add_argument("--model", default="scenes", help="another model for the classes of the scenes")
-    parser.add_argument("--amp", choices=AMP, default="none", help=f"{AMP_HELP} (none)")
+    parser.add_argument("--amp", choices=AMP, default="none", help=f"{AMP_HELP}, the default")
     parser.add_argument("--device", type=device_name, help="cpu or cuda; default: cuda where there is one")
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE_HELP)
     args = parser.parse_args(argv)

@@ -99,7 +99,7 @@ def build_parser() -> Parser:
     )
     add("--recursive", action="store_true", help="also the images in the folders below; the results mirror the folders")
     add("--part", type=part_of, metavar="I/N", help=PART_HELP)
-    add("--amp", choices=AMP, default="none", help=f"{AMP_HELP} (none)")
+    add("--amp", choices=AMP, default="none", help=f"{AMP_HELP}, the default")
     add("--device", type=device_name, help="cpu or cuda; default: cuda where there is one")
     add("--overwrite", action="store_true", help=OVERWRITE_HELP)
     return parser

@@ -20,8 +20,9 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the root's pages, and what is linked to."""
     linked = set()
     for page in files.documentation_pages():
+        up = _out_of_docs(page)
         targets = {match["target"] for match in _LINK.finditer(page.content_string)}
-        linked |= {target.removeprefix("../") for target in targets if target.startswith("../")}
+        linked |= {target.removeprefix(up) for target in targets if target.startswith(up)}
     for name, uri in _PAGES.items():
         text = (_ROOT / name).read_text(encoding="utf-8")
         linked |= {match["target"] for match in _LINK.finditer(text)}
@@ -33,10 +34,21 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links of docs/PAGE.md out of docs/."""
-    if "/" in page.file.src_uri or page.file.src_uri in _PAGES.values():
+    """Links of a page out of docs/, which is a folder less far on the site."""
+    if page.file.src_uri in _PAGES.values():
         return markdown
-    return _LINK.sub(lambda match: _on_site(match["target"].removeprefix("../")), markdown)
+    up = _out_of_docs(page.file)
+
+    def moved(match: re.Match[str]) -> str:
+        target = match["target"]
+        return up.removeprefix("../") + _on_site(target.removeprefix(up)) if target.startswith(up) else target
+
+    return _LINK.sub(moved, markdown)
+
+
+def _out_of_docs(page: File) -> str:
+    """What leads from a page of docs/ to the repository's root."""
+    return "../" * (page.src_uri.count("/") + 1)
 
 
 def _on_site(name: str) -> str:

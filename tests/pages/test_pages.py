@@ -39,6 +39,15 @@ def run(page: Path, names: dict[str, Any]) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_of_the_repository(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = {
+        target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target and "mailto:" not in target
+    }
+    assert [target for target in sorted(targets) if not (page.parent / target).exists()] == []
+
+
 @pytest.fixture
 def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -61,8 +61,8 @@ def computes_bf16(device: torch.device) -> bool:
 def tell_slow_bf16() -> None:
     """Tell, once a process, that bfloat16 was asked of a CPU without it."""
     _LOG.warning(
-        "amp: expected a processor that computes in bfloat16 (AVX-512 or newer), got one on which networks are many "
-        "times slower in it than in float32; use amp='auto' or 'none' (--amp auto)"
+        "amp: networks are many times slower in bf16 than in float32 on this processor, which does not compute in "
+        "bfloat16, as those with AVX-512 do; use amp='auto' or 'none' (--amp auto)"
     )
 
 

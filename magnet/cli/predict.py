@@ -78,7 +78,12 @@ def build_parser() -> Parser:
         help=f"for --save ids: the class of each label value, as `mapping` in a YAML file, or {' or '.join(MAPPINGS)}; "
         "default: that of the data which the model was trained on",
     )
-    add("--n-patches", type=n_patches, help="look at this many patches a scale (MagNet-Fast); default: the model's")
+    add(
+        "--n-patches",
+        type=n_patches,
+        help="look at this many patches a scale (MagNet-Fast), one number or one for each later scale, 0 for none; "
+        "default: the model's",
+    )
     add("--n-points", type=n_points, help="pixels replaced a scale: a count, or a fraction as 0.5")
     add("--kernel-size", type=kernel_size, help="median filter of the scores, odd, 1 to 15")
     add_walk_options(parser)

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from processor import cpu_name
 
 import magnet
+from magnet.cli.config import parse_config
 from magnet.devices import autocast, computes_bf16
 
-BATCH = {"scenes": 4, "hrf": 6}  # of what the recipe's segmenter learns from
+MODELS = ("scenes", "hrf")
 CPU = torch.device("cpu")
 
 
@@ -36,9 +37,10 @@ def median_seconds(run: Callable[[], object], runs: int) -> float:
 def measure(name: str, amp: str, runs: int) -> dict[str, object]:
     model = magnet.MagNet.from_pretrained(name)
     network = model.segmenter.to(memory_format=torch.channels_last)
-    images = torch.randn(BATCH[name], 3, *model.patch_size, generator=torch.Generator().manual_seed(0))
+    batch = parse_config(["--config", name]).segmenter.batch_size
+    images = torch.randn(batch, 3, *model.patch_size, generator=torch.Generator().manual_seed(0))
     images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(BATCH[name], *model.patch_size, dtype=torch.int64)
+    labels = torch.zeros(batch, *model.patch_size, dtype=torch.int64)
 
     @torch.inference_mode()
     def answer() -> None:
@@ -66,9 +68,9 @@ def measure(name: str, amp: str, runs: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    rows = [measure(name, amp, args.runs) for name in BATCH for amp in ("none", "bf16")]
+    rows = [measure(name, amp, args.runs) for name in MODELS for amp in ("none", "bf16")]
     content = {
         "processor": cpu_name(),
         "computes_bf16": computes_bf16(CPU),

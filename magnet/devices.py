@@ -25,8 +25,8 @@ __all__ = [
     "pick_amp",
     "pick_device",
     "predictor",
+    "resolve_amp",
     "send",
-    "tell_slow_bf16",
     "to_device",
 ]
 
@@ -58,7 +58,7 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 @functools.cache
-def tell_slow_bf16() -> None:
+def _tell_slow_bf16() -> None:
     """Tell, once a process, that bfloat16 was asked of a CPU without it."""
     _LOG.warning(
         "amp: networks are many times slower in bf16 than in float32 on this processor, which does not compute in "
@@ -66,17 +66,26 @@ def tell_slow_bf16() -> None:
     )
 
 
-def pick_amp(device: torch.device, amp: str) -> str:
-    """The precision of the name: "auto" takes "bf16" where the device computes in it, else "none".
+def resolve_amp(device: torch.device, amp: str) -> str:
+    """The precision of the name: "auto" is "bf16" where the device computes in it, else "none".
 
-    What is taken is tried by a convolution, forward and backward; a CPU without bfloat16 that is asked for it is warned
-    of.
+    A CPU without bfloat16 that is asked for it by name is told of.
+    """
+    fast = computes_bf16(device)
+    if amp == "auto":
+        return "bf16" if fast else "none"
+    if amp == "bf16" and not fast and not torch.compiler.is_compiling():
+        _tell_slow_bf16()
+    return amp
+
+
+def pick_amp(device: torch.device, amp: str) -> str:
+    """:func:`resolve_amp`, of which a convolution is tried, forward and backward.
 
     Raises:
         MagNetError: this torch or this processor cannot do it.
     """
-    if amp == "auto":
-        amp = "bf16" if computes_bf16(device) else "none"
+    amp = resolve_amp(device, amp)
     if amp == "none":
         return amp
     layer = nn.Conv2d(3, 4, 3).to(device)
@@ -89,8 +98,6 @@ def pick_amp(device: torch.device, amp: str) -> str:
         raise MagNetError(
             f"amp: torch cannot compute convolutions in {amp} on this {device.type} ({reason}); use --amp none"
         ) from error
-    if amp == "bf16" and not computes_bf16(device):
-        tell_slow_bf16()
     return amp
 
 

@@ -20,14 +20,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sets import SETS, ProofSet
+from sets import SETS, Ours, ProofSet
 from table import best_of_kinds
 from torch import Tensor
 from walks import walk_variants
@@ -71,6 +71,10 @@ def main() -> None:
     common += ["--out", str(folder), "--trust", *(["--amp", "none"] if args.amp == "none" else [])]
     start = ["--segmenter.weights", str(args.work / chosen.weights)] if chosen.weights else []
     os.environ["MAGNET_DATA"] = args.data
+
+    def network_of(ours: Ours) -> Path:
+        return args.work / f"{args.set}_{0 if ours.one_network else args.seed}" / stem(ours.finished)
+
     took = {}
     for rival in chosen.rivals:
         name = stem(rival.name)
@@ -80,14 +84,13 @@ def main() -> None:
             took[ours.name] = ours.took
             continue
         if args.no_refiner:
-            if not ours.finished:
-                raise SystemExit(f"--no-refiner: '{ours.name}' trains its own network; leave it out")
+            if not ours.finished or (ours.one_network and args.seed):
+                raise SystemExit(f"--no-refiner: '{ours.name}' has no network of its own of this seed; leave it out")
             took[ours.name] = 0
             continue
         name, begin = stem(ours.name), start
         if ours.finished:
-            network = args.work / f"{args.set}_{0 if ours.one_network else args.seed}" / stem(ours.finished)
-            begin = ["--segmenter.train", "false", *started_from(network)]
+            begin = ["--segmenter.train", "false", *started_from(network_of(ours))]
         stages = [["--stage", "refiner", *(chosen.refiner if args.amp == "bf16" else ())]]
         if not ours.finished:
             stages.insert(0, ["--stage", "segmenter"])
@@ -101,9 +104,7 @@ def main() -> None:
         for ours in chosen.ours:
             trained = ours.shipped if ours.shipped and not args.seed else str(folder / stem(ours.name) / "model")
             if args.no_refiner:
-                model = unrefined(
-                    parse_config([*common, *ours.arguments]), images, folder / stem(ours.finished), args.amp
-                )
+                model = unrefined(parse_config([*common, *ours.arguments]), images, network_of(ours), args.amp)
             else:
                 model = magnet.MagNet.from_pretrained(trained, amp=args.amp, trust=True)
             for variant, built in walk_variants(model, ours.fast):
@@ -124,17 +125,19 @@ def main() -> None:
 
 def by_itself(config: TrainConfig, num_classes: int, network: Path, size: Size, amp: str = "bf16") -> magnet.MagNet:
     """The network that was trained in a folder, as a model of one scale."""
-    weights = network / "segmenter" / "best.safetensors"
-    segmenter = load_segmenter(config, num_classes, weights, torch.device("cpu"))
+    segmenter = trained_segmenter(config, num_classes, network)
     return magnet.MagNet(segmenter, None, scales=[size], patch_size=size, n_points=1.0, amp=amp).eval()
 
 
 def unrefined(config: TrainConfig, images: Dataset, network: Path, amp: str) -> magnet.MagNet:
     """A MagNet of a configuration on the network that was trained in a folder, without refiners."""
-    weights = network / "segmenter" / "best.safetensors"
-    segmenter = load_segmenter(config, images.num_classes, weights, torch.device("cpu"))
-    walk = {"scales": config.walk.scales, "patch_size": config.walk.patch_size, "n_points": config.walk.n_points}
-    return magnet.MagNet(segmenter, None, kernel_size=config.walk.kernel_size, amp=amp, **walk).eval()
+    segmenter = trained_segmenter(config, images.num_classes, network)
+    settings = config.walk.settings(n_patches=None, amp=amp)
+    return magnet.MagNet(segmenter, None, class_names=images.class_names, **asdict(settings)).eval()
+
+
+def trained_segmenter(config: TrainConfig, num_classes: int, network: Path) -> torch.nn.Module:
+    return load_segmenter(config, num_classes, network / "segmenter" / "best.safetensors", torch.device("cpu"))
 
 
 def started_from(network: Path) -> list[str]:

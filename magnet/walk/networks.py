@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from magnet.bounds import Size
 from magnet.checks import is_int
 from magnet.conventions import can_look, check_logits
-from magnet.devices import autocast, computes_bf16, tell_slow_bf16
+from magnet.devices import autocast, resolve_amp
 from magnet.walk.settings import Inference
 
 __all__ = ["Networks", "sees_image"]
@@ -117,13 +117,10 @@ class Networks(nn.Module):
         return True
 
     def _autocast(self, inference: Inference) -> contextlib.AbstractContextManager[Any]:
-        device = self.device
-        slow = inference.amp != "none" and not computes_bf16(device)
-        if inference.amp == "none" or (inference.amp == "auto" and slow):
+        amp = resolve_amp(self.device, inference.amp)
+        if amp == "none":
             return contextlib.nullcontext()  # an autocast around the call stays in force
-        if slow and not torch.compiler.is_compiling():
-            tell_slow_bf16()
-        return autocast(device, "bf16")
+        return autocast(self.device, amp)
 
     def _check_logits(self, name: str, logits: Tensor, expected: tuple[int, ...], classes: int | None = None) -> None:
         classes = classes or self.num_classes

@@ -104,3 +104,29 @@ def test_the_tables_of_the_ablations(name: str) -> None:
     assert len(tables) == 6
     for text in tables:
         assert text in page
+
+
+def test_the_builds_in_turns() -> None:
+    content = json.loads((RESULTS / "upsampling_epyc_zen3.json").read_text(encoding="utf-8"))
+    text = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    passage = text[text.index("**What that came to**") : text.index("upsampling_epyc_zen3.json")]
+    shown = re.findall(r"([\d.]+) to ([\d.]+)", passage)
+    old, new = (content["medians_ms"][build].values() for build in ("old", "new"))
+    assert len(shown) == len(old)
+    for (before, after), was, now in zip(shown, old, new, strict=True):
+        assert is_rounded(before, was) and is_rounded(after, now)
+    assert f"of {len(content['turns_ms']['old'])} turns".replace("7", "seven") in passage
+
+
+def test_how_much_slower_bfloat16_is_without_instructions_for_it() -> None:
+    content = json.loads((RESULTS / "precision_epyc_zen3.json").read_text(encoding="utf-8"))
+    text = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
+    shown = re.search(r"take (\d+) and (\d+) times as long to answer in bf16 as in float32, and (\d+) and (\d+)", text)
+    assert shown and not content["computes_bf16"]
+    by = {(row["model"], row["amp"]): row for row in content["rows"]}
+    ratios = [
+        by[model, "bf16"][key] / by[model, "none"][key]
+        for key in ("answer_seconds_median", "step_seconds_median")
+        for model in ("hrf", "scenes")
+    ]
+    assert all(is_rounded(told, ratio) for told, ratio in zip(shown.groups(), ratios, strict=True))

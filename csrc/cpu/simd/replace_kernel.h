@@ -18,11 +18,11 @@ struct PointBlocks {
   MAGNET_INLINE void find(const int64_t* points, int64_t n, int64_t pixels, bool ascending) {
     int64_t i = 0;
     while (i < n) {
-      const int64_t begin = i, first = points[i] / kPixels * kPixels;
       if (points[i] < 0) {
         ++i;
         continue;
       }
+      const int64_t begin = i, first = points[i] / kPixels * kPixels;
       uint32_t found = 0;
       for (; i < n && points[i] >= first && points[i] < first + kPixels; ++i) {
         found |= uint32_t{1} << static_cast<int>(points[i] - first);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +52,6 @@ def main(argv: Sequence[str]) -> int:
     model = load_model(
         args.model, device=args.device, trust=args.trust, n_patches=args.n_patches, n_points=args.n_points
     )
-    print(f"exporting as {args.format}, which takes half a minute to some minutes", file=sys.stderr, flush=True)
     with wrong_values():
         record = export_model(
             model,
@@ -63,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
             image=args.image,
             name=args.name or Path(args.model).resolve().name,
             overwrite=args.overwrite,
+            progress=True,
         )
     height, width = record.size
     share = f"{100 * record.agreement:.3f}% of the labels are those of predict"

@@ -142,7 +142,13 @@ def main(argv: Sequence[str]) -> int:
         manifest.tidy()
         if told := summary(job, len(done)):
             print(f"magnet: {told}", flush=True)
-        code = _predict_left(left, job, outputs, manifest, sources, args) if left else 0
+        try:
+            code = _predict_left(left, job, outputs, manifest, sources, args) if left else 0
+        except KeyboardInterrupt:
+            if kept := len(what_is_done(job, manifest, sources)):
+                go_on = "the same command goes on with the others"
+                print(f"magnet: {kept} of {len(job.own)} images are done; {go_on}", file=sys.stderr)
+            raise
         if args.report and job.part is None:
             path = _write_report(job, outputs, sources, by, args.model)
             print(printable(f"written: {path}", 2000))

@@ -68,7 +68,7 @@ def take_part(args: argparse.Namespace, inputs: Sequence[Input], model: Path) ->
 
 
 def what_is_done(job: Job, manifest: Manifest, sources: Mapping[Path, str]) -> dict[Path, list[Path]]:
-    """Of each own input that was done by an earlier run, its results."""
+    """Of each own input that is done, by this run or an earlier one, its results."""
     found = ((one.path, manifest.done(one.name, job.states[one.path], sources[one.path])) for one in job.own)
     return {path: results for path, results in found if results is not None}
 

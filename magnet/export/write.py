@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def export_model(
     image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | None = None,
     name: str = "model",
     overwrite: bool = False,
+    progress: bool = False,
 ) -> ExportRecord:
     """Write a model as one file that other programs run: the whole walk over one image of one size.
 
@@ -82,6 +84,7 @@ def export_model(
         image: what the file is tried with, as ``predict`` takes it, resized to ``size``; None: a drawn street scene.
         name: what the file's name begins with: ``name_HxW`` and the ending of the format.
         overwrite: replace a file that is there and was not written by this from a model of the same weights.
+        progress: say on stderr that the work begins, once every argument is found to be right.
 
     Returns:
         An :class:`ExportRecord`.
@@ -111,6 +114,8 @@ def export_model(
     with Outputs(out, "magnet export", overwrite=overwrite, argument="out") as outputs:
         target = outputs.folder / f"{name}_{height}x{width}{FORMATS[format]}"
         outputs.check([(target, source)])
+        if progress:
+            print(f"exporting as {format}, which takes half a minute to some minutes", file=sys.stderr, flush=True)
         with model.evaluating():
             program = trace(model, wanted, checked=format == "aoti")
         with outputs.write(target, source) as temporary:

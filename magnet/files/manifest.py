@@ -122,6 +122,7 @@ class Manifest:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, 0o666)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_text(line).encode("ascii"))
+        self._lines[name] = line
 
 
 def _text(line: Mapping[str, Any]) -> str:

@@ -11,11 +11,13 @@ from tqdm import tqdm
 __all__ = ["progress_of"]
 
 _SECONDS = 60.0  # between lines, and before the first: short work says nothing
-_LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {elapsed} gone, {remaining} left"
+_LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
 
 
-def progress_of(iterable: Iterable[Any], *, shown: bool | None = None, **given: Any) -> tqdm:
+def progress_of(iterable: Iterable[Any] | None, *, shown: bool | None = None, **given: Any) -> tqdm:
     """``iterable`` with its progress: a bar where ``shown``, none where False; None: by what stderr is.
+
+    Without ``iterable`` a bar for ``update``.
 
     ``given``: arguments of tqdm, with ``desc`` and ``unit``.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.networks.folding import ConvNorm, conv_bn
 from magnet.networks.limits import check_num_classes
 from magnet.networks.timm_encoder import TimmEncoder, resized
 
@@ -21,6 +22,10 @@ class _Separable(nn.Sequential):
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        depth, over, norm, relu = self
+        return relu(conv_bn(depth(x), over, norm))  # type: ignore[no-any-return]
 
 
 class FPNLite(nn.Module):
@@ -39,7 +44,7 @@ class FPNLite(nn.Module):
         self.in_channels = channels
         self.encoder = encoder
         self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(level, width, 1, bias=False), nn.BatchNorm2d(width)) for level in encoder.widths
+            ConvNorm(nn.Conv2d(level, width, 1, bias=False), nn.BatchNorm2d(width)) for level in encoder.widths
         )
         self.smooth = nn.ModuleList(_Separable(width) for _ in encoder.widths)
         self.head = nn.Conv2d(width, num_classes, 1)

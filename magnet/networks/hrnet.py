@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.networks.folding import ConvNorm, conv_bn
 from magnet.networks.resnet import BasicBlock, Bottleneck, conv1x1, conv3x3, make_layer
 
 MOMENTUM = 0.01
 
 
-def conv_bn(in_channels: int, out_channels: int, *, stride: int = 1, relu: bool = True) -> nn.Sequential:
+def conv_norm(in_channels: int, out_channels: int, *, stride: int = 1, relu: bool = True) -> ConvNorm:
     """3x3 convolution, batch normalisation and, with ``relu``, ReLU."""
     layers: list[nn.Module] = [
         conv3x3(in_channels, out_channels, stride),
@@ -25,7 +26,7 @@ def conv_bn(in_channels: int, out_channels: int, *, stride: int = 1, relu: bool 
     ]
     if relu:
         layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
+    return ConvNorm(*layers)
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
@@ -38,11 +39,11 @@ def exchange_path(source: int, target: int, channels: Sequence[int]) -> nn.Modul
     if source == target:
         return None
     if source > target:
-        return nn.Sequential(
+        return ConvNorm(
             conv1x1(channels[source], channels[target]), nn.BatchNorm2d(channels[target], momentum=MOMENTUM)
         )
-    keep = [conv_bn(channels[source], channels[source], stride=2) for _ in range(target - source - 1)]
-    return nn.Sequential(*keep, conv_bn(channels[source], channels[target], stride=2, relu=False))
+    keep = [conv_norm(channels[source], channels[source], stride=2) for _ in range(target - source - 1)]
+    return nn.Sequential(*keep, conv_norm(channels[source], channels[target], stride=2, relu=False))
 
 
 class ExchangeModule(nn.Module):
@@ -107,22 +108,22 @@ class HRNet(nn.Module):
 
         # a transition opens one branch, from the coarsest there is; a branch that goes on as it is holds None
         self.transition1 = nn.ModuleList(
-            [conv_bn(256, channels[0]), nn.Sequential(conv_bn(256, channels[1], stride=2))]
+            [conv_norm(256, channels[0]), nn.Sequential(conv_norm(256, channels[1], stride=2))]
         )
         self.stage2 = stage(2)
         self.transition2 = nn.ModuleList(
-            [None, None, nn.Sequential(conv_bn(channels[1], channels[2], stride=2))]  # type: ignore[list-item]
+            [None, None, nn.Sequential(conv_norm(channels[1], channels[2], stride=2))]  # type: ignore[list-item]
         )
         self.stage3 = stage(3)
         self.transition3 = nn.ModuleList(
-            [None, None, None, nn.Sequential(conv_bn(channels[2], channels[3], stride=2))]  # type: ignore[list-item]
+            [None, None, None, nn.Sequential(conv_norm(channels[2], channels[3], stride=2))]  # type: ignore[list-item]
         )
         self.stage4 = stage(4)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, in_channels, H, W) normalised images -> (N, sum(channels), H, W), at the finest one's size."""
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = F.relu(conv_bn(images, self.conv1, self.bn1), inplace=True)
+        x = F.relu(conv_bn(x, self.conv2, self.bn2), inplace=True)
         x = self.layer1(x)
         branches = self.stage2([transition(x) for transition in self.transition1])
         branches = self.stage3([*branches, self.transition2[-1](branches[-1])])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from magnet.networks.folding import ConvNorm
 from magnet.networks.hrnet import HRNet, resize
 from magnet.networks.resnet import conv1x1
 
@@ -81,12 +82,10 @@ class HRNetOCR(HRNet):
         super().__init__(channels, layer1_blocks, n_modules, n_blocks, in_channels)
         self.num_classes = num_classes
         width = sum(channels)
-        self.conv3x3_ocr = nn.Sequential(
-            nn.Conv2d(width, 512, 3, padding=1), nn.BatchNorm2d(512), nn.ReLU(inplace=True)
-        )
+        self.conv3x3_ocr = ConvNorm(nn.Conv2d(width, 512, 3, padding=1), nn.BatchNorm2d(512), nn.ReLU(inplace=True))
         self.ocr_distri_head = ContextHead(512, key_channels=256, dropout=0.05)
         self.cls_head = nn.Conv2d(512, num_classes, 1)
-        self.aux_head = nn.Sequential(
+        self.aux_head = ConvNorm(
             nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, num_classes, 1)
         )
 

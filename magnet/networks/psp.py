@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magnet.networks.folding import ConvNorm
 from magnet.networks.resnet import ResNet
 from magnet.networks.timm_encoder import TimmEncoder, resized
 
@@ -32,7 +33,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(
+        self.conv = ConvNorm(
             nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.BatchNorm2d(out_channels), nn.PReLU()
         )
 

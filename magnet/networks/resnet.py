@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from magnet.networks.folding import ConvNorm, conv_bn
+
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     """3x3 convolution, padding 1, no bias."""
@@ -38,8 +40,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)) + shortcut)
+        x = self.relu(conv_bn(x, self.conv1, self.bn1))
+        return self.relu(conv_bn(x, self.conv2, self.bn2).add_(shortcut))
 
 
 class Bottleneck(nn.Module):
@@ -67,9 +69,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        return self.relu(self.bn3(self.conv3(x)) + shortcut)
+        x = self.relu(conv_bn(x, self.conv1, self.bn1))
+        x = self.relu(conv_bn(x, self.conv2, self.bn2))
+        return self.relu(conv_bn(x, self.conv3, self.bn3).add_(shortcut))
 
 
 def make_layer(
@@ -84,7 +86,7 @@ def make_layer(
     out_channels = channels * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
-        downsample = nn.Sequential(
+        downsample = ConvNorm(
             conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels, momentum=momentum)
         )
     blocks = [block(in_channels, channels, stride, downsample, momentum)]
@@ -116,7 +118,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N, channels, H, W) -> features of 256, 512, 1024 and 2048 channels at strides 4, 8, 16 and 32."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(self.relu(conv_bn(images, self.conv1, self.bn1)))
         c2 = self.layer1(x)
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)

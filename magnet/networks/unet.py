@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magnet.errors import shown
+from magnet.networks.folding import ConvNorm, conv_bn, folded, folds
 from magnet.networks.limits import MOST_CHANNELS
 
 __all__ = ["UNet"]
 
 
-class _ConvNormAct(nn.Sequential):
+class _ConvNormAct(ConvNorm):
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
@@ -31,8 +32,8 @@ class _Residual(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        return F.relu(x + self.norm2(self.conv2(y)), inplace=True)
+        y = F.relu(conv_bn(x, self.conv1, self.norm1), inplace=True)
+        return F.relu(conv_bn(y, self.conv2, self.norm2).add_(x), inplace=True)
 
 
 class _GlobalContext(nn.Module):
@@ -57,8 +58,16 @@ class _Up(nn.Module):
         self.fuse = _ConvNormAct(out_channels, out_channels)
 
     def forward(self, deep: Tensor, shallow: Tensor) -> Tensor:
-        up = F.interpolate(self.reduce(deep), size=shallow.shape[-2:], mode="bilinear", align_corners=False)
-        return self.fuse(F.relu(self.norm(up + self.lateral(shallow)), inplace=True))
+        low, high = self.reduce, self.lateral
+        if folds(shallow, high, self.norm) and folds(deep, low, self.norm):  # upsampling keeps factors of channels
+            x = F.conv2d(shallow, *folded(high, self.norm))
+            return self.fuse(F.relu(x.add_(_upsampled(F.conv2d(deep, folded(low, self.norm)[0]), x)), inplace=True))
+        x = high(shallow)
+        return self.fuse(F.relu(self.norm(x.add_(_upsampled(low(deep), x))), inplace=True))
+
+
+def _upsampled(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class UNet(nn.Module):

@@ -34,6 +34,7 @@ from magnet.distributed import (
 )
 from magnet.errors import MagNetError
 from magnet.files.atomic import remove_leftovers
+from magnet.model.progress import progress_of
 from magnet.training import state
 from magnet.training.board import Board
 from magnet.training.config import RefinerConfig, SegmenterConfig, TrainConfig
@@ -116,12 +117,14 @@ class _Trainer:
             pin=self.device.type == "cuda",
             stopped=lambda: self.stop.number > 0 and world_size() == 1,
         )
-        bar = tqdm(
+        bar = progress_of(
+            None,
+            shown=None if is_main() else False,
             desc=self.task.name,
+            unit="step",
             total=self.settings.iterations,
             initial=self.progress.step,
             mininterval=2,
-            disable=not is_main(),
         )
         try:
             self._loop(loader, board, bar)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,13 @@ from output_files import contents, names, picture
 from tiny_data import tiny_folder
 from tiny_model import save_tiny_model
 
+from magnet.cli import predict
+from magnet.cli.main import main
+from magnet.cli.predict_inputs import Input
 from magnet.files.manifest import MANIFEST
 from magnet.files.outputs import RECORD
+from magnet.images.rasters.read_input import InputImage
+from magnet.model.magnet import MagNet
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +110,33 @@ def test_stopped_at_any_moment_nothing_half_is_left(tmp_path: Path, model: Path)
             assert start([*words, "--out", out])[0] == 0, (tmp_path / "log.txt").read_text()
             assert whole(out) == expected
             assert not [p for p in out.rglob(".*") if p.name != RECORD]
+
+
+def test_an_interrupted_folder_says_how_to_go_on(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(3):
+        picture(data / f"{number}.png", number)
+    words = ["predict", str(data), "--model", str(model), "--out", str(tmp_path / "out")]
+    real = predict.predict_scene
+
+    def third_stops(model: MagNet, image: InputImage, one: Input, *others: Any) -> list[Path]:
+        if one.path.stem == "2":
+            raise KeyboardInterrupt
+        return real(model, image, one, *others)
+
+    monkeypatch.setattr(predict, "predict_scene", third_stops)
+    assert main(words) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == [
+        "magnet: 2 of 3 images are done; the same command goes on with the others",
+        "magnet: interrupted",
+    ]
+    monkeypatch.undo()
+    assert main(words) == 0
+    assert len(names(tmp_path / "out")) > 2
 
 
 _INTERRUPTED_IMPORT = """

@@ -121,10 +121,13 @@ def test_labels_that_differ_leave_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         ({"image": "nowhere.png"}, "image: "),
     ],
 )
-def test_wrong_arguments(options: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_wrong_arguments(
+    options: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises((ValueError, magnet.MagNetError), match=f"^{told}"):
-        export(one_layer_model(), tmp_path / "out", **options)
+        export(one_layer_model(), tmp_path / "out", progress=True, **options)
     assert not (tmp_path / "out").exists()
+    assert capsys.readouterr().err == ""  # nothing was said to begin
 
 
 @pytest.mark.parametrize(

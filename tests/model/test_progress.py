@@ -22,6 +22,17 @@ def test_a_log_gets_whole_lines(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert all(line.startswith("a.tif: ") and " of 6 fields, " in line and line.endswith(" left") for line in lines)
 
 
+def test_lines_of_work_that_counts_itself(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS", 0.0)
+    bar = progress.progress_of(None, desc="segmenter", unit="step", total=5, initial=2, mininterval=2)
+    for step in range(3):
+        bar.set_postfix(loss=f"{step + 0.25:.4f}", refresh=False)
+        bar.update()
+    bar.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("segmenter: 5 of 5 steps, ") and lines[-1].endswith(" left, loss=2.2500")
+
+
 def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     walk(None)
     assert capsys.readouterr().err == ""

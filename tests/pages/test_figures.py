@@ -118,6 +118,18 @@ def test_the_builds_in_turns() -> None:
     assert f"of {len(content['turns_ms']['old'])} turns".replace("7", "seven") in passage
 
 
+def test_what_folding_is_worth() -> None:
+    rows = json.loads((RESULTS / "folding_epyc_zen3.json").read_text(encoding="utf-8"))["rows"]
+    text = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    change = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for row in rows:
+        before, after = row["seconds_median"].values()
+        shown = re.search(rf"`{row['model']}` ([\d.]+) (?:to|seconds to) ([\d.]+)", text)
+        assert shown and is_rounded(shown[1], before) and is_rounded(shown[2], after)
+        less = re.search(rf"(\d+)% (?:less time for the networks|for those) of `{row['model']}`", change)
+        assert less and is_rounded(less[1], 100 * (1 - after / before))
+
+
 def test_how_much_slower_bfloat16_is_without_instructions_for_it() -> None:
     content = json.loads((RESULTS / "precision_epyc_zen3.json").read_text(encoding="utf-8"))
     text = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())

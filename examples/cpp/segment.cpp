@@ -29,7 +29,8 @@ int main(int argc, char** argv) try {
   std::ofstream out(argv[4], std::ios::binary);
   out << "P5\n" << width << ' ' << height << "\n255\n";
   out.write(static_cast<const char*>(labels.contiguous().data_ptr()), labels.numel());
-  return out.flush() ? 0 : 1;
+  if (!out.flush()) throw std::runtime_error(std::string("could not write ") + argv[4]);
+  return 0;
 } catch (const c10::Error& error) {
   std::cerr << argv[2] << ": " << error.what_without_backtrace() << '\n';
   return 1;

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from magnet.bounds import Size
-from magnet.errors import MagNetError
+from magnet.errors import ArgumentError, MagNetError
 from magnet.export.exporters import quiet, reason
 from magnet.images.tensors import normalize
 from magnet.model.magnet import MagNet
 from magnet.walk.maps import labels_at
+from magnet.walk.traced import check_traceable
 from magnet_kernels.ops.checked_input import checked_input
 
-__all__ = ["INPUT", "OUTPUTS", "trace"]
+__all__ = ["INPUT", "OUTPUTS", "check_settings", "trace"]
 
 INPUT, OUTPUTS = "image", ("labels", "probabilities")
 
@@ -33,26 +34,32 @@ class _Walk(nn.Module):
         return labels.to(torch.uint8) if probabilities.shape[1] <= 256 else labels, probabilities
 
 
+def check_settings(model: MagNet, size: Size) -> None:
+    """Raise ArgumentError where a model's settings cannot be traced for images of ``size`` (H, W)."""
+    if model.settings.compat != "paper":
+        raise ArgumentError(
+            f"compat: expected 'paper' to export a model, got {model.settings.compat!r}, whose walk is no graph; use "
+            "a model with compat='paper'"
+        )
+    try:
+        check_traceable(model.settings, model.plan(size))
+    except ValueError as error:
+        raise ArgumentError(error) from error
+
+
 def trace(model: MagNet, size: Size, *, checked: bool = False) -> torch.export.ExportedProgram:
     """The program of a model for images of ``size`` (H, W), on the device of the model.
 
     With ``checked`` its first operator refuses any other input: AOTInductor compiles none of the program's own checks.
 
     Raises:
-        MagNetError: the networks, or the settings, cannot be traced.
+        MagNetError: the networks cannot be traced.
     """
-    if model.settings.compat != "paper":
-        raise MagNetError(
-            f"compat: expected 'paper' to export a model, got {model.settings.compat!r}, whose walk is no graph; use "
-            "a model with compat='paper'"
-        )
     image = torch.full((1, model.inputs.channels, *size), 0.5, device=model.device)
     try:
         with quiet():
             shape = list(image.shape) if checked else None
             return torch.export.export(_Walk(model, shape).eval(), (image,))
-    except ValueError as error:  # of the walk: a setting that cannot be traced
-        raise MagNetError(error) from error
     except Exception as error:
         raise MagNetError(
             f"model: expected networks that torch.export can trace, got an error ({reason(error)}); export the "

@@ -23,7 +23,7 @@ from magnet.errors import ArgumentError, shown
 from magnet.export.aoti_file import check_compiler, run_aoti, write_aoti
 from magnet.export.metadata import describe
 from magnet.export.onnx_file import check_packages, run_onnx, write_onnx
-from magnet.export.program import trace
+from magnet.export.program import check_settings, trace
 from magnet.export.pt2_file import run_pt2, write_pt2
 from magnet.export.trial import agreement, batch_of, check_agreement, fitted, generated
 from magnet.files.outputs import Outputs
@@ -35,6 +35,11 @@ from magnet.model.magnet import MagNet
 __all__ = ["FORMATS", "ExportRecord", "export_model"]
 
 FORMATS = {"pt2": ".pt2", "aoti": "_aoti.pt2", "onnx": ".onnx"}  # and how the names of their files end
+_LAST_STEPS = {
+    "pt2": "now it is written and tried",
+    "aoti": "now it is compiled, which takes longest",
+    "onnx": "now it is translated, written and tried",
+}
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ def export_model(
     _check_machine(model, format)
     pixels = None if image is None else _pixels(model, image, wanted)
     wanted = wanted or (size_of(pixels) if pixels is not None else model.settings.scales[-1])
+    check_settings(model, wanted)
     seen = generated(model.inputs.channels, wanted) if pixels is None else fitted(pixels, wanted)
     height, width = wanted
     others = (model.settings.changed(progress=None), model.inputs, model.class_names, model.colours)
@@ -115,9 +121,15 @@ def export_model(
         target = outputs.folder / f"{name}_{height}x{width}{FORMATS[format]}"
         outputs.check([(target, source)])
         if progress:
-            print(f"exporting as {format}, which takes half a minute to some minutes", file=sys.stderr, flush=True)
+            print(
+                f"exporting as {format}: half a minute to some minutes, more with many patches",
+                file=sys.stderr,
+                flush=True,
+            )
         with model.evaluating():
             program = trace(model, wanted, checked=format == "aoti")
+        if progress:
+            print(f"traced, {_LAST_STEPS[format]}", file=sys.stderr, flush=True)
         with outputs.write(target, source) as temporary:
             labels = _written(model, program, format, wanted, temporary, batch_of(seen.to(model.device)))
             share = agreement(model, labels[0], seen)

@@ -13,7 +13,15 @@ from magnet.walk.settings import WalkSettings
 from magnet.walk.views import TensorViews
 from magnet_kernels import refine_stage
 
-__all__ = ["traced_walk"]
+__all__ = ["check_traceable", "traced_walk"]
+
+
+def check_traceable(settings: WalkSettings, plan: Plan) -> None:
+    """Raise ValueError where the walk of these settings is no graph."""
+    if settings.points_by != "score":
+        raise ValueError(f"points_by: expected 'score' to trace the model, got {settings.points_by!r}")
+    for scale in range(1, len(plan.scales)):
+        _count_points(settings, plan, scale)
 
 
 def traced_walk(networks: Networks, settings: WalkSettings, plan: Plan, images: Tensor) -> Tensor:
@@ -22,8 +30,7 @@ def traced_walk(networks: Networks, settings: WalkSettings, plan: Plan, images: 
     Nothing in it depends on values, and N may be symbolic: a pass of the networks takes ``batch_size`` patches of each
     image.
     """
-    if settings.points_by != "score":
-        raise ValueError(f"points_by: expected 'score' to trace the model, got {settings.points_by!r}")
+    check_traceable(settings, plan)
     views = TensorViews(images.to(networks.device))
     coarse = look_at_whole(networks, settings, plan, views)
     for scale, size in enumerate(plan.scales[1:], start=1):

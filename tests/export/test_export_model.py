@@ -18,6 +18,7 @@ from tiny_model import one_layer_model, save_tiny_model
 import magnet
 from magnet.cli import main as cli
 from magnet.data.scenes import generate_scene
+from magnet.errors import ArgumentError
 from magnet.export import write
 
 
@@ -33,7 +34,9 @@ def test_the_command_writes_a_program_that_describes_itself(tmp_path: Path, caps
     path = tmp_path / "out" / "street_80x160.pt2"
     told = capsys.readouterr()
     assert told.out.startswith(f"{path}: images of 80x160, 100.000% of the labels are those of predict")
-    assert told.err == "exporting as pt2, which takes half a minute to some minutes\n"
+    begun, traced = told.err.splitlines()
+    assert begun == "exporting as pt2: half a minute to some minutes, more with many patches"
+    assert traced == "traced, now it is written and tried"
 
     found = {"magnet_model.json": ""}
     program = torch.export.load(path, extra_files=found).module()
@@ -141,9 +144,12 @@ def test_wrong_arguments(
         ),
     ],
 )
-def test_what_cannot_be_traced_says_so(settings: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(magnet.MagNetError, match=f"^{told}"):
-        export(one_layer_model(**settings), tmp_path)
+def test_what_cannot_be_traced_says_so_before_any_work(
+    settings: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ArgumentError, match=f"^{told}"):  # exit code 2
+        export(one_layer_model(**settings), tmp_path / "out", progress=True)
+    assert not (tmp_path / "out").exists() and capsys.readouterr().err == ""
 
 
 class Branches(torch.nn.Module):

@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -61,6 +62,48 @@ def test_the_rivals_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
         rivals = [tested[key].iou for key in table.best_ways(table.mean_rows(content, "val"))]
         expected += [max(rivals), *(mean.iou for (_, way), mean in tested.items() if way == "MagNet")]
     assert all(is_rounded(text, value) for text, value in zip(shown.groups(), expected, strict=True))
+
+
+def test_what_the_walk_gains_on_camvid_by_seed() -> None:
+    content = json.loads((RESULTS / "proof_camvid_smp.json").read_text(encoding="utf-8"))
+
+    def scores(network: str, way: str, split: str = "test") -> list[float]:
+        rows = [r for r in content["rows"] if (r["network"], r["way"], r["split"]) == (network, way, split)]
+        return [r["mean_iou"] for r in sorted(rows, key=lambda r: r["seed"])]
+
+    walks, walk = "MagNet on the network of both scales", "no refiner, score, 0.1"
+    rival = ("finished network, trained whole at 360x480", "whole at 360x480, flips")
+    gains = {}
+    for split in ("test", "val"):
+        for way in (walk, f"{walk}, flips"):
+            pairs = zip(scores(walks, way, split), scores(*rival, split), strict=True)
+            gains[split, way != walk] = [ours - theirs for ours, theirs in pairs]
+    own = [
+        [after - before for after, before in zip(scores(walks, walk, s), scores(walks, "coarse", s), strict=True)]
+        for s in ("test", "val")
+    ]
+    page, readme, use = (
+        " ".join((ROOT / name).read_text(encoding="utf-8").split())
+        for name in ("docs/results.md", "README.md", "docs/use.md")
+    )
+    number, three = r"(-?\d+\.\d)", r"(-?[\d.]+), (-?[\d.]+) and (-?[\d.]+)"
+    expected = {
+        (page, rf"MagNet on the network of both scales is {number} points above"): [mean(gains["test", False])],
+        (page, rf"without a refiner, with flips {number}, for"): [mean(gains["test", True])],
+        (page, rf"by seed {three}, with flips"): gains["test", False],
+        (page, rf"with flips {three}, so that"): gains["test", True],
+        (page, rf"it is {number} above \(both with flips"): [mean(gains["val", False])],
+        (page, rf"\(both with flips: {number}\)"): [mean(gains["val", True])],
+        (page, rf"gains {number} points on its own first scale"): [mean(own[0])],
+        (page, rf"\(three seeds: {three};"): own[0],
+        (page, rf"; {three} on the validation images\), boundary"): own[1],
+        (readme, rf"tell from none \({three}\)"): gains["test", True],
+        (use, rf"on CamVid {number} points \(three seeds\)"): [mean(own[0])],
+    }
+    for (text, pattern), values in expected.items():
+        shown = re.search(pattern, text)
+        assert shown, pattern
+        assert all(is_rounded(told, value) for told, value in zip(shown.groups(), values, strict=True)), pattern
 
 
 def test_the_table_of_what_was_measured() -> None:

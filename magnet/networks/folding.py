@@ -21,7 +21,7 @@ def folds(x: Tensor, conv: nn.Module, bn: nn.Module) -> bool:
         x.is_cpu
         and not (bn.training or torch.is_grad_enabled())
         and type(conv) is nn.Conv2d
-        and isinstance(bn, nn.BatchNorm2d)
+        and type(bn) is nn.BatchNorm2d  # others may do more than normalise
         and bn.affine
         and conv.weight[0].numel() <= _MOST_WEIGHTS
         and bn.running_mean is not None

@@ -96,6 +96,10 @@ def test_where_someone_listens_both_layers_run() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) + 1
 
+    class Rectified(nn.BatchNorm2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).relu()
+
     with torch.no_grad():
         for index in (0, 1):
             for listen in ("register_forward_hook", "register_forward_pre_hook"):
@@ -108,6 +112,9 @@ def test_where_someone_listens_both_layers_run() -> None:
         prune.l1_unstructured(pruned[0], "weight", amount=0.5)  # type: ignore[no-untyped-call]
         pruned[0].weight_mask.zero_()  # type: ignore[operator, union-attr]
         assert pruned(x).std(dim=(0, 2, 3)).max() < 1e-6  # weights of zero, as the mask has them now
+        rectified = layers()
+        rectified[1] = settled(Rectified(3))
+        assert rectified(x).min() == 0
         changed = layers()
         conv = changed[0]
         changed[0] = Other(2, 3, 3)

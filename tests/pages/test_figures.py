@@ -82,6 +82,9 @@ def test_what_the_walk_gains_on_camvid_by_seed() -> None:
         [after - before for after, before in zip(scores(walks, walk, s), scores(walks, "coarse", s), strict=True)]
         for s in ("test", "val")
     ]
+    theirs = scores(*rival)
+    refined = [ours - theirs[seed] for ours, seed in zip(scores(walks, "score, 0.1"), (0, 2), strict=True)]
+    added = [ours - scores(walks, walk)[seed] for ours, seed in zip(scores(walks, "score, 0.1"), (0, 2), strict=True)]
     page, readme, use = (
         " ".join((ROOT / name).read_text(encoding="utf-8").split())
         for name in ("docs/results.md", "README.md", "docs/use.md")
@@ -97,6 +100,11 @@ def test_what_the_walk_gains_on_camvid_by_seed() -> None:
         (page, rf"gains {number} points on its own first scale"): [mean(own[0])],
         (page, rf"\(three seeds: {three};"): own[0],
         (page, rf"; {three} on the validation images\), boundary"): own[1],
+        (page, rf"it was {number} above and {number} below that seed's rival"): [refined[0], -refined[1]],
+        (page, rf"added {number} to the first seed's {number} and {number} to the third's {number}\."): [
+            *(added[0], scores(walks, walk)[0]),
+            *(added[1], scores(walks, walk)[2]),
+        ],
         (readme, rf"tell from none \({three}\)"): gains["test", True],
         (use, rf"on CamVid {number} points \(three seeds\)"): [mean(own[0])],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import live
 import parts
@@ -62,14 +63,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--ptx-part", default="1/1", metavar="I/N", help="the I-th of N parts of the tests")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of other parts are not even imported, which is most of what collecting takes."""
+    part, of = parts.of(config, "--part")
+    shared = collection_path.name.startswith("test_") and not live.emulated
+    ours = not shared or parts.number(collection_path.name) % of == part - 1
+    return None if ours else True
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not live.emulated:
         emulated = [item for item in items if item.get_closest_marker("ptx")]
         config.hook.pytest_deselected(items=emulated)
         items[:] = [item for item in items if not item.get_closest_marker("ptx")]
         _keep(config, items, lambda item: config.getoption("--all") or not item.get_closest_marker("slow"))
-        part, of = parts.of(config, "--part")
-        _keep(config, items, lambda item: parts.number(item.path.name) % of == part - 1)
 
 
 def _keep(config: pytest.Config, items: list[pytest.Item], stays: Callable[[pytest.Item], bool]) -> None:

@@ -11,7 +11,7 @@ from magnet.export.exporters import quiet, reason
 from magnet.images.tensors import normalize
 from magnet.model.magnet import MagNet
 from magnet.walk.maps import labels_at
-from magnet.walk.traced import check_traceable
+from magnet.walk.traced import traced_points
 from magnet_kernels.ops.checked_input import checked_input
 
 __all__ = ["INPUT", "OUTPUTS", "check_settings", "trace"]
@@ -42,7 +42,7 @@ def check_settings(model: MagNet, size: Size) -> None:
             "a model with compat='paper'"
         )
     try:
-        check_traceable(model.settings, model.plan(size))
+        traced_points(model.settings, model.plan(size))
     except ValueError as error:
         raise ArgumentError(error) from error
 

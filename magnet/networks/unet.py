@@ -58,16 +58,14 @@ class _Up(nn.Module):
         self.fuse = _ConvNormAct(out_channels, out_channels)
 
     def forward(self, deep: Tensor, shallow: Tensor) -> Tensor:
-        low, high = self.reduce, self.lateral
-        if folds(shallow, high, self.norm) and folds(deep, low, self.norm):  # upsampling keeps factors of channels
-            x = F.conv2d(shallow, *folded(high, self.norm))
-            return self.fuse(F.relu(x.add_(_upsampled(F.conv2d(deep, folded(low, self.norm)[0]), x)), inplace=True))
-        x = high(shallow)
-        return self.fuse(F.relu(self.norm(x.add_(_upsampled(low(deep), x))), inplace=True))
-
-
-def _upsampled(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+        norm: nn.Module = self.norm
+        if folds(shallow, self.lateral, norm) and folds(deep, self.reduce, norm):
+            low = F.conv2d(deep, folded(self.reduce, self.norm)[0])  # upsampling keeps factors of channels
+            x, norm = F.conv2d(shallow, *folded(self.lateral, self.norm)), nn.Identity()
+        else:
+            low, x = self.reduce(deep), self.lateral(shallow)
+        up = F.interpolate(low, size=shallow.shape[-2:], mode="bilinear", align_corners=False)
+        return self.fuse(F.relu(norm(x.add_(up)), inplace=True))
 
 
 class UNet(nn.Module):

@@ -13,15 +13,18 @@ from magnet.walk.settings import WalkSettings
 from magnet.walk.views import TensorViews
 from magnet_kernels import refine_stage
 
-__all__ = ["check_traceable", "traced_walk"]
+__all__ = ["traced_points", "traced_walk"]
 
 
-def check_traceable(settings: WalkSettings, plan: Plan) -> None:
-    """Raise ValueError where the walk of these settings is no graph."""
+def traced_points(settings: WalkSettings, plan: Plan) -> list[int]:
+    """How many points each later scale replaces.
+
+    Raises:
+        ValueError: the walk of these settings is no graph.
+    """
     if settings.points_by != "score":
         raise ValueError(f"points_by: expected 'score' to trace the model, got {settings.points_by!r}")
-    for scale in range(1, len(plan.scales)):
-        _count_points(settings, plan, scale)
+    return [_count_points(settings, plan, scale) for scale in range(1, len(plan.scales))]
 
 
 def traced_walk(networks: Networks, settings: WalkSettings, plan: Plan, images: Tensor) -> Tensor:
@@ -30,18 +33,17 @@ def traced_walk(networks: Networks, settings: WalkSettings, plan: Plan, images: 
     Nothing in it depends on values, and N may be symbolic: a pass of the networks takes ``batch_size`` patches of each
     image.
     """
-    check_traceable(settings, plan)
+    counts = traced_points(settings, plan)
     views = TensorViews(images.to(networks.device))
     coarse = look_at_whole(networks, settings, plan, views)
     for scale, size in enumerate(plan.scales[1:], start=1):
-        n_points = _count_points(settings, plan, scale)
         boxes, patches = look(networks, settings, plan, coarse, views, scale)
         coarse, _ = refine_stage(
             coarse,
             patches,
             boxes.flatten(0, 1),
             size,
-            n_points=n_points,
+            n_points=counts[scale - 1],
             kernel_size=settings.kernel_size,
             return_points=True,
         )

@@ -60,6 +60,26 @@ def test_the_list_of_architectures_is_honoured(fake_nvcc, monkeypatch, asked, ex
     assert build_nvcc.architectures() == expected
 
 
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (["9.0"], ["-gencode=arch=compute_90,code=[sm_90]", f"-DMAGNET_MAJORS={1 << 9}"]),
+        (["8.9", "8.6+PTX"], ["-gencode=arch=compute_86,code=[sm_89,sm_86,compute_86]", f"-DMAGNET_MAJORS={1 << 8}"]),
+        (
+            ["8.0", "8.9", "9.0a", "10.0", "12.0+PTX"],
+            [
+                "-gencode=arch=compute_80,code=[sm_80,sm_89]",
+                "-gencode=arch=compute_90,code=[sm_90]",
+                "-gencode=arch=compute_100,code=[sm_100,sm_120,compute_100]",
+                f"-DMAGNET_MAJORS={1 << 8 | 1 << 9 | 1 << 10 | 1 << 12}",
+            ],
+        ),
+    ],
+)
+def test_ptx_is_compiled_once_for_architectures_alike(wanted, expected):
+    assert build_nvcc.target_flags(wanted) == expected
+
+
 @pytest.mark.parametrize("asked", ["7.5", "Hopper", "sm_90", "9"])
 def test_a_wrong_list_of_architectures(fake_nvcc, monkeypatch, asked):
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", asked)

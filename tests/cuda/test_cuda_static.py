@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from gpu.machine_code import cuobjdump, disassembly, in_flight, instructions, loops
+from gpu.machine_code import Instruction, cuobjdump, disassembly, in_flight, instructions, loops
 from gpu.resources import KERNEL, budgets, parse
 
 import build_nvcc
@@ -120,3 +120,19 @@ def test_kernels_that_begin_early_wait_before_they_touch_memory_or_end(compiled,
         before = names[: names.index("ACQBULK")]
         wrong = [name for name in before if re.match(r"(LDG?|STG?|ATOMG?|REDG?|RED|LDGSTS|UBLK\w*|EXIT)(\.|$)", name)]
         assert not wrong, f"{symbol}: {wrong} before it waits"
+
+
+@pytest.mark.parametrize("architecture", ["8.6", "12.0"])
+def test_from_ptx_of_an_older_architecture_comes_the_same_machine_code(compiled, tmp_path, architecture):
+    number = build_nvcc.number(architecture)
+    if number not in build_nvcc.known_architectures():
+        pytest.skip(f"this nvcc does not know sm_{number}")
+    together = compiled["crop_patches"]
+    (alone,) = build_nvcc.compile_objects([together.source], [architecture], tmp_path)
+    assert f"compute_{number}" not in {path.stem.split(".")[-1] for path in together.ptx.iterdir()}
+    assert [path.name for path in alone.ptx.iterdir()] == [f"crop_patches.compute_{number}.ptx"]
+
+    def code(one: build_nvcc.Compiled) -> dict[str, list[Instruction]]:
+        return {symbol: instructions(text) for symbol, text in code_of(one, number).items()}
+
+    assert code(together) == code(alone) != {}

@@ -187,12 +187,11 @@ def live(operator: str) -> list[str]:
 
 
 def twins() -> frozenset[str]:
-    """CUDA backends whose PTX is, but for the name of its target, that of a later one."""
+    """CUDA backends whose PTX is, by all that is emulated, that of a later one."""
     if why_not(next(iter(CUDA))) is not None:
         return frozenset()
     *others, last = CUDA.items()
-    texts = kernels().texts(last[1])
-    return frozenset(name for name, architecture in others if kernels().texts(architecture) == texts)
+    return frozenset(name for name, architecture in others if kernels().alike(architecture, last[1]))
 
 
 def launched() -> dict[str, dict[str, int]]:

@@ -53,7 +53,7 @@ def made(
     temporary, record = (target.with_name(target.name + end) for end in (".new", ".key"))
     words = [str(word) for word in command(temporary)]
     key = _hash(words, _version(words[0]), *map(_content, sorted(sources)))
-    with _locked(target.with_name(target.name + ".lock")):
+    with locked(target.with_name(target.name + ".lock")):
         if target.exists() and record.exists() and record.read_text() == key:
             return target
         record.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def _hash(words: Sequence[str], *parts: str) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """One process at a time."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -57,7 +57,7 @@ def never_launched() -> list[str]:
         for backend, counts in json.loads(file.read_text()).items():
             if backend in backends.CUDA:
                 found |= set(counts)
-    return sorted(set(backends.kernels().texts(max(backends.CUDA.values()))) - found)
+    return sorted(backends.kernels().names(max(backends.CUDA.values())) - found)
 
 
 def readable(names: list[str]) -> str:
@@ -84,6 +84,8 @@ def main() -> int:
         "--fuzz", type=float, default=1800, metavar="S", help="seconds of random cases a backend (1800)"
     )
     given = parser.parse_args()
+    if given.share:
+        os.environ["MAGNET_PTX_INSTALLED"] = "1"
     from ptx import backends
 
     reasons = {backend: why for backend in backends.NAMES if (why := backends.why_not(backend)) is not None}

@@ -269,10 +269,7 @@ inline bool kernels_begin_early(const Stream& stream) {
   int major = 0, driver = 0;
   check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream.device), "compute capability");
   check_cuda(cudaDriverGetVersion(&driver), "version of the driver");
-  bool compiled = false;
-#ifdef __CUDA_ARCH_LIST__
-  for (const int architecture : {__CUDA_ARCH_LIST__}) compiled = compiled || architecture / 100 == major;
-#endif
+  const bool compiled = MAGNET_MAJORS >> major & 1;  // a bit for each, from build_nvcc.py
   return major >= 9 && compiled && driver >= 12030;
 }
 

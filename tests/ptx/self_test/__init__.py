@@ -28,8 +28,8 @@ class Kernels:
         headers += FOLDER.glob("*.cuh")
 
         def command(path: Path) -> list[str]:
-            target = f"-arch=compute_{architecture}"
-            words = [str(build_nvcc.find()), *build_nvcc.FLAGS, "-lineinfo", "--ptx", target]
+            targets = build_nvcc.target_flags([f"{architecture / 10}"])
+            words = [str(build_nvcc.find()), *build_nvcc.FLAGS, "-lineinfo", "--ptx", *targets]
             return [*words, str(source), "-o", str(path)]
 
         target = build.OUTPUT / "self_test" / f"{source.stem}_{architecture}.ptx"

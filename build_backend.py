@@ -23,7 +23,7 @@ Install torch 2.11 or newer first (https://pytorch.org shows the command for you
 If it is there (uv, PYTHONPATH and the like hide it from an isolated build), build without isolation, where torch is:
     pip install 'setuptools>=77' wheel 'pybind11>=2.13' ninja
     pip install --no-build-isolation .
-With uv, both commands start with "uv pip install".
+With uv, both commands start with "uv pip install". To build alone, the last is "python -m build --no-isolation".
 """
 
 

@@ -10,7 +10,8 @@
     Image.open(io.BytesIO(base64.b64decode(answer["labels"]))).save("labels.png")
 
 Request: {"image": an image file, base64}. Answer: {"labels": a PNG of class ids at the image's size, base64,
-"classes": their names}. What is no image is answered with 422 and the reason; others of its batch are not touched.
+"classes": their names}. What is no image, or has pixels of no known range, is answered with 422 and the reason; others
+of its batch are not touched. Other machines reach it with --host 0.0.0.0.
 """
 
 import argparse
@@ -18,20 +19,28 @@ import base64
 import io
 
 import litserve
+import numpy as np
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel, field_validator
 
-from magnet import MagNet, Prediction
+from magnet import MagNet, MagNetError, Prediction
+from magnet.images.read import rgb_array
 
 
-def decoded(text: str) -> Image.Image:
-    """The picture in a request; ValueError: it is none."""
+def decoded(text: str) -> np.ndarray:
+    """The picture in a request, (H, W, 3) uint8; ValueError: it is none."""
     try:
         image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
         image.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"expected a file that Pillow reads, in base64 ({error})") from error
-    return image
+    try:
+        return rgb_array(image)
+    except MagNetError as error:
+        raise ValueError(str(error)) from error
 
 
 class Question(BaseModel):
@@ -61,10 +70,14 @@ class Segmentation(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self._model = MagNet.from_pretrained(self._name, progress=False).to(device).eval()
 
-    def decode_request(self, request: Question) -> Image.Image:
+    def decode_request(self, request: Question) -> np.ndarray:
         return decoded(request.image)
 
-    def predict(self, images: list[Image.Image] | Image.Image) -> list[Prediction]:
+    def batch(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Not stacked: each may have a size of its own."""
+        return inputs
+
+    def predict(self, images: list[np.ndarray] | np.ndarray) -> list[Prediction]:
         """A list where batches are of more than one."""
         several = images if isinstance(images, list) else [images]
         return list(self._model.predict_many(several, images_per_pass=len(several), probabilities=False))
@@ -79,11 +92,19 @@ class Segmentation(litserve.LitAPI):
         return Answer(labels=base64.b64encode(file.getvalue()).decode(), classes=self._model.class_names)
 
 
+async def refused(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Says what is wrong, without the whole of what was sent."""
+    reasons = [{"loc": reason["loc"], "msg": reason["msg"]} for reason in error.errors()]
+    return JSONResponse({"detail": reasons}, 422)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="scenes", help="folder of a model, or the name of one of the library's")
     parser.add_argument("--images-per-pass", type=int, default=4)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
     server = litserve.LitServer(Segmentation(args.model, args.images_per_pass), accelerator="auto")
-    server.run(port=args.port, generate_client_file=False)
+    server.app.add_exception_handler(RequestValidationError, refused)
+    server.run(host=args.host, port=args.port, generate_client_file=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import importlib.metadata
 import json
 import os
 import warnings
@@ -65,13 +66,27 @@ def _library(stem: str) -> Path | None:
     return next((file for file in files if file.exists() or file.is_symlink()), None)
 
 
+def _hides() -> str | None:
+    """That these are sources which stand before an installed package on Python's path, as in a clone's folder."""
+    try:
+        installed = Path(str(importlib.metadata.distribution("magnet-kernels").locate_file(_FOLDER.name)))
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if installed.resolve() == _FOLDER or not any(installed.glob("_cpu*")):
+        return None
+    return (
+        f"the sources in {_FOLDER.parent} hide the package that is installed in {installed.parent}; start Python in "
+        "another folder, or as 'python -P'"
+    )
+
+
 def _load(stem: str, key: str, skipped: str | None) -> str | None:
     """None where the library is loaded and brings kernels for a dispatch key, else the reason why not."""
     library = _library(stem)
     if library is None:
         if skipped is None and _record:  # it was built
             _failed[stem] = f"{stem}: {_MISSING}"
-        return skipped or _MISSING
+        return skipped or _hides() or _MISSING
     try:
         torch.ops.load_library(str(library))
     except (OSError, RuntimeError) as error:  # RuntimeError: it loads, and this torch refuses what it registers

@@ -95,6 +95,7 @@ def test_a_library_that_does_not_load_says_why(monkeypatch, tmp_path):
 def test_what_was_built_and_is_gone_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(_loader, "_FOLDER", tmp_path)
     monkeypatch.setattr(_loader, "_failed", {})
+    monkeypatch.setattr(_loader, "_hides", lambda: None)
     (tmp_path / "_cuda.abi2.so").write_bytes(b"of another Python")
     for record, skipped, errors in (({"cuda_skipped": None}, None, 1), ({"a": 1}, "MAGNET_CUDA=0", 0), ({}, None, 0)):
         monkeypatch.setattr(_loader, "_record", record)

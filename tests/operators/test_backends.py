@@ -153,13 +153,32 @@ def copy_of_the_package(folder: Path) -> None:
     shutil.copytree(PACKAGE, folder / "magnet_kernels", ignore=ignored)
 
 
-def test_without_a_compiled_library_the_reference_runs_and_says_so(tmp_path):
+@pytest.fixture
+def nothing_installed(tmp_path) -> Path:
+    """A folder for the path in which the package is said to be installed and is not."""
+    site = tmp_path / "site"
+    (site / "magnet_kernels-1.dist-info").mkdir(parents=True)
+    (site / "magnet_kernels-1.dist-info" / "METADATA").write_text("Name: magnet-kernels\nVersion: 1\n")
+    return site
+
+
+def test_without_a_compiled_library_the_reference_runs_and_says_so(tmp_path, nothing_installed):
     copy_of_the_package(tmp_path)
-    run = run_script(tmp_path)
+    run = run_script(tmp_path, nothing_installed)
     assert run.stdout.startswith("equal the compiled library is not there"), run.stdout + run.stderr
     assert "runs on its plain-torch reference" in run.stderr
-    forced = run_script(tmp_path, MAGNET_BACKEND="cpu")
+    forced = run_script(tmp_path, nothing_installed, MAGNET_BACKEND="cpu")
     assert forced.stdout.startswith("RuntimeError") and "the compiled library is not there" in forced.stdout
+
+
+def test_sources_that_hide_an_installed_package_say_so(tmp_path, nothing_installed):
+    copy_of_the_package(tmp_path)
+    (nothing_installed / "magnet_kernels").mkdir()
+    (nothing_installed / "magnet_kernels" / "_cpu.abi3.so").touch()
+    run = run_script(tmp_path, nothing_installed)
+    said = f"the sources in {tmp_path} hide the package that is installed in {nothing_installed}; start Python in "
+    assert run.stdout.startswith(f"equal {said}"), run.stdout + run.stderr
+    assert said in run.stderr and "reinstall" not in run.stderr
 
 
 def test_a_broken_library_leaves_the_reference_in_charge(tmp_path):

@@ -127,13 +127,18 @@ def test_litserve(images: Path, folder: Path, expected: dict[str, np.ndarray], t
             except OSError:
                 assert server.poll() is None, (tmp_path / "log").read_text()
                 time.sleep(0.5)
-        names = ("p0", "broken", "p1")
-        with ThreadPoolExecutor(3) as pool:
-            answers = dict(pool.map(lambda n: (n, post(port, (images / f"{n}.png").read_bytes())), names))
+        files = {name: (images / f"{name}.png").read_bytes() for name in ("p0", "broken", "p1")}
+        floats = io.BytesIO()
+        Image.fromarray(np.zeros((64, 64), np.float32)).save(floats, "TIFF")
+        files["floats"] = floats.getvalue()
+        with ThreadPoolExecutor(len(files)) as pool:
+            answers = dict(pool.map(lambda name: (name, post(port, files[name])), files))
     finally:
         os.killpg(server.pid, signal.SIGKILL)  # its workers, too, which outlive a server that is terminated
         server.wait(30)
-    assert answers["broken"][0] == 422 and "expected a file that Pillow reads" in str(answers["broken"][1])
+    for name, reason in (("broken", "expected a file that Pillow reads"), ("floats", "range")):
+        status, answer = answers[name]
+        assert status == 422 and reason in answer["detail"][0]["msg"] and "input" not in answer["detail"][0], answer
     for name, labels in expected.items():
         status, answer = answers[name]
         assert status == 200 and len(answer["classes"]) == CLASSES, (tmp_path / "log").read_text()

@@ -106,7 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(plugin, "ptx")
     config.addinivalue_line("markers", "ptx: kernels as nvcc and Triton compile them, emulated; only with -m ptx")
     config.addinivalue_line(
-        "markers", "many_blocks: takes seconds where emulated; --ptx-share runs a twelfth of the cases"
+        "markers", "many_blocks: takes seconds where emulated; --ptx-share runs a twenty-fourth of the cases"
     )
     config.addinivalue_line("markers", "slow: takes many seconds or several GB; only with --all")
     config.addinivalue_line("markers", "triton: Triton kernels on a GPU")

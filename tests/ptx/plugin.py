@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """This process's part: tests go by their names, so that the parts stay what they are when others come.
 
     In a share, what two architectures would run alike runs on one (nvcc's PTX is the same text for both), and of the
-    many cases of a test with large maps a twelfth runs.
+    many cases of a test with large maps a twenty-fourth runs.
     """
     part, of = parts.of(config, "--ptx-part")
     share = config.getoption("--ptx-share")
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def stays(item: pytest.Item) -> bool:
         number = parts.number(item.nodeid)
-        if share and item.get_closest_marker("many_blocks") and number // of % 12 != 0:
+        if share and item.get_closest_marker("many_blocks") and number // of % 24 != 0:
             return False
         return number % of == part - 1 and twins.isdisjoint(_parameters_of(item))
 

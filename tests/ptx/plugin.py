@@ -23,8 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """This process's part: tests go by their names, so that the parts stay what they are when others come.
 
-    In a share, what two architectures would run alike runs on one (nvcc's PTX is the same text for both), and of the
-    many cases of a test with large maps a twenty-fourth runs.
+    In a share, what two architectures would run alike runs on one (nvcc's PTX is the same for both); of the many cases
+    of a test with large maps a twenty-fourth runs, and of Triton's, each compiled for its arguments, every other.
     """
     part, of = parts.of(config, "--ptx-part")
     share = config.getoption("--ptx-share")
@@ -34,7 +34,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         number = parts.number(item.nodeid)
         if share and item.get_closest_marker("many_blocks") and number // of % 24 != 0:
             return False
-        return number % of == part - 1 and twins.isdisjoint(_parameters_of(item))
+        given = _parameters_of(item)
+        if share and not backends.TRITON.keys().isdisjoint(given) and number // of % 2 != 0:
+            return False
+        return number % of == part - 1 and twins.isdisjoint(given)
 
     kept = [item for item in items if stays(item)]
     config.hook.pytest_deselected(items=[item for item in items if not stays(item)])

@@ -64,6 +64,39 @@ def test_the_rivals_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(is_rounded(text, value) for text, value in zip(shown.groups(), expected, strict=True))
 
 
+def test_what_magnet_gains_on_scenes_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "proof"))
+    table = importlib.import_module("table")
+    content = json.loads((RESULTS / "proof_scenes.json").read_text(encoding="utf-8"))
+
+    def scores(network: str, way: str) -> list[float]:
+        rows = [r for r in content["rows"] if (r["network"], r["way"], r["split"]) == (network, way, "test")]
+        return [r["mean_iou"] for r in sorted(rows, key=lambda r: r["seed"])]
+
+    (rival,) = table.best_ways(table.mean_rows(content, "val"))
+    ours = "MagNet, input 128x256"
+    gains = [mine - theirs for mine, theirs in zip(scores(ours, "MagNet"), scores(*rival), strict=True)]
+    fast = mean(scores(ours, "MagNet-Fast")) - mean(scores(*rival))
+    flips = mean(scores(ours, "MagNet, flips")) - mean(scores(ours, "MagNet"))
+    coarse, number = mean(scores(ours, "coarse")), r"(-?\d+\.\d)"
+    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    expected = {
+        rf"MagNet is {number} points above the best way of the rival \(by seed {number} and {number}\)": [
+            *(mean(gains), *gains)
+        ],
+        rf"MagNet-Fast {number} in about its time": [fast],
+        rf"{number} \(scenes\) for 19 to 29% more time": [flips],
+        rf"gives scenes {number} of the {number} points, in a fifth of the time, all pixels lose {number};": [
+            mean(scores(ours, "no refiner, score, 0.1")) - coarse,
+            mean(scores(ours, "MagNet")) - coarse,
+            coarse - mean(scores(ours, "no refiner, all pixels")),
+        ],
+    }
+    for pattern, values in expected.items():
+        assert (found := re.search(pattern, page)), pattern
+        assert all(is_rounded(text, value) for text, value in zip(found.groups(), values, strict=True)), pattern
+
+
 def test_what_the_walk_gains_on_camvid_by_seed() -> None:
     content = json.loads((RESULTS / "proof_camvid_smp.json").read_text(encoding="utf-8"))
 

@@ -68,16 +68,14 @@ def _library(stem: str) -> Path | None:
 
 def _hides() -> str | None:
     """That these are sources which stand before an installed package on Python's path, as in a clone's folder."""
-    try:
-        installed = Path(str(importlib.metadata.distribution("magnet-kernels").locate_file(_FOLDER.name)))
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    if installed.resolve() == _FOLDER or not any(installed.glob("_cpu*")):
-        return None
-    return (
-        f"the sources in {_FOLDER.parent} hide the package that is installed in {installed.parent}; start Python in "
-        "another folder, or as 'python -P'"
-    )
+    for found in importlib.metadata.distributions(name="magnet-kernels"):  # what pip left beside the sources is one
+        installed = Path(str(found.locate_file(_FOLDER.name)))
+        if installed.resolve() != _FOLDER.resolve() and any(installed.glob("_cpu*")):
+            return (
+                f"the sources in {_FOLDER.parent} hide the package that is installed in {installed.parent}; start "
+                "Python in another folder, or as 'python -P'"
+            )
+    return None
 
 
 def _load(stem: str, key: str, skipped: str | None) -> str | None:

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "nvcc"
 FLAGS = ["-O3", "-std=c++20", "-fmad=false", "--expt-relaxed-constexpr", "-I", str(ROOT / "csrc")]
 ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0;12.0+PTX"  # every NVIDIA GPU from A100 on; the last as PTX for later ones
-# From each of these to the next PTX is compiled once, and machine code from it for each architecture, in half the time
-# and the same as by PTX of its own: the sources differ from 9.0 on (device.cuh), what nvcc makes of them from 10.0 on.
+# From each of these to the next PTX is compiled once, and machine code from it for each architecture, the same as by
+# PTX of its own and in less time: the sources differ from 9.0 on (device.cuh), what nvcc makes of them from 10.0 on.
 PTX_FROM = (80, 90, 100)
 OLDEST = 8.0
 
@@ -67,6 +67,11 @@ def _run(command: list[str]) -> str:
 def known_architectures() -> frozenset[str]:
     """Numbers such as "90" that this nvcc makes machine code for."""
     return frozenset(re.findall(r"sm_(\d+)", _run([str(find()), "--list-gpu-code"])))
+
+
+def all_architectures() -> list[str]:
+    """Those of ARCHITECTURES that this nvcc knows, whatever TORCH_CUDA_ARCH_LIST asks for."""
+    return [word for word in ARCHITECTURES.split(";") if number(word) in known_architectures()]
 
 
 def architectures() -> list[str]:

@@ -58,8 +58,7 @@ def kernel_name(symbol: str) -> str:
 
 def table() -> list[str]:
     """A line a kernel: its budget, and for each architecture the most registers of all its instantiations."""
-    known = build_nvcc.known_architectures()
-    wanted = [word for word in build_nvcc.ARCHITECTURES.split(";") if build_nvcc.number(word) in known]
+    wanted = build_nvcc.all_architectures()
     compiled = build_nvcc.compile_objects(SOURCES, wanted)
     numbers, allowed = [build_nvcc.number(word) for word in wanted], budgets()
     lines = [f"{'source':20} {'kernel':20} {'made':>5} {'budget':>6}" + "".join(f"{'sm_' + n:>8}" for n in numbers)]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ptx import build
+from ptx import build, cuda_runner
 
 pytestmark = pytest.mark.ptx
 
@@ -89,3 +89,18 @@ def test_no_compiler_is_told(monkeypatch):
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     with pytest.raises(build.NoCompiler, match="C\\+\\+ compiler"):
         build.engine()
+
+
+def same_ptx(first: str, second: str) -> bool:
+    one, other = map(cuda_runner._emulated, (first, second))
+    return one == other or cuda_runner._renumbered(one) == cuda_runner._renumbered(other)
+
+
+def test_kernels_are_alike_by_what_they_do():
+    text = ".visible .entry f(){\n\t.reg .b32 %r<3>;\n\tadd.s32 %r2, %r1, 1;\n\tst.u32 [%rd1], %r2;\n}\n"
+    begins_early = text.replace("\tadd", "\t.loc 1 2 3\n\tgriddepcontrol.wait;\n\tadd") + '\n\t.file 1 "f.cu"\n'
+    assert same_ptx(text, begins_early)
+    assert same_ptx(text, text.replace("%r2", "%r7").replace("%r<3>", "%r<8>"))
+    assert not same_ptx(text, text.replace("add.s32", "sub.s32"))
+    assert not same_ptx(text, text.replace("[%rd1], %r2", "[%rd1], %r1"))
+    assert not same_ptx(text, text.replace("%r1, 1", "%r1, 2"))

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import runpy
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -19,6 +20,11 @@ OF_ROW = {"HRF": "hrf", "CHASE_DB1": "chase_db1", "CamVid": "camvid", "generated
 
 def results_of(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}_test.json").read_text(encoding="utf-8"))["results"]  # type: ignore[no-any-return]
+
+
+def scores_by_seed(content: dict[str, Any], network: str, way: str, split: str = "test") -> list[float]:
+    rows = [r for r in content["rows"] if (r["network"], r["way"], r["split"]) == (network, way, split)]
+    return [r["mean_iou"] for r in sorted(rows, key=lambda r: r["seed"])]
 
 
 def rows_of(page: str, head: str) -> list[list[str]]:
@@ -69,10 +75,7 @@ def test_what_magnet_gains_on_scenes_by_seed(monkeypatch: pytest.MonkeyPatch) ->
     table = importlib.import_module("table")
     content = json.loads((RESULTS / "proof_scenes.json").read_text(encoding="utf-8"))
 
-    def scores(network: str, way: str) -> list[float]:
-        rows = [r for r in content["rows"] if (r["network"], r["way"], r["split"]) == (network, way, "test")]
-        return [r["mean_iou"] for r in sorted(rows, key=lambda r: r["seed"])]
-
+    scores = partial(scores_by_seed, content)
     (rival,) = table.best_ways(table.mean_rows(content, "val"))
     ours = "MagNet, input 128x256"
     gains = [mine - theirs for mine, theirs in zip(scores(ours, "MagNet"), scores(*rival), strict=True)]
@@ -100,10 +103,7 @@ def test_what_magnet_gains_on_scenes_by_seed(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_the_walk_gains_on_camvid_by_seed() -> None:
     content = json.loads((RESULTS / "proof_camvid_smp.json").read_text(encoding="utf-8"))
 
-    def scores(network: str, way: str, split: str = "test") -> list[float]:
-        rows = [r for r in content["rows"] if (r["network"], r["way"], r["split"]) == (network, way, split)]
-        return [r["mean_iou"] for r in sorted(rows, key=lambda r: r["seed"])]
-
+    scores = partial(scores_by_seed, content)
     walks, walk = "MagNet on the network of both scales", "no refiner, score, 0.1"
     rival = ("finished network, trained whole at 360x480", "whole at 360x480, flips")
     gains = {}

@@ -20,7 +20,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "nvcc"
 FLAGS = ["-O3", "-std=c++20", "-fmad=false", "--expt-relaxed-constexpr", "-I", str(ROOT / "csrc")]
-ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0;12.0+PTX"  # every NVIDIA GPU from A100 on; the last as PTX for later ones
+ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0+PTX;12.0"  # every NVIDIA GPU from A100 on; PTX for those between and later
 # From each of these to the next PTX is compiled once, and machine code from it for each architecture, the same as by
 # PTX of its own and in less time: the sources differ from 9.0 on (device.cuh), what nvcc makes of them from 10.0 on.
 PTX_FROM = (80, 90, 100)

@@ -27,7 +27,7 @@ from PIL import Image
 from pydantic import BaseModel, field_validator
 
 from magnet import MagNet, MagNetError, Prediction
-from magnet.images.read import rgb_array
+from magnet.images import rgb_array
 
 
 def decoded(text: str) -> np.ndarray:

@@ -19,7 +19,7 @@ inline Tensor checked_input(const Tensor& x, std::vector<int64_t> shape, std::st
   const std::string own = x.is_cuda() ? "cuda" : x.is_cpu() ? "cpu" : "another device", got = listed(x.sizes());
   const bool is_float = x.scalar_type() == ScalarType::Float;
   check(is_float && own == device && got == listed(shape), "input: expected float32 of shape ", listed(shape), " on ",
-        device, ", got ", is_float ? "float32" : "another type", " of shape ", got, " on ", own,
+        device, ", got ", name_of(x.scalar_type()), " of shape ", got, " on ", own,
         "; bring it to these, or export the model for images of that size");
   Tensor copy = torch::stable::new_empty(x, shape);
   return torch::stable::copy_(copy, x);

@@ -28,6 +28,34 @@ void check(bool condition, const Words&... words) {
   throw std::invalid_argument(message.str());
 }
 
+// As Python spells it.
+inline const char* name_of(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float:
+      return "float32";
+    case ScalarType::Half:
+      return "float16";
+    case ScalarType::BFloat16:
+      return "bfloat16";
+    case ScalarType::Double:
+      return "float64";
+    case ScalarType::Byte:
+      return "uint8";
+    case ScalarType::Char:
+      return "int8";
+    case ScalarType::Short:
+      return "int16";
+    case ScalarType::Int:
+      return "int32";
+    case ScalarType::Long:
+      return "int64";
+    case ScalarType::Bool:
+      return "bool";
+    default:
+      return "another type";
+  }
+}
+
 inline Element element_of(const Tensor& x, const char* name) {
   switch (x.scalar_type()) {
     case ScalarType::Float:
@@ -39,7 +67,8 @@ inline Element element_of(const Tensor& x, const char* name) {
     case ScalarType::Double:
       return Element::f64;
     default:
-      throw std::invalid_argument(std::string(name) + ": expected float32, float16, bfloat16 or float64");
+      throw std::invalid_argument(std::string(name) + ": expected float32, float16, bfloat16 or float64, got " +
+                                  name_of(x.scalar_type()));
   }
 }
 

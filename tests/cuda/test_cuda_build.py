@@ -66,7 +66,7 @@ def test_the_list_of_architectures_is_honoured(fake_nvcc, monkeypatch, asked, ex
         (["9.0"], ["-gencode=arch=compute_90,code=[sm_90]", f"-DMAGNET_MAJORS={1 << 9}"]),
         (["8.9", "8.6+PTX"], ["-gencode=arch=compute_86,code=[sm_89,sm_86,compute_86]", f"-DMAGNET_MAJORS={1 << 8}"]),
         (
-            ["8.0", "8.9", "9.0a", "10.0", "12.0+PTX"],
+            ["8.0", "8.9", "9.0a", "10.0+PTX", "12.0"],
             [
                 "-gencode=arch=compute_80,code=[sm_80,sm_89]",
                 "-gencode=arch=compute_90,code=[sm_90]",
@@ -170,6 +170,10 @@ def test_a_wrong_magnet_cuda(small_source, target):
     assert result.returncode != 0 and "MAGNET_CUDA: expected 0, 1 or nothing, got 'yes'" in result.stderr
 
 
+def _everything() -> list[str]:
+    return build_nvcc.ARCHITECTURES.split(";")
+
+
 @pytest.mark.parametrize(
     ("built", "capability", "runs"),
     [
@@ -180,6 +184,10 @@ def test_a_wrong_magnet_cuda(small_source, target):
         (["8.0", "9.0+PTX"], (12, 0), True),
         (["9.0+PTX"], (8, 0), False),
         (["9.0a"], (9, 0), True),
+        (_everything(), (8, 7), True),
+        (_everything(), (10, 3), True),
+        (_everything(), (11, 0), True),  # by PTX, as what was made for 10.0 and 12.0 does not run there
+        (_everything(), (13, 0), True),
     ],
 )
 def test_a_gpu_runs_what_was_built_for_it(monkeypatch, built, capability, runs):

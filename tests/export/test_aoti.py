@@ -41,8 +41,9 @@ def refuses_another_input(package: Callable[[Tensor], list[Tensor]]) -> None:
     image = torch.rand(1, 3, *SIZE)
     labels = package(image)[0]
     assert torch.equal(package(image.to(memory_format=torch.channels_last))[0], labels)
-    for wrong in (image[..., :-9], image[..., ::2, :], image.double(), image.mul(255).byte(), image[0]):
-        with pytest.raises(RuntimeError, match=r"^input: expected float32 of shape \(1, 3, 48, 80\) on cpu, got "):
+    for wrong in (image[..., :-9], image[..., ::2, :], image.double(), image.half(), image.mul(255).byte(), image[0]):
+        expected = r"^input: expected float32 of shape \(1, 3, 48, 80\) on cpu, got "
+        with pytest.raises(RuntimeError, match=expected + str(wrong.dtype).removeprefix("torch.") + " of shape "):
             package(wrong)
     for wrong in (image.to("meta"), image.to_sparse(), image.to_mkldnn()):  # there is nothing at their address
         with pytest.raises(RuntimeError, match=r"input: expected float32 of shape \(1, 3, 48, 80\) on cpu, got "):

@@ -184,4 +184,14 @@ SETS = {
         ),
         ways=_WALKS,
     ),
+    "chase_db1": ProofSet(
+        "chase_db1.yaml",
+        ((240, 250), (480, 500), (960, 999)),
+        ours=(Ours("MagNet, input 240x250", (4, 8)),),
+        rivals=(
+            Rival("windows of 240x250", (240, 250), ((240, 250), (480, 500), (960, 999)), 6, 1300),
+            Rival("windows of 480x500", (480, 500), ((480, 500), (960, 999)), 2, 1100),
+        ),
+        ways=_WALKS,
+    ),
 }

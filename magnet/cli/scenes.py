@@ -27,6 +27,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     check_scene_size(parser, args.size)
     counts = {"train": args.train, "val": args.val, "test": args.test}
+    if not any(counts.values()):
+        parser.error("--train, --val, --test: expected one scene or more, got 0 of each; give one of them a number")
     size = (args.size[0], args.size[1])
     folder = write_dataset(args.out, counts, size, args.seed, progress=True, overwrite=args.overwrite)
     print(f"done: {sum(counts.values())} scenes in {folder}")

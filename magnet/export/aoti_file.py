@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -35,10 +36,11 @@ def write_aoti(program: torch.export.ExportedProgram, metadata: str, path: Path)
     """
     from torch._inductor import aoti_compile_and_package
 
+    content = io.BytesIO()  # torch's own writer ends the process where a disk is full
     options = {"aot_inductor.metadata": {METADATA: metadata}}
     try:
         with quiet():
-            aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+            aoti_compile_and_package(program, package_path=content, inductor_configs=options)
     except OSError:
         raise
     except Exception as error:
@@ -46,6 +48,7 @@ def write_aoti(program: torch.export.ExportedProgram, metadata: str, path: Path)
             f"format: expected a program that AOTInductor of torch {torch.__version__} compiles, got an error "
             f"({reason(error)}); check the C++ compiler, or export pt2"
         ) from error
+    path.write_bytes(content.getbuffer())
 
 
 @torch.inference_mode()

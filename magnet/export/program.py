@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +17,7 @@ from magnet.walk.maps import labels_at
 from magnet.walk.traced import traced_points
 from magnet_kernels.ops.checked_input import checked_input
 
-__all__ = ["INPUT", "OUTPUTS", "check_settings", "trace"]
+__all__ = ["INPUT", "OUTPUTS", "check_settings", "frozen", "trace"]
 
 INPUT, OUTPUTS = "image", ("labels", "probabilities")
 
@@ -47,10 +50,24 @@ def check_settings(model: MagNet, size: Size) -> None:
         raise ArgumentError(error) from error
 
 
+@contextlib.contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Without gradients of its weights: a program keeps whether they have some, and who runs it would record them."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
 def trace(model: MagNet, size: Size, *, checked: bool = False) -> torch.export.ExportedProgram:
     """The program of a model for images of ``size`` (H, W), on the device of the model.
 
-    With ``checked`` its first operator refuses any other input: AOTInductor compiles none of the program's own checks.
+    With ``checked`` its first operator refuses any other input: of the program's own checks AOTInductor compiles none,
+    and torch.export makes none of some types.
 
     Raises:
         MagNetError: the networks cannot be traced.

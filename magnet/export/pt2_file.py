@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -15,8 +16,10 @@ __all__ = ["run_pt2", "write_pt2"]
 
 def write_pt2(program: torch.export.ExportedProgram, metadata: str, path: Path) -> None:
     """Write a program and its description."""
+    content = io.BytesIO()  # torch's own writer ends the process where a disk is full
     with quiet():
-        torch.export.save(program, path, extra_files={METADATA: metadata})
+        torch.export.save(program, content, extra_files={METADATA: metadata})
+    path.write_bytes(content.getbuffer())
 
 
 @torch.inference_mode()

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from magnet.bounds import MAX_SCALE_PIXELS, Size
 from magnet.checks import check_size
-from magnet.errors import ArgumentError, shown
+from magnet.errors import ArgumentError, MagNetError, shown
 from magnet.export.aoti_file import check_compiler, run_aoti, write_aoti
 from magnet.export.metadata import describe
 from magnet.export.onnx_file import check_packages, run_onnx, write_onnx
-from magnet.export.program import check_settings, trace
+from magnet.export.program import check_settings, frozen, trace
 from magnet.export.pt2_file import run_pt2, write_pt2
 from magnet.export.trial import agreement, batch_of, check_agreement, fitted, generated
 from magnet.files.outputs import Outputs
@@ -126,14 +126,20 @@ def export_model(
                 file=sys.stderr,
                 flush=True,
             )
-        with model.evaluating():
-            program = trace(model, wanted, checked=format == "aoti")
-        if progress:
-            print(f"traced, {_LAST_STEPS[format]}", file=sys.stderr, flush=True)
-        with outputs.write(target, source) as temporary:
-            labels = _written(model, program, format, wanted, temporary, batch_of(seen.to(model.device)))
-            share = agreement(model, labels[0], seen)
-            check_agreement(share, format)
+        with frozen(model):
+            with model.evaluating():
+                program = trace(model, wanted, checked=format != "onnx")
+            if progress:
+                print(f"traced, {_LAST_STEPS[format]}", file=sys.stderr, flush=True)
+            try:
+                with outputs.write(target, source) as temporary:
+                    labels = _written(model, program, format, wanted, temporary, batch_of(seen.to(model.device)))
+                    share = agreement(model, labels[0], seen)
+                    check_agreement(share, format)
+            except OSError as error:
+                raise MagNetError(
+                    f"out: '{target}' could not be written to ({error.strerror or error}); choose a folder with room"
+                ) from error
     return ExportRecord(target, format, wanted, share, time.perf_counter() - start)
 
 

@@ -150,6 +150,9 @@ class WrappedSegmenter(nn.Module):
         below, right = (-(-side // self.divisor) * self.divisor - side for side in (height, width))
         if below or right:  # the border repeated: images of any size have one, and it adds no new structure
             seen = F.pad(seen, (0, right, 0, below), mode="replicate")
+        weight = next((weight for weight in self.model.parameters() if weight.is_floating_point()), None)
+        if weight is not None and weight.dtype in (torch.float16, torch.bfloat16):  # a network kept in half precision
+            seen = seen.to(weight.dtype)
         result = self.model(seen)
         main = self._logits(self._choose("output", self.output, result), seen, (height, width))
         if not heads or self.aux is None:

@@ -189,6 +189,10 @@ def test_there_are_many() -> None:
             ["scenes", "--out", "o", "--size", "10000000", "10000000"],
             "--size: expected (H, W) of at most 268435456 pixels",
         ),
+        (
+            ["scenes", "--out", "o", *"--train 0 --val 0 --test 0".split()],
+            "--train, --val, --test: expected one scene or more",
+        ),
         (["scenes", "--out", "o", "--train", "2000000"], "--train: expected a whole number from 0 to 1000000, got"),
         (["predict", "", "--model", "m", "--out", "o"], "argument IMAGE: expected a value, got an empty one; is a var"),
         (["predict", "x", "--model", "m", "--out", ""], "argument --out: expected a value, got an empty one"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch._inductor.config
+from live import environment_of_a_program
 from PIL import Image
 from tiny_model import one_layer_model, save_tiny_model
 
@@ -77,10 +78,43 @@ def test_a_program_needs_the_operators_and_torch_says_which(exported: Path) -> N
     """
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.stdout == "refused\n(1, 40, 70) False\n", done.stderr
-    assert "torch.ops.magnet_kernels.crop_patches" in done.stderr and "import" in done.stderr
+    assert "torch.ops.magnet_kernels.checked_input" in done.stderr and "import" in done.stderr
     with zipfile.ZipFile(exported) as file:  # readable without torch, too
         (name,) = [one for one in file.namelist() if one.endswith("magnet_model.json")]
         assert "magnet_kernels imported before" in json.loads(file.read(name))["needs"]
+
+
+def test_a_program_refuses_other_images_and_records_no_gradients(tmp_path: Path) -> None:
+    model = one_layer_model()
+    program = torch.export.load(export(model, tmp_path).path).module()
+    assert all(weight.requires_grad for weight in model.parameters())
+    image = torch.rand(1, 3, 40, 70)
+    assert not program(image)[1].requires_grad
+    for wrong in (image.half(), image.double(), image.mul(255).byte(), image > 0.5, image.to("meta")):
+        with pytest.raises(ValueError, match=r"^input: expected float32 of shape \(1, 3, 40, 70\) on cpu, got "):
+            program(wrong)
+    for wrong in (image[0], image[..., :-1]):
+        with pytest.raises((AssertionError, ValueError, RuntimeError), match=r"image\.size|^input: "):  # torch's, first
+            program(wrong)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "street")
+    code = f"""if True:
+        import resource, sys
+        from magnet.cli import main
+        limits = 10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]  # of a file, in bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        words = ["--model", {str(folder)!r}, "--format", "pt2", "--size", "40x70", "--out", {str(tmp_path / "out")!r}]
+        sys.exit(main.main(["export", *words]))
+    """
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment_of_a_program())
+    assert done.returncode == 1, done.stderr
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("magnet: error: out: '") and "could not be written to (File too large)" in told
+    assert not [path for path in tmp_path.rglob("*") if "40x70" in path.name]
 
 
 def test_only_its_own_file_is_replaced(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,16 @@ def test_magnet_in_two_lines(form: str, refined: bool) -> None:
     assert model.predict(torch.rand(3, 31, 40)).labels.shape == (31, 40)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision(dtype: torch.dtype) -> None:
+    network = seed_module(nn.Conv2d(3, 4, 3, padding=1), "half.")
+    settings = {"scales": [(16, 32), (32, 64)], "patch_size": (16, 32), "n_points": 200}
+    image = torch.rand(3, 32, 64, generator=torch.Generator().manual_seed(0))
+    expected = magnet.MagNet(magnet.wrap(network), None, **settings).predict(image).probabilities
+    found = magnet.MagNet(magnet.wrap(network.to(dtype)), None, **settings).predict(image).probabilities
+    assert found.dtype == torch.float32 and (found - expected).abs().median() < 0.02
+
+
 def test_no_images() -> None:
     assert magnet.wrap(Net(stride=4), divisor=8, mean=None)(images_of(13, 18, n=0)).shape == (0, 3, 13, 18)
 

@@ -179,6 +179,6 @@ def test_promptable_mask() -> None:
     fine, inside = names["fine"], names["inside"]
     torch.testing.assert_close(fine.sum(dim=1), torch.ones(1, 256, 512))
     torch.testing.assert_close(fine[:, 13], inside[:, 0])
-    check_step(names, int(0.05 * 256 * 512), names["within"])
+    check_step(names, 150 * 200 // 10, names["within"])
     outside = ~names["within"]
     assert torch.equal(names["refined"][..., outside], names["coarse"][..., outside])

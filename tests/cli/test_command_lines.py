@@ -190,7 +190,7 @@ def test_there_are_many() -> None:
             "--size: expected (H, W) of at most 268435456 pixels",
         ),
         (
-            ["scenes", "--out", "o", *"--train 0 --val 0 --test 0".split()],
+            ["scenes", "--out", "o", *["--train", "0", "--val", "0", "--test", "0"]],
             "--train, --val, --test: expected one scene or more",
         ),
         (["scenes", "--out", "o", "--train", "2000000"], "--train: expected a whole number from 0 to 1000000, got"),

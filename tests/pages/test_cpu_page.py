@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,36 @@ def test_the_page_holds_the_results(kept):
     fresh = kept.with_name(kept.name.replace("_kept", ""))
     lines = block(fresh.stem, *(json.loads(path.read_text()) for path in (fresh, kept)))
     assert "\n".join(lines) in PAGE.read_text()
+
+
+def copies(file: str) -> dict[str, float]:
+    """Case and what of its shape is not the usual one: multiples of the copy, of our rows of a table of results."""
+    rows = {}
+    for line in (RESULTS / file).read_text(encoding="utf-8").splitlines():
+        if match := re.match(r" *(.+?) {2,}(1x\S+ \S+(?: channels_last)?) +magnet .* ([\d.]+)x *$", line):
+            case, shape, multiple = match.groups()
+            rows[case + shape.removeprefix("1x19x1024x2048 float32")] = float(multiple)
+    return rows
+
+
+def test_the_page_holds_the_multiples_with_avx_512():
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    found = re.search(
+        r"on an Intel Xeon: ([\d.]+) for `upsample_confidence` x2, ([\d.]+) and ([\d.]+) for half-size coarse with K = 64 "
+        r"and K = 65536, ([\d.]+) and ([\d.]+) for patches that overlap, ([\d.]+) for `confidence` of channels_last, all "
+        r"within the aim, and ([\d.]+) for `refine_step_`",
+        page,
+    )
+    assert found
+    rows = copies("cpu_xeon_avx512_kept.txt")
+    names = [
+        *("upsample_confidence x2", "refine_step, half-size coarse, K=64", "refine_step, half-size coarse"),
+        *(
+            "stitch_patches, a quarter overlaps",
+            "stitch_patches, overlapping",
+            "confidence channels_last",
+            "refine_step_",
+        ),
+    ]
+    assert [float(text) for text in found.groups()] == [rows[name] for name in names]
+    assert all(rows[name] <= 1.6 for name in names)

@@ -76,10 +76,11 @@ def copies(file: str) -> dict[str, float]:
 
 def test_the_page_holds_the_multiples_with_avx_512():
     page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    n = r"(\d+\.\d+)"
     found = re.search(
-        r"on an Intel Xeon: ([\d.]+) for `upsample_confidence` x2, ([\d.]+) and ([\d.]+) for half-size coarse with K = 64 "
-        r"and K = 65536, ([\d.]+) and ([\d.]+) for patches that overlap, ([\d.]+) for `confidence` of channels_last, all "
-        r"within the aim, and ([\d.]+) for `refine_step_`",
+        f"on an Intel Xeon: {n} for `upsample_confidence` x2, {n} and {n} for half-size coarse with K = 64 and "
+        f"K = 65536, {n} and {n} for patches that overlap, {n} for `confidence` of channels_last, all within the "
+        f"aim, and {n} for `refine_step_`",
         page,
     )
     assert found

@@ -137,8 +137,9 @@ def export_model(
                     share = agreement(model, labels[0], seen)
                     check_agreement(share, format)
             except OSError as error:
+                named, reason = error.filename or target, error.strerror or error
                 raise MagNetError(
-                    f"out: '{target}' could not be written to ({error.strerror or error}); choose a folder with room"
+                    f"out: '{named}' could not be written to ({reason}); choose a folder with room"
                 ) from error
     return ExportRecord(target, format, wanted, share, time.perf_counter() - start)
 

@@ -48,7 +48,8 @@ def wrap(
     another size than the network's input are resized to it bilinearly.
 
     Args:
-        model: called with images (N, channels, H, W); its parameters are shared, not copied.
+        model: called with images (N, channels, H, W), in float16 or bfloat16 where its parameters are; they are shared,
+            not copied.
         output: "auto", or what to take of the result: a key or attribute name, an index, or a function of the result
             that returns one of the forms above.
         divisor: images are padded on the right and at the bottom to multiples of this, and the logits cropped again.

@@ -128,6 +128,22 @@ def test_pointrend() -> None:
     assert far.sum() <= 4  # margins that differ by rounding
 
 
+def test_pointrend_trains_as_the_page_says() -> None:
+    block = BLOCKS["PointRend: selection and scatter"]
+    in_place = "logits.flatten(2).scatter_(2, points.unsqueeze(1).expand_as(answers), answers)"
+    line = next(
+        line for line in PAGE.read_text().splitlines() if line.startswith("`logits = logits.flatten(2).scatter(")
+    )
+    assert block.code.count(in_place) == 1
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    run_python(BLOCKS["Drop-in recipes"], PAGE, names)
+    names["network"].requires_grad_(True)
+    exec(block.code.replace(in_place, line.split("`")[1]), names)
+    names["logits"].square().mean().backward()
+    assert names["network"].weight.grad.abs().sum() > 0
+
+
 def test_mmsegmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 255, (256, 512, 3), dtype=np.uint8)
@@ -172,6 +188,17 @@ def test_views_that_agree() -> None:
     assert not changed[~agree].any()
     names["fine"] = names["probabilities"].mean(0)
     check_step(names, min(256 * 512 // 4, int(agree.sum())), agree)
+
+
+def test_a_class_that_is_certain_leaves_no_nan() -> None:
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    run_python(BLOCKS["Drop-in recipes"], PAGE, names)
+    names["network"].bias[13] += 1000  # the class of the prompt, everywhere
+    names["predictor"] = Predictor()
+    run_python(BLOCKS["A promptable model's mask against a coarse prediction"], PAGE, names)
+    assert (names["coarse"][:, names["thing"]] == 1).any()
+    assert names["fine"].isfinite().all() and names["refined"].isfinite().all()
 
 
 def test_promptable_mask() -> None:

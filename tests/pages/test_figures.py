@@ -27,6 +27,17 @@ def scores_by_seed(content: dict[str, Any], network: str, way: str, split: str =
     return [r["mean_iou"] for r in sorted(rows, key=lambda r: r["seed"])]
 
 
+def words_of(page: str) -> str:
+    """A page as one line."""
+    return " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def check_told(text: str, pattern: str, values: list[float]) -> None:
+    """The groups of a pattern, which stands in the text, are these values, rounded."""
+    assert (found := re.search(pattern, text)), pattern
+    assert all(is_rounded(told, value) for told, value in zip(found.groups(), values, strict=True)), pattern
+
+
 def rows_of(page: str, head: str) -> list[list[str]]:
     """The cells of the table below the line that begins with ``head``."""
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
@@ -83,7 +94,7 @@ def test_what_magnet_gains_on_scenes_by_seed(monkeypatch: pytest.MonkeyPatch) ->
     flips = mean(scores(ours, "MagNet, flips")) - mean(scores(ours, "MagNet"))
     coarse, number = mean(scores(ours, "coarse")), r"(-?\d+\.\d)"
     (at_full_size,) = scores(rival[0], "window at 1024x2048, half overlap, Gaussian, flips")  # the third seed's best
-    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/results.md")
     expected = {
         rf"MagNet is {number} points above the best way of the rival \(by seed {number}, {number} and {number}\)": [
             *(mean(gains), *gains)
@@ -100,8 +111,7 @@ def test_what_magnet_gains_on_scenes_by_seed(monkeypatch: pytest.MonkeyPatch) ->
         ],
     }
     for pattern, values in expected.items():
-        assert (found := re.search(pattern, page)), pattern
-        assert all(is_rounded(text, value) for text, value in zip(found.groups(), values, strict=True)), pattern
+        check_told(page, pattern, values)
 
 
 def test_what_magnet_gains_on_hrf_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +129,7 @@ def test_what_magnet_gains_on_hrf_by_seed(monkeypatch: pytest.MonkeyPatch) -> No
         with_it - without
         for with_it, without in zip(rival, scores(network, way.removesuffix(", colours matched")), strict=True)
     ]
-    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/results.md")
     expected = {
         rf"MagNet is {number} points above the best way of the rival \(by seed {number} and {number}; {number} with": [
             *(mean(gains), *gains, mean(scores(ours, "MagNet, flips")) - mean(rival))
@@ -131,8 +141,7 @@ def test_what_magnet_gains_on_hrf_by_seed(monkeypatch: pytest.MonkeyPatch) -> No
         ],
     }
     for pattern, values in expected.items():
-        assert (found := re.search(pattern, page)), pattern
-        assert all(is_rounded(text, value) for text, value in zip(found.groups(), values, strict=True)), pattern
+        check_told(page, pattern, values)
 
 
 def test_what_the_walk_gains_on_camvid_by_seed() -> None:
@@ -153,10 +162,7 @@ def test_what_the_walk_gains_on_camvid_by_seed() -> None:
     theirs = scores(*rival)
     refined = [ours - theirs[seed] for ours, seed in zip(scores(walks, "score, 0.1"), (0, 2), strict=True)]
     added = [ours - scores(walks, walk)[seed] for ours, seed in zip(scores(walks, "score, 0.1"), (0, 2), strict=True)]
-    page, readme, use = (
-        " ".join((ROOT / name).read_text(encoding="utf-8").split())
-        for name in ("docs/results.md", "README.md", "docs/use.md")
-    )
+    page, readme, use = map(words_of, ("docs/results.md", "README.md", "docs/use.md"))
     number, three = r"(-?\d+\.\d)", r"(-?[\d.]+), (-?[\d.]+) and (-?[\d.]+)"
     expected = {
         (page, rf"MagNet on the network of both scales is {number} points above"): [mean(gains["test", False])],
@@ -177,9 +183,7 @@ def test_what_the_walk_gains_on_camvid_by_seed() -> None:
         (use, rf"on CamVid {number} points \(three seeds\)"): [mean(own[0])],
     }
     for (text, pattern), values in expected.items():
-        shown = re.search(pattern, text)
-        assert shown, pattern
-        assert all(is_rounded(told, value) for told, value in zip(shown.groups(), values, strict=True)), pattern
+        check_told(text, pattern, values)
 
 
 def test_the_table_of_what_was_measured() -> None:
